@@ -1,0 +1,1 @@
+//! Bytes to records: everything that knows Kafka's wire.

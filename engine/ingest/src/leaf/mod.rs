@@ -1,0 +1,5 @@
+//! The leaf: one pinned core that fetches, decodes, stores and publishes its leaf partitions.
+//!
+//! [`order`] is what the aggregator says and hears, plain data.
+
+pub mod order;

@@ -1,0 +1,1 @@
+//! The aggregator: learns topics, pairs partitions, orders leaves.

@@ -1,0 +1,1 @@
+//! The catalog: what should be.

@@ -1,0 +1,10 @@
+//! The engine: from a catalog and leaves to answers over MySQL's protocol.
+//!
+//! In the byte's order; each module imports only what stands to its left: [`ingest`]'s `kafka`,
+//! `pipeline` and `leaf`, then `catalog`, `aggregator`, `sql`, `server`, `node`.
+
+pub mod aggregator;
+pub mod catalog;
+pub mod node;
+pub mod server;
+pub mod sql;

@@ -1,0 +1,1 @@
+//! The node: from a configuration file to running threads.

@@ -1,0 +1,1 @@
+//! The server: MySQL's protocol, and nothing else that speaks to clients.

@@ -1,0 +1,9 @@
+//! Storage: blocks, segments, recovery. No Kafka, no SQL.
+//!
+//! A leaf partition's rows are first visible in a block, then committed to a segment, then durable.
+//! In reading order: `limits`, the plain types, the byte layouts, the block, the segment and what a
+//! query sees of it, then the disk, the machine that writes and the recovery that repairs.
+
+pub mod counts;
+pub mod ids;
+pub mod schema;
