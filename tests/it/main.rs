@@ -1,0 +1,1 @@
+//! Integration tests, one binary: the built `pinleaf` against real peers over loopback.

@@ -1,0 +1,2 @@
+//! Runs the simulation over a range of seeds.
+fn main() {}

@@ -1,0 +1,282 @@
+//! The project's own rules, as a test: what no compiler checks and every reader relies on.
+//!
+//! Each rule is a table here and a test below; a finding names file, line and rule.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules in the byte's order. A module imports only what stands to its left.
+const INGEST_ORDER: &[&str] = &["kafka", "pipeline", "leaf"];
+/// As [`INGEST_ORDER`], for the engine.
+const ENGINE_ORDER: &[&str] = &["catalog", "aggregator", "sql", "server", "node"];
+
+/// A word that may stand only below certain paths: one place knows each foreign thing.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("glommio", &["engine/ingest/src/leaf/port.rs"]),
+    ("datafusion", &["engine/src/sql/"]),
+    ("mysql_common", &["engine/src/server/"]),
+    (
+        "kafka_protocol",
+        &["engine/ingest/src/kafka/", "engine/devbroker/src/"],
+    ),
+    ("memmap2", &["storage/src/map.rs"]),
+    ("rusqlite", &["engine/src/catalog/"]),
+];
+
+/// Where `unsafe` may stand.
+const UNSAFE_IN: &[&str] = &["storage/src/map.rs", "storage/src/block.rs"];
+
+/// Lines of code a file may have, without comments, blank lines and tests. About 400 is the aim.
+const CODE_LINES_MAX: usize = 500;
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace's folder")
+        .to_path_buf()
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                walk(&path, found);
+            }
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+fn files(ending: &str) -> Vec<Source> {
+    let root = root();
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .map(|path| Source {
+            text: fs::read_to_string(&path).expect("UTF-8 text"),
+            path: path
+                .strip_prefix(&root)
+                .expect("below the root")
+                .to_string_lossy()
+                .into_owned(),
+        })
+        .collect()
+}
+
+/// The lines of code of a file up to its tests: comments and blank lines left out.
+fn code(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    source
+        .text
+        .lines()
+        .enumerate()
+        .take_while(|(_, line)| {
+            !line.starts_with("#[cfg(test)]") && !line.starts_with("#[cfg(all(test")
+        })
+        .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+        .filter(|(_, line)| !line.trim().is_empty())
+}
+
+fn is_test(source: &Source) -> bool {
+    source.path.starts_with("tests/")
+        || source.path.contains("/tests/")
+        || source.path.ends_with("/tests.rs")
+        || source.path.ends_with("_tests.rs")
+        || source.path.ends_with("/twin.rs")
+        || source.path.contains("/benches/")
+}
+
+fn is_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|found| found == word)
+}
+
+fn refuse(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+}
+
+#[test]
+fn a_module_imports_only_what_stands_to_its_left() {
+    let mut findings = Vec::new();
+    for source in files(".rs") {
+        for (prefix, order) in [
+            ("engine/ingest/src/", INGEST_ORDER),
+            ("engine/src/", ENGINE_ORDER),
+        ] {
+            let Some(rest) = source.path.strip_prefix(prefix) else {
+                continue;
+            };
+            let Some(own) = order
+                .iter()
+                .position(|module| rest.starts_with(&format!("{module}/")))
+            else {
+                continue;
+            };
+            for (at, line) in code(&source) {
+                for right in &order[own + 1..] {
+                    if line.contains(&format!("crate::{right}::")) {
+                        findings.push(format!(
+                            "{}:{at}: {} imports {right}",
+                            source.path, order[own]
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn one_place_knows_each_foreign_thing() {
+    let mut findings = Vec::new();
+    for source in files(".rs").iter().filter(|source| !is_test(source)) {
+        for (word, places) in ONLY_IN {
+            if places.iter().any(|place| source.path.starts_with(place)) {
+                continue;
+            }
+            for (at, line) in code(source) {
+                if is_word(line, word) {
+                    findings.push(format!(
+                        "{}:{at}: {word} belongs in {}",
+                        source.path,
+                        places.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn unsafe_stands_where_it_is_allowed() {
+    let mut findings = Vec::new();
+    for source in files(".rs").iter().filter(|source| !is_test(source)) {
+        if UNSAFE_IN.contains(&source.path.as_str()) {
+            continue;
+        }
+        for (at, line) in code(source) {
+            if is_word(line, "unsafe") {
+                findings.push(format!(
+                    "{}:{at}: unsafe outside {}",
+                    source.path,
+                    UNSAFE_IN.join(", ")
+                ));
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn a_file_opens_with_what_it_promises() {
+    let findings: Vec<_> = files(".rs")
+        .iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| format!("{}:1: the first line is not a `//!` promise", source.path))
+        .collect();
+    refuse(&findings);
+}
+
+#[test]
+fn a_file_is_one_thing() {
+    let findings: Vec<_> = files(".rs")
+        .iter()
+        .filter(|source| !is_test(source))
+        .map(|source| (source, code(source).count()))
+        .filter(|(_, lines)| *lines > CODE_LINES_MAX)
+        .map(|(source, lines)| {
+            format!(
+                "{}: {lines} lines of code, {CODE_LINES_MAX} at most",
+                source.path
+            )
+        })
+        .collect();
+    refuse(&findings);
+}
+
+#[test]
+fn nothing_is_put_off_and_no_test_is_ignored() {
+    // Put together here, so that this file does not find itself.
+    let words = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("db", "g!("),
+        concat!("#[ig", "nore"),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+    ];
+    let mut findings = Vec::new();
+    for source in files(".rs") {
+        for (at, line) in source.text.lines().enumerate() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                findings.push(format!("{}:{}: {word}", source.path, at + 1));
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn every_crate_has_the_workspace_lints_which_deny_a_missing_docstring() {
+    let findings: Vec<_> = files("Cargo.toml")
+        .iter()
+        .filter(|source| source.path != "Cargo.toml" && !source.path.starts_with("fuzz/"))
+        .filter(|source| !source.text.contains("[lints]\nworkspace = true"))
+        .map(|source| format!("{}: no `[lints] workspace = true`", source.path))
+        .collect();
+    refuse(&findings);
+    let workspace =
+        fs::read_to_string(root().join("Cargo.toml")).expect("the workspace's manifest");
+    assert!(workspace.contains("missing_docs = \"deny\""));
+}
+
+/// docs/errors.md: every bad input, its exact message and its test; here, that the test exists.
+#[test]
+fn every_bad_input_has_its_test() {
+    let table = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md");
+    let sources = files(".rs");
+    let mut findings = Vec::new();
+    let mut rows = 0;
+    for (at, line) in table.lines().enumerate() {
+        let cells: Vec<_> = line
+            .trim()
+            .trim_matches('|')
+            .split(" | ")
+            .map(str::trim)
+            .collect();
+        if !line.starts_with('|')
+            || cells.len() != 3
+            || cells[2] == "test"
+            || cells[2].starts_with("---")
+        {
+            continue;
+        }
+        rows += 1;
+        let test = cells[2].trim_matches('`');
+        let test = test.rsplit("::").next().unwrap_or(test);
+        if !sources
+            .iter()
+            .any(|source| source.text.contains(&format!("fn {test}(")))
+        {
+            findings.push(format!("docs/errors.md:{}: no test named {test}", at + 1));
+        }
+    }
+    refuse(&findings);
+    assert!(rows >= 20, "docs/errors.md lists {rows} bad inputs");
+}
