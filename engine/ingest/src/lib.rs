@@ -6,4 +6,5 @@
 
 pub mod kafka;
 pub mod leaf;
+pub mod limits;
 pub mod pipeline;

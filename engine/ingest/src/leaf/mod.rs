@@ -2,4 +2,7 @@
 //!
 //! [`order`] is what the aggregator says and hears, plain data.
 
+pub mod config;
 pub mod order;
+
+pub use config::{LeafConfig, LeafError};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::{JsonMapping, SkipErrors};
+use crate::pipeline::{JsonMapping, SkipErrors, SqlType};
 
 /// A broker's address and what is known of its leadership of one Kafka partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,6 +19,17 @@ pub struct Leader {
     pub port: u16,
     /// The leader epoch; -1 where the broker does not say.
     pub epoch: i32,
+}
+
+/// One column of the table, as the leaf's store needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableColumn {
+    /// Its name.
+    pub name: String,
+    /// Its SQL type: decides how it is stored, and is carried as the annotation.
+    pub sql_type: SqlType,
+    /// Whether NULL may stand in it.
+    pub nullable: bool,
 }
 
 /// What binds a leaf partition to a Kafka partition: the catalog's row.
@@ -78,6 +89,12 @@ pub struct Settings {
 pub enum Goal {
     /// Load on from the cursor.
     Run,
+    /// START ... FOREGROUND: load up to the log's end as the first response shows it, or so many
+    /// commits; then drain, sync, stop, and report [`Report::CaughtUp`].
+    Foreground {
+        /// LIMIT n BATCHES.
+        batches_max: Option<u64>,
+    },
     /// Drain, sync, and say so.
     Stop,
     /// Drain, then a new segment of this lineage from this offset; stays stopped.
@@ -102,8 +119,10 @@ pub enum Order {
         generation: u64,
         /// What is paired with what.
         pairing: Pairing,
-        /// The table's columns: names, types, NULL or not.
+        /// The version of the table's columns.
         schema_version: u32,
+        /// The table's columns in order, without the hidden ones.
+        columns: Vec<TableColumn>,
         /// The pipeline's settings; `None` for a leaf partition whose pipeline was dropped: read only.
         settings: Option<Settings>,
     },
@@ -131,8 +150,32 @@ pub enum Order {
         leaf_partition: u64,
         /// Who.
         leader: Leader,
-        /// Log start offset, when the aggregator was asked; -1 unknown.
+    },
+    /// Answers [`Report::RangeUnknown`]: what the log holds now.
+    LogRange {
+        /// Which one.
+        leaf_partition: u64,
+        /// The first offset it still holds.
         log_start_offset: i64,
+        /// The offset after its last.
+        log_end_offset: i64,
+    },
+    /// Answers [`Report::EpochUnchecked`] with OffsetForLeaderEpoch: where that epoch ends in the
+    /// current leader's log.
+    EpochEnd {
+        /// Which one.
+        leaf_partition: u64,
+        /// The epoch that was asked for.
+        epoch: i32,
+        /// Exclusive; -1 where the broker does not know the epoch.
+        end_offset: i64,
+    },
+    /// Answers [`Report::LeaderUnknown`] when the topic is another one now, or is gone for good.
+    TopicLost {
+        /// Which one.
+        leaf_partition: u64,
+        /// One line: replaced or deleted, and what to do.
+        text: String,
     },
     /// Drain everything, sync, and end.
     Shutdown,
@@ -224,13 +267,51 @@ pub enum Report {
         /// What the leaf last knew; -1 nothing.
         epoch: i32,
     },
+    /// What does the log hold? The cursor is out of its range.
+    RangeUnknown {
+        /// Which one.
+        leaf_partition: u64,
+        /// The cursor.
+        offset: i64,
+    },
+    /// Where does this epoch end? The leader's epoch is above that of the last committed record batch.
+    EpochUnchecked {
+        /// Which one.
+        leaf_partition: u64,
+        /// The leader's epoch, as the leaf knows it.
+        leader_epoch: i32,
+        /// The epoch of the last committed record batch.
+        epoch: i32,
+    },
     /// FOREGROUND: the partition reached the log's end as it stood when it was started, or its limit.
     CaughtUp {
         /// Which one.
         leaf_partition: u64,
         /// The order's generation.
         generation: u64,
+        /// The durable cursor.
+        cursor: i64,
+        /// Rows loaded since the order.
+        rows: u64,
     },
     /// Shutdown is done.
     Ended,
+}
+
+impl Report {
+    /// The leaf partition it is about; `None` for the leaf's own.
+    #[must_use]
+    pub fn leaf_partition(&self) -> Option<u64> {
+        match *self {
+            Report::Attached { leaf_partition, .. }
+            | Report::Durable { leaf_partition, .. }
+            | Report::Reached { leaf_partition, .. }
+            | Report::Failed { leaf_partition, .. }
+            | Report::LeaderUnknown { leaf_partition, .. }
+            | Report::RangeUnknown { leaf_partition, .. }
+            | Report::EpochUnchecked { leaf_partition, .. }
+            | Report::CaughtUp { leaf_partition, .. } => Some(leaf_partition),
+            Report::Ended => None,
+        }
+    }
 }

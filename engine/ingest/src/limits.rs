@@ -1,0 +1,67 @@
+//! Every bound of this crate: queues, buffers, loops. Units stand last in the name; what hangs
+//! together is asserted at compile time.
+
+// --- leaf ---
+
+/// Orders that may wait for a leaf.
+pub const ORDERS_QUEUED_MAX: usize = 4_096;
+/// Reports that may wait for the aggregator; what does not fit stays in the leaf, coalesced.
+pub const REPORTS_QUEUED_MAX: usize = 4_096;
+/// Leaf partitions that one leaf serves.
+pub const LEAF_PARTITIONS_MAX: usize = 4_096;
+/// Brokers that one leaf is connected to.
+pub const LANES_MAX: usize = 256;
+/// Responses of one lane in memory: one is loaded while one is on its way.
+pub const FRAMES_PER_LANE_MAX: usize = 2;
+
+/// What a fetch asks of one partition.
+pub const FETCH_PARTITION_BYTES_MAX: usize = 1024 * 1024;
+/// What a fetch asks of a broker in all.
+pub const FETCH_RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Room in a frame for the response's own fields beside its records.
+pub const FRAME_OVERHEAD_BYTES: usize = 256 * 1024;
+/// A record batch larger than this is an error that names its offset.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What one read from a socket may take.
+pub const RECEIVE_BYTES: usize = 128 * 1024;
+/// A fetch waits on the broker so long when every running partition of that broker is in it.
+pub const FETCH_WAIT_MS: u32 = 500;
+/// And so long when one was left out.
+pub const FETCH_WAIT_PARTIAL_MS: u32 = 10;
+/// A response with fewer rows than this is followed by a pause of [`FETCH_PAUSE_MS`].
+pub const FETCH_SMALL_ROWS: u64 = 64;
+/// The next fetch leaves at least so long after the one whose response was small.
+pub const FETCH_PAUSE_MS: u64 = 1;
+
+/// Bytes of records that one partition decodes before its neighbours have a turn.
+pub const TURN_BYTES: usize = 256 * 1024;
+
+/// A connection that is not up by then is given up.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// A broker that answers nothing for so long beyond a fetch's own wait is disconnected.
+pub const RESPONSE_TIMEOUT_MS: u64 = 30_000;
+/// First pause before a lane is connected again.
+pub const RECONNECT_FIRST_MS: u64 = 50;
+/// Longest pause before a lane is connected again.
+pub const RECONNECT_MAX_MS: u64 = 5_000;
+/// First pause of a partition after a retriable error of the broker.
+pub const RETRIABLE_FIRST_MS: u64 = 100;
+/// Longest pause of a partition after retriable errors of the broker.
+pub const RETRIABLE_MAX_MS: u64 = 2_000;
+/// The aggregator is asked the same question at most so often.
+pub const ASK_INTERVAL_MS: u64 = 100;
+/// Gauges that cost more than a store are published at most so often.
+pub const GAUGES_AGE_MS: u64 = 1_000;
+
+/// Freshness is kept from 1 µs up to this: an hour.
+pub const FRESHNESS_US_MAX: u64 = 3_600_000_000;
+
+const _: () = assert!(FETCH_PARTITION_BYTES_MAX <= FETCH_RESPONSE_BYTES_MAX);
+const _: () = assert!(FETCH_RESPONSE_BYTES_MAX + FRAME_OVERHEAD_BYTES < BATCH_BYTES_MAX);
+const _: () = assert!(RECEIVE_BYTES <= FETCH_PARTITION_BYTES_MAX);
+const _: () = assert!(TURN_BYTES <= FETCH_PARTITION_BYTES_MAX);
+const _: () = assert!(FETCH_WAIT_PARTIAL_MS < FETCH_WAIT_MS);
+const _: () = assert!((FETCH_WAIT_MS as u64) < RESPONSE_TIMEOUT_MS);
+const _: () = assert!(RECONNECT_FIRST_MS < RECONNECT_MAX_MS);
+const _: () = assert!(RETRIABLE_FIRST_MS < RETRIABLE_MAX_MS);
+const _: () = assert!(ORDERS_QUEUED_MAX <= 4_096 && REPORTS_QUEUED_MAX <= 4_096);
