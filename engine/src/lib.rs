@@ -3,6 +3,8 @@
 //! In the byte's order; each module imports only what stands to its left: [`ingest`]'s `kafka`,
 //! `pipeline` and `leaf`, then `catalog`, `aggregator`, `sql`, `server`, `node`.
 
+pub mod limits;
+
 pub mod aggregator;
 pub mod catalog;
 pub mod node;

@@ -1,1 +1,294 @@
-//! The aggregator: learns topics, pairs partitions, orders leaves.
+//! The aggregator: learns topics from Kafka, pairs partitions, takes statements, supervises leaves.
+//!
+//! A statement commits in the catalog first, under a higher generation; leaves carry it out as redo,
+//! and every step can be repeated. What a session holds is [`Aggregator`], a handle: dropping a call's
+//! future does not undo what was committed.
+
+pub mod error;
+pub mod live;
+pub mod statement;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+pub use error::{AggregatorError, Exists, Unknown, WrongState};
+pub use live::{LiveView, Place};
+pub use statement::{
+    Changed, CreatePipeline, CreateTable, Foreground, Name, OffsetsTo, StartPipeline, Started,
+    Tested,
+};
+
+use crate::catalog::CatalogView;
+
+/// The way to the aggregator, for every session.
+#[derive(Clone)]
+pub struct Aggregator {
+    commands: mpsc::Sender<Command>,
+    catalog: Arc<ArcSwap<CatalogView>>,
+    live: Arc<ArcSwap<LiveView>>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, AggregatorError>>;
+
+/// What a session asks, with where the answer goes.
+pub(crate) enum Command {
+    CreateDatabase {
+        name: String,
+        if_not_exists: bool,
+        reply: Reply<Changed>,
+    },
+    DropDatabase {
+        name: String,
+        if_exists: bool,
+        reply: Reply<Changed>,
+    },
+    CreateTable {
+        table: CreateTable,
+        reply: Reply<Changed>,
+    },
+    DropTable {
+        name: Name,
+        if_exists: bool,
+        reply: Reply<Changed>,
+    },
+    TruncateTable {
+        name: Name,
+        reply: Reply<()>,
+    },
+    CreatePipeline {
+        pipeline: Box<CreatePipeline>,
+        reply: Reply<Changed>,
+    },
+    StartPipeline {
+        start: StartPipeline,
+        reply: Reply<Started>,
+    },
+    StopPipeline {
+        name: Name,
+        if_running: bool,
+        reply: Reply<Changed>,
+    },
+    DropPipeline {
+        name: Name,
+        if_exists: bool,
+        reply: Reply<Changed>,
+    },
+    AlterOffsets {
+        name: Name,
+        to: OffsetsTo,
+        reply: Reply<()>,
+    },
+    TestPipeline {
+        name: Name,
+        limit: Option<u64>,
+        reply: Reply<Tested>,
+    },
+    SetGlobal {
+        name: String,
+        value: Option<String>,
+        reply: Reply<()>,
+    },
+    Shutdown {
+        reply: Reply<()>,
+    },
+}
+
+impl Aggregator {
+    /// The catalog as it stands.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<CatalogView> {
+        self.catalog.load_full()
+    }
+
+    /// What is served where, and what is being tested.
+    #[must_use]
+    pub fn live(&self) -> Arc<LiveView> {
+        self.live.load_full()
+    }
+
+    /// CREATE DATABASE.
+    ///
+    /// # Errors
+    /// `Exists`, `Definition`, `Catalog`, `ShuttingDown`.
+    pub async fn create_database(
+        &self,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        let name = name.to_owned();
+        self.ask(|reply| Command::CreateDatabase {
+            name,
+            if_not_exists,
+            reply,
+        })
+        .await
+    }
+
+    /// DROP DATABASE, with its tables and pipelines; returns once their rows are unlinked.
+    ///
+    /// # Errors
+    /// `Unknown`, `State` (a pipeline of it runs), `Catalog`, `Disk`, `ShuttingDown`.
+    pub async fn drop_database(
+        &self,
+        name: &str,
+        if_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        let name = name.to_owned();
+        self.ask(|reply| Command::DropDatabase {
+            name,
+            if_exists,
+            reply,
+        })
+        .await
+    }
+
+    /// CREATE TABLE.
+    ///
+    /// # Errors
+    /// `Unknown` (the database), `Exists`, `Definition`, `Catalog`, `ShuttingDown`.
+    pub async fn create_table(&self, table: CreateTable) -> Result<Changed, AggregatorError> {
+        self.ask(|reply| Command::CreateTable { table, reply })
+            .await
+    }
+
+    /// DROP TABLE; returns once its rows are unlinked.
+    ///
+    /// # Errors
+    /// `Unknown`, `State` (a pipeline names it), `Catalog`, `Disk`, `ShuttingDown`.
+    pub async fn drop_table(
+        &self,
+        name: Name,
+        if_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        self.ask(|reply| Command::DropTable {
+            name,
+            if_exists,
+            reply,
+        })
+        .await
+    }
+
+    /// TRUNCATE TABLE: its rows go, its pipelines' cursors stay. Refused while one of them runs.
+    ///
+    /// # Errors
+    /// `Unknown`, `State`, `Catalog`, `ShuttingDown`.
+    pub async fn truncate_table(&self, name: Name) -> Result<(), AggregatorError> {
+        self.ask(|reply| Command::TruncateTable { name, reply })
+            .await
+    }
+
+    /// CREATE [OR REPLACE] PIPELINE. Kafka is not asked: START does that.
+    ///
+    /// # Errors
+    /// `Unknown` (database, table), `Exists`, `Setting` (CONFIG and the like), `State`, `Catalog`,
+    /// `ShuttingDown`.
+    pub async fn create_pipeline(
+        &self,
+        pipeline: CreatePipeline,
+    ) -> Result<Changed, AggregatorError> {
+        let pipeline = Box::new(pipeline);
+        self.ask(|reply| Command::CreatePipeline { pipeline, reply })
+            .await
+    }
+
+    /// START PIPELINE. Without FOREGROUND it returns once every partition is with a leaf; with it,
+    /// once what it was started for is durable and the pipeline is stopped again.
+    ///
+    /// # Errors
+    /// `Unknown`, `State` (it runs), `Broker`, `Failed` (FOREGROUND), `Full`, `Catalog`, `Disk`,
+    /// `ShuttingDown`.
+    pub async fn start_pipeline(&self, start: StartPipeline) -> Result<Started, AggregatorError> {
+        self.ask(|reply| Command::StartPipeline { start, reply })
+            .await
+    }
+
+    /// STOP PIPELINE; returns once everything visible is durable.
+    ///
+    /// # Errors
+    /// `Unknown`, `State` (it does not run), `Catalog`, `ShuttingDown`.
+    pub async fn stop_pipeline(
+        &self,
+        name: Name,
+        if_running: bool,
+    ) -> Result<Changed, AggregatorError> {
+        self.ask(|reply| Command::StopPipeline {
+            name,
+            if_running,
+            reply,
+        })
+        .await
+    }
+
+    /// DROP PIPELINE; a running one is stopped first. The rows stay.
+    ///
+    /// # Errors
+    /// `Unknown`, `Catalog`, `ShuttingDown`.
+    pub async fn drop_pipeline(
+        &self,
+        name: Name,
+        if_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        self.ask(|reply| Command::DropPipeline {
+            name,
+            if_exists,
+            reply,
+        })
+        .await
+    }
+
+    /// ALTER PIPELINE ... SET OFFSETS. A running pipeline goes on from there.
+    ///
+    /// # Errors
+    /// `Unknown` (pipeline, partition), `Setting`, `Broker` (EARLIEST, LATEST), `Catalog`,
+    /// `ShuttingDown`.
+    pub async fn alter_offsets(&self, name: Name, to: OffsetsTo) -> Result<(), AggregatorError> {
+        self.ask(|reply| Command::AlterOffsets { name, to, reply })
+            .await
+    }
+
+    /// TEST PIPELINE [LIMIT n]: without a limit, one row.
+    ///
+    /// # Errors
+    /// `Unknown`, `State` (it runs), `Broker`, `Full`, `ShuttingDown`.
+    pub async fn test_pipeline(
+        &self,
+        name: Name,
+        limit: Option<u64>,
+    ) -> Result<Tested, AggregatorError> {
+        self.ask(|reply| Command::TestPipeline { name, limit, reply })
+            .await
+    }
+
+    /// SET GLOBAL name = value; `None`: DEFAULT, which is the configuration's value.
+    /// Running pipelines take it at their next START.
+    ///
+    /// # Errors
+    /// `Variable`, `Catalog`, `ShuttingDown`.
+    pub async fn set_global(&self, name: &str, value: Option<&str>) -> Result<(), AggregatorError> {
+        let (name, value) = (name.to_owned(), value.map(str::to_owned));
+        self.ask(|reply| Command::SetGlobal { name, value, reply })
+            .await
+    }
+
+    /// Drains every leaf, syncs, ends the aggregator. Statements after it are `ShuttingDown`.
+    ///
+    /// # Errors
+    /// `ShuttingDown`: it was asked before.
+    pub async fn shutdown(&self) -> Result<(), AggregatorError> {
+        self.ask(|reply| Command::Shutdown { reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, AggregatorError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| AggregatorError::ShuttingDown)?;
+        answer.await.map_err(|_| AggregatorError::ShuttingDown)?
+    }
+}

@@ -1,0 +1,73 @@
+//! Every bound of this crate, by name, units last; what depends on another is asserted beside it.
+
+// --- catalog ---
+
+/// Requests that wait for the catalog's thread; the sender waits beyond it.
+pub const CATALOG_QUEUE_REQUESTS_MAX: usize = 64;
+/// Numbered changes kept for replay; whoever is further behind takes the whole catalog.
+pub const CATALOG_CHANGES_KEPT_MAX: u64 = 65_536;
+/// Databases.
+pub const DATABASES_MAX: usize = 1_024;
+/// Tables in all databases.
+pub const TABLES_MAX: usize = 16_384;
+/// Columns of one table: MySQL's own bound is 4,096.
+pub const TABLE_COLUMNS_MAX: usize = 1_024;
+/// Pipelines in all databases.
+pub const PIPELINES_MAX: usize = 4_096;
+/// Pairings in all pipelines: leaf partitions of this node.
+pub const PAIRINGS_MAX: usize = 65_536;
+/// A database's, table's, column's or pipeline's name, as MySQL bounds it.
+pub const NAME_CHARS_MAX: usize = 64;
+/// A comment, as MySQL bounds it.
+pub const COMMENT_CHARS_MAX: usize = 2_048;
+/// One change as it stands in the catalog.
+pub const CATALOG_CHANGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+// --- aggregator ---
+
+/// Statements that wait for the aggregator; the session waits beyond it.
+pub const AGGREGATOR_QUEUE_COMMANDS_MAX: usize = 256;
+/// Statements under way at once: those that wait for leaves or brokers.
+pub const AGGREGATOR_OPEN_COMMANDS_MAX: usize = 1_024;
+/// Reports taken from leaves before the aggregator decides again.
+pub const REPORTS_PER_TURN_MAX: usize = 1_024;
+/// Kafka partitions of one pipeline.
+pub const PIPELINE_PARTITIONS_MAX: usize = 16_384;
+/// Bootstrap servers of one pipeline.
+pub const BOOTSTRAP_SERVERS_MAX: usize = 64;
+/// CONFIG keys of one pipeline.
+pub const CONFIG_KEYS_MAX: usize = 128;
+/// One response of a broker to the aggregator.
+pub const BROKER_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Brokers of one cluster.
+pub const CLUSTER_BROKERS_MAX: usize = 1_024;
+/// How often topics are looked at for new partitions, deletion and another id.
+pub const METADATA_INTERVAL_MS: u64 = 10_000;
+/// The least time between two questions about one topic.
+pub const TOPIC_QUESTION_INTERVAL_MS: u64 = 100;
+/// A topic that Metadata does not know for this long is deleted.
+pub const TOPIC_DELETED_AFTER_MS: u64 = 60_000;
+/// Group offsets are published at most this often.
+pub const GROUP_OFFSET_INTERVAL_MS: u64 = 1_000;
+/// And at least this often: brokers forget idle groups after seven days.
+pub const GROUP_OFFSET_REFRESH_MS: u64 = 24 * 3_600 * 1_000;
+/// `operation.timeout.ms` where CONFIG does not say.
+pub const OPERATION_TIMEOUT_MS: u64 = 10_000;
+/// How often the aggregator looks at what is due.
+pub const AGGREGATOR_TICK_MS: u64 = 50;
+/// Rows TEST PIPELINE returns without a LIMIT.
+pub const TEST_ROWS_DEFAULT: u64 = 1;
+/// Rows TEST PIPELINE returns at most.
+pub const TEST_ROWS_MAX: u64 = 65_536;
+/// Errors START PIPELINE ... FOREGROUND returns.
+pub const FOREGROUND_ERRORS_MAX: usize = 64;
+/// How long the leaves may drain at shutdown before it is said that they do not.
+pub const DRAIN_WARN_MS: u64 = 10_000;
+
+const _: () = assert!(TOPIC_QUESTION_INTERVAL_MS < METADATA_INTERVAL_MS);
+const _: () = assert!(METADATA_INTERVAL_MS < TOPIC_DELETED_AFTER_MS);
+const _: () = assert!(GROUP_OFFSET_INTERVAL_MS < GROUP_OFFSET_REFRESH_MS);
+const _: () = assert!(AGGREGATOR_TICK_MS < TOPIC_QUESTION_INTERVAL_MS);
+const _: () = assert!(TEST_ROWS_DEFAULT <= TEST_ROWS_MAX);
+const _: () = assert!(PIPELINE_PARTITIONS_MAX <= PAIRINGS_MAX);
+const _: () = assert!(AGGREGATOR_QUEUE_COMMANDS_MAX <= AGGREGATOR_OPEN_COMMANDS_MAX);
