@@ -71,3 +71,8 @@ const _: () = assert!(AGGREGATOR_TICK_MS < TOPIC_QUESTION_INTERVAL_MS);
 const _: () = assert!(TEST_ROWS_DEFAULT <= TEST_ROWS_MAX);
 const _: () = assert!(PIPELINE_PARTITIONS_MAX <= PAIRINGS_MAX);
 const _: () = assert!(AGGREGATOR_QUEUE_COMMANDS_MAX <= AGGREGATOR_OPEN_COMMANDS_MAX);
+
+// --- sql: sessions and statements ---
+
+/// A statement's text in SHOW PROCESSLIST, at most.
+pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
