@@ -7,7 +7,6 @@ pub mod limits;
 
 pub mod aggregator;
 pub mod catalog;
-pub mod limits;
 pub mod node;
 pub mod server;
 pub mod sql;
