@@ -4,6 +4,15 @@
 //! In reading order: `limits`, the plain types, the byte layouts, the block, the segment and what a
 //! query sees of it, then the disk, the machine that writes and the recovery that repairs.
 
+pub mod limits;
+
 pub mod counts;
+pub mod error;
 pub mod ids;
 pub mod schema;
+
+pub mod format;
+
+pub mod block;
+mod block_layout;
+pub mod pool;

@@ -1,0 +1,159 @@
+//! What a commit record says, as plain data. Its bytes: [`crate::format::commit`].
+
+use crate::counts::Counts;
+use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence};
+
+/// One segment file's identity, written into each of its records: no two files ever share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId {
+    /// The leaf partition.
+    pub leaf_partition: LeafPartitionId,
+    /// The segment's place.
+    pub sequence: Sequence,
+    /// The rewrite.
+    pub rewrite: Rewrite,
+}
+
+/// What one commit did: the batch, to the user. A merged commit keeps these of all it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitFacts {
+    /// Counts on from segment to segment within a leaf partition; the first is 1.
+    pub commit_number: u64,
+    /// The lineage.
+    pub lineage: Lineage,
+    /// The first offset covered.
+    pub first_offset: Offset,
+    /// The offset after the last covered; equal to `first_offset` where it carries only errors.
+    pub next_offset: Offset,
+    /// Rows.
+    pub rows: u32,
+    /// Rejects and faults kept.
+    pub rejects: u32,
+    /// What became of each offset; they add up to `next_offset - first_offset`.
+    pub counts: Counts,
+    /// The leader epoch of the last record batch; -1 unknown.
+    pub leader_epoch: i32,
+    /// When its first step was loaded, ms since 1970.
+    pub started_unix_ms: i64,
+    /// When it was written, ms since 1970.
+    pub ended_unix_ms: i64,
+    /// Bytes taken from the broker for it, as on the wire.
+    pub extracted_bytes: u64,
+}
+
+impl CommitFacts {
+    /// BATCH_ID: `leaf partition index << 40 | commit number`.
+    #[must_use]
+    pub fn batch_id(&self, leaf_partition_index: u32) -> u64 {
+        u64::from(leaf_partition_index) << 40 | self.commit_number
+    }
+}
+
+/// A commit of another leaf partition without which this one does not exist. Reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitLeader {
+    /// Whose.
+    pub leaf_partition: LeafPartitionId,
+    /// Which.
+    pub commit_number: u64,
+}
+
+/// A value in the statistics. Which variant it is follows from the column's physical type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StatisticValue {
+    /// Signed integers, dates and timestamps.
+    Int(i64),
+    /// Unsigned integers.
+    UInt(u64),
+    /// Float32 (widened) and Float64. Never NaN.
+    Float(f64),
+    /// Decimal128, unscaled.
+    Decimal(i128),
+    /// Strings, compared by their bytes.
+    Text(Box<str>),
+}
+
+/// A column's smallest or largest value, or a bound of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatisticBound {
+    /// A value that no row passes.
+    pub value: StatisticValue,
+    /// Whether a row has just this value. Not exact: a cut string, or a column that also holds NaN.
+    pub exact: bool,
+}
+
+/// What a query may know of a column without reading it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ColumnStatistics {
+    /// The smallest value; `None` where there is none or none is known.
+    pub min: Option<StatisticBound>,
+    /// The largest value.
+    pub max: Option<StatisticBound>,
+    /// NULLs; always exact.
+    pub null_count: u32,
+}
+
+/// Where a column buffer lies in the body, and its checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BufferRecord {
+    /// From the body's start, a multiple of 64; follows from the lengths.
+    pub at: u64,
+    /// Bytes without padding; 0 for the validity of a column without NULL.
+    pub bytes: u32,
+    /// CRC-32 of them.
+    pub crc: u32,
+}
+
+/// One column of a commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnRecord {
+    /// Validity bits; then values, or offsets and string bytes.
+    pub buffers: [BufferRecord; 3],
+    /// Statistics; `None` in the records that a merge replaced, which keep none.
+    pub statistics: ColumnStatistics,
+}
+
+/// All that a commit's metadata says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitRecord {
+    /// The file.
+    pub segment: SegmentId,
+    /// CRC-32 of that file's header.
+    pub header_crc: u32,
+    /// What it did. Of a merged commit: the number of the last it replaces and the sum of all.
+    pub facts: CommitFacts,
+    /// Bytes of metadata: the body begins there.
+    pub head_bytes: u32,
+    /// Bytes of body, padding with them.
+    pub body_bytes: u64,
+    /// Bytes of this segment known to be synced when it was written; 0 until every earlier segment is.
+    pub durable_end: u64,
+    /// The user's columns, then `_offset`, then `_timestamp`.
+    pub columns: Box<[ColumnRecord]>,
+    /// The rejects, behind the last column buffer.
+    pub rejects: BufferRecord,
+    /// Reserved: row deletes, behind the rejects. Written empty.
+    pub row_deletes: BufferRecord,
+    /// Reserved: the commit without which this one does not exist. Written as none.
+    pub leader: Option<CommitLeader>,
+    /// What a merged commit stands for, oldest first; empty for one as written.
+    pub replaced: Box<[CommitFacts]>,
+}
+
+impl CommitRecord {
+    /// Bytes of the whole message.
+    #[must_use]
+    pub fn message_bytes(&self) -> u64 {
+        u64::from(self.head_bytes) + self.body_bytes
+    }
+
+    /// What it did, as the user's batches: those that it replaces, or itself.
+    #[must_use]
+    pub fn batches(&self) -> &[CommitFacts] {
+        if self.replaced.is_empty() {
+            std::slice::from_ref(&self.facts)
+        } else {
+            &self.replaced
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Every bound of this crate, in one place, with its unit last in the name, tied together at the end.
+
+/// Rows of the smallest block.
+pub const BLOCK_ROWS_MIN: u32 = 256;
+/// Rows of the largest block, and so of a commit.
+pub const BLOCK_ROWS_MAX: u32 = 65_536;
+/// A block has a mark for so many rows.
+pub const BLOCK_ROWS_PER_MARK: u32 = 16;
+/// Marks of the smallest block.
+pub const BLOCK_MARKS_MIN: u32 = 64;
+/// Marks of the largest block.
+pub const BLOCK_MARKS_MAX: u32 = 4_096;
+/// The string regions of a pooled block together; a larger value gets a block of its own.
+pub const BLOCK_STRINGS_BYTES_MAX: u32 = 16 << 20;
+/// The smallest string region of a block.
+pub const BLOCK_STRING_REGION_BYTES_MIN: u32 = 1 << 10;
+/// Bytes a string value is taken to have where nothing is known yet.
+pub const BLOCK_STRING_MEAN_BYTES_FIRST: u32 = 24;
+/// The rejects region of a pooled block.
+pub const BLOCK_REJECTS_BYTES: u32 = 64 << 10;
+/// One region (a column's strings, the rejects) of any block.
+pub const BLOCK_REGION_BYTES_MAX: u32 = 256 << 20;
+/// One block, all regions and marks.
+pub const BLOCK_BYTES_MAX: usize = 1 << 30;
+/// Regions, buffers and commits begin at a multiple of this.
+pub const ALIGN_BYTES: usize = 64;
+
+/// Free allocations that a pool keeps.
+pub const POOL_FREE_MAX: usize = 64;
+/// Blocks given back that a query still holds and that the pool hopes to see again.
+pub const POOL_LINGERING_MAX: usize = 64;
+/// Allocations are rounded up to a multiple of this, so that they fit another schema's block.
+pub const POOL_CLASS_BYTES: usize = 16 << 10;
+
+/// Columns of a table.
+pub const COLUMNS_MAX: usize = 1_024;
+/// A column's name in UTF-8: MySQL's 64 characters.
+pub const COLUMN_NAME_BYTES_MAX: usize = 256;
+/// A column's annotation.
+pub const ANNOTATION_BYTES_MAX: usize = 1_024;
+/// A segment's header: magic and schema message.
+pub const HEADER_BYTES_MAX: usize = 4 << 20;
+/// A commit's metadata: prefix, flatbuffer and record.
+pub const METADATA_BYTES_MAX: usize = 4 << 20;
+/// A commit's body.
+pub const BODY_BYTES_MAX: u64 = BLOCK_BYTES_MAX as u64;
+/// Records that one merged commit stands for.
+pub const REPLACED_MAX: usize = 8_192;
+/// A string's minimum or maximum in the statistics is cut here.
+pub const STATISTIC_BYTES_MAX: usize = 32;
+/// A reject's text.
+pub const REJECT_TEXT_BYTES_MAX: usize = 4 << 10;
+/// A reject's Kafka key; a longer one is cut.
+pub const REJECT_KEY_BYTES_MAX: usize = 4 << 10;
+
+/// Commits of one segment as written; a merged one has fewer.
+pub const SEGMENT_COMMITS_MAX: u32 = 4_096;
+/// Bytes at which a segment is sealed.
+pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// An open segment's map reaches so far past the bytes at which it is sealed.
+pub const SEGMENT_MAP_SLACK_BYTES: u64 = 64 << 20;
+/// A sealed segment's footer, with the index in front of it.
+pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
+
+const _: () = assert!(BLOCK_ROWS_MIN.is_power_of_two() && BLOCK_ROWS_MAX.is_power_of_two());
+const _: () = assert!(BLOCK_ROWS_MAX / BLOCK_ROWS_PER_MARK == BLOCK_MARKS_MAX);
+const _: () = assert!(BLOCK_MARKS_MIN <= BLOCK_MARKS_MAX);
+const _: () = assert!(BLOCK_STRINGS_BYTES_MAX <= BLOCK_REGION_BYTES_MAX);
+const _: () = assert!(BLOCK_REJECTS_BYTES <= BLOCK_REGION_BYTES_MAX);
+const _: () = assert!((BLOCK_REGION_BYTES_MAX as usize) < BLOCK_BYTES_MAX);
+const _: () = assert!(BLOCK_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!(POOL_CLASS_BYTES.is_multiple_of(ALIGN_BYTES));
+const _: () =
+    assert!(COLUMNS_MAX * (COLUMN_NAME_BYTES_MAX + ANNOTATION_BYTES_MAX) * 3 <= HEADER_BYTES_MAX);
+// A merged commit's record: its own statistics and what it replaces, behind the flatbuffer.
+const _: () = assert!(
+    COLUMNS_MAX * (64 + 2 * STATISTIC_BYTES_MAX) + COLUMNS_MAX * 80 + REPLACED_MAX * 192 + 4_096
+        <= METADATA_BYTES_MAX
+);
+const _: () = assert!(SEGMENT_COMMITS_MAX as usize <= REPLACED_MAX);
