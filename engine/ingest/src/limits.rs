@@ -65,3 +65,28 @@ const _: () = assert!((FETCH_WAIT_MS as u64) < RESPONSE_TIMEOUT_MS);
 const _: () = assert!(RECONNECT_FIRST_MS < RECONNECT_MAX_MS);
 const _: () = assert!(RETRIABLE_FIRST_MS < RETRIABLE_MAX_MS);
 const _: () = assert!(ORDERS_QUEUED_MAX <= 4_096 && REPORTS_QUEUED_MAX <= 4_096);
+
+// --- kafka ---
+
+/// What one record batch may unpack to. A larger one is an error, not memory.
+pub const DECOMPRESSED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The decompressor's first allocation.
+pub const DECOMPRESS_SCRATCH_BYTES_MIN: usize = 256 * 1024;
+/// What it keeps from one batch to the next.
+pub const DECOMPRESS_SCRATCH_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Aborted transactions that one partition of one response may name.
+pub const ABORTED_MAX: usize = 65_536;
+/// Tagged fields of one structure; each is at least two bytes and ours have at most three.
+pub const TAGS_MAX: u32 = 64;
+/// A response other than Fetch's is never longer.
+pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A cluster's brokers.
+pub const BROKERS_MAX: usize = 10_000;
+/// A host's name or address, as DNS bounds it.
+pub const HOST_BYTES_MAX: usize = 255;
+
+const _: () = assert!(DECOMPRESS_SCRATCH_BYTES_MIN <= DECOMPRESS_SCRATCH_KEPT_BYTES_MAX);
+const _: () = assert!(DECOMPRESS_SCRATCH_KEPT_BYTES_MAX <= DECOMPRESSED_BYTES_MAX);
+// The smallest aborted transaction in a response is a record batch and a marker: some 140 bytes.
+const _: () = assert!(ABORTED_MAX * 140 > FETCH_RESPONSE_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + FRAME_OVERHEAD_BYTES < i32::MAX as usize);
