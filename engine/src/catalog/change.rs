@@ -184,7 +184,8 @@ impl CatalogView {
     /// This view with one more change.
     ///
     /// # Errors
-    /// `Misfit`: the change names what is not there, or makes what is. Nothing is changed then.
+    /// `Misfit`: the change names what is not there, or makes what is. The view is of no use then:
+    /// apply to a copy.
     pub fn apply(&mut self, change: &Change) -> Result<(), Misfit> {
         let number = self.change + 1;
         let misfit = |what: String| Misfit { number, what };
@@ -368,6 +369,7 @@ impl CatalogView {
             },
         }
         self.change = number;
+        (self.next_id, self.next_generation) = (self.next_id(), self.next_generation());
         Ok(())
     }
 

@@ -71,7 +71,7 @@ pub struct ColumnDef {
 }
 
 /// What CREATE TABLE says of a table but its name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableSpec {
     /// Its columns, in order, without the hidden ones.
     pub columns: Vec<ColumnDef>,

@@ -51,6 +51,9 @@ pub enum CatalogError {
         /// The bound.
         max: usize,
     },
+    /// A change that does not fit what is there: a bug of ours; nothing was changed.
+    #[error(transparent)]
+    Misfit(#[from] super::change::Misfit),
     /// The catalog's thread has ended: the process is shutting down.
     #[error("the catalog is closed: the server is shutting down")]
     Closed,

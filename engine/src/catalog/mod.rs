@@ -7,6 +7,8 @@
 pub mod change;
 pub mod defs;
 pub mod error;
+pub mod store;
+pub mod thread;
 pub mod variables;
 pub mod view;
 
@@ -17,5 +19,7 @@ pub use defs::{
     TableSpec,
 };
 pub use error::CatalogError;
+pub use store::Store;
+pub use thread::Catalog;
 pub use variables::{EngineVariables, VARIABLES, Variable, VariableError, VariableKind};
 pub use view::CatalogView;

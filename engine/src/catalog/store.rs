@@ -1,0 +1,426 @@
+//! The catalog's file: one SQLite connection, one transaction a statement, read whole at start.
+//!
+//! WAL with `synchronous=FULL`: a committed statement survives a power loss. The file is this
+//! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
+//! nothing is repaired or left out silently.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, Transaction, params};
+use serde::Serialize;
+use storage::ids::{LeafPartitionId, TableId};
+
+use super::change::Change;
+use super::defs::{DatabaseId, PipelineId};
+use super::error::CatalogError;
+use super::view::CatalogView;
+use crate::limits::{
+    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, DATABASES_MAX, PAIRINGS_MAX, PIPELINES_MAX,
+    TABLES_MAX,
+};
+
+mod load;
+
+/// The version of the tables in `schema.sql`, SQLite's `user_version`.
+const VERSION: i64 = 1;
+/// "PNLF", SQLite's `application_id`.
+const APPLICATION_ID: i64 = 0x504e_4c46;
+
+/// The catalog's file and what it holds.
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    view: CatalogView,
+}
+
+impl Store {
+    /// Opens the catalog at `path`, or makes an empty one there.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Newer`, `Locked`, `Disk`: see [`CatalogError`].
+    pub fn open(path: &Path) -> Result<Store, CatalogError> {
+        let disk = |doing| {
+            move |error: io::Error| CatalogError::Disk {
+                path: path.to_owned(),
+                doing,
+                what: error.to_string(),
+            }
+        };
+        // Made here and not by SQLite, which would take the process's umask; its -wal follows the file.
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
+            .map_err(disk("open"))?;
+        if let Some(parent) = path.parent() {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            File::open(parent)
+                .and_then(|directory| directory.sync_all())
+                .map_err(disk("sync of its directory"))?;
+        }
+        let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
+        Store::start(connection, path.to_owned())
+    }
+
+    /// A catalog in memory: for tests.
+    ///
+    /// # Errors
+    /// `Disk`: SQLite refused.
+    pub fn in_memory() -> Result<Store, CatalogError> {
+        let path = PathBuf::from(":memory:");
+        let connection =
+            Connection::open_in_memory().map_err(|error| named(&path, "open", &error))?;
+        Store::start(connection, path)
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn view(&self) -> &CatalogView {
+        &self.view
+    }
+
+    /// Commits a statement's changes, all or none; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// `Misfit`, `Full`, `Disk`, `Corrupt`: nothing was changed.
+    pub fn commit(&mut self, changes: &[Change], unix_ms: i64) -> Result<(), CatalogError> {
+        let mut view = self.view.clone();
+        let path = &self.path;
+        let transaction = self
+            .connection
+            .transaction()
+            .map_err(|error| named(path, "begin", &error))?;
+        for change in changes {
+            view.apply(change)?;
+            let text = json(path, change)?;
+            if text.len() > CATALOG_CHANGE_BYTES_MAX {
+                return Err(CatalogError::Full {
+                    what: "bytes in one definition",
+                    max: CATALOG_CHANGE_BYTES_MAX,
+                });
+            }
+            transaction
+                .prepare_cached("INSERT INTO change VALUES (?1, ?2, ?3)")
+                .and_then(|mut statement| statement.execute(params![view.change, unix_ms, text]))
+                .map_err(|error| named(path, "write", &error))?;
+            write(&transaction, path, &view, change)?;
+        }
+        bounds(&view)?;
+        for (name, value) in [
+            ("change", view.change),
+            ("next_id", view.next_id()),
+            ("next_generation", view.next_generation()),
+        ] {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO counter VALUES (?1, ?2)")
+                .and_then(|mut statement| statement.execute(params![name, value]))
+                .map_err(|error| named(path, "write", &error))?;
+        }
+        transaction
+            .execute(
+                "DELETE FROM change WHERE number <= ?1",
+                params![view.change.saturating_sub(CATALOG_CHANGES_KEPT_MAX)],
+            )
+            .map_err(|error| named(path, "write", &error))?;
+        transaction
+            .commit()
+            .map_err(|error| named(path, "commit", &error))?;
+        self.view = view;
+        Ok(())
+    }
+
+    /// The changes after `number` in order, at most `changes_max`; what a child aggregator replays.
+    /// The first is not `number + 1` when those were given up: then the whole catalog is needed.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Disk`.
+    pub fn changes_after(
+        &self,
+        number: u64,
+        changes_max: usize,
+    ) -> Result<Vec<(u64, Change)>, CatalogError> {
+        let path = &self.path;
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT number, change FROM change WHERE number > ?1 ORDER BY number LIMIT ?2",
+            )
+            .map_err(|error| named(path, "read", &error))?;
+        let rows = statement
+            .query_map(params![number, changes_max], |row| {
+                Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))
+            })
+            .map_err(|error| named(path, "read", &error))?;
+        let mut changes = Vec::new();
+        for row in rows {
+            let (number, text) = row.map_err(|error| named(path, "read", &error))?;
+            let change = serde_json::from_str(&text).map_err(|error| CatalogError::Corrupt {
+                path: path.clone(),
+                what: format!("change {number}: {error}"),
+            })?;
+            changes.push((number, change));
+        }
+        Ok(changes)
+    }
+
+    fn start(connection: Connection, path: PathBuf) -> Result<Store, CatalogError> {
+        let pragma = |name: &str| {
+            connection
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+                .map_err(|error| named(&path, "read", &error))
+        };
+        // First of all the lock: what another process is writing is not judged.
+        connection
+            .busy_timeout(std::time::Duration::ZERO)
+            .and_then(|()| connection.pragma_update(None, "locking_mode", "EXCLUSIVE"))
+            .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE; COMMIT;"))
+            .map_err(|error| named(&path, "lock", &error))?;
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+            .map_err(|error| named(&path, "read", &error))?;
+        let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+        let empty = tables == 0 && version == 0;
+        if !empty && application != APPLICATION_ID {
+            return Err(CatalogError::Corrupt {
+                path,
+                what: "a SQLite file, and not a catalog of Pinleaf".to_owned(),
+            });
+        }
+        if version > VERSION {
+            return Err(CatalogError::Newer {
+                path,
+                found: version,
+                known: VERSION,
+            });
+        }
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            )
+            .map_err(|error| named(&path, "set up", &error))?;
+        if empty {
+            connection
+                .execute_batch(&format!(
+                    "BEGIN; {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;",
+                    include_str!("schema.sql")
+                ))
+                .map_err(|error| named(&path, "create", &error))?;
+        }
+        let check: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| named(&path, "check", &error))?;
+        if check != "ok" {
+            return Err(CatalogError::Corrupt { path, what: check });
+        }
+        let view = load::load(&connection, &path)?;
+        Ok(Store {
+            connection,
+            path,
+            view,
+        })
+    }
+}
+
+/// SQLite's error as ours, by who must act.
+fn named(path: &Path, doing: &'static str, error: &rusqlite::Error) -> CatalogError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch) => {
+            CatalogError::Corrupt {
+                path,
+                what: error.to_string(),
+            }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CatalogError::Locked { path },
+        // No code: a row did not have the columns or types that it should have.
+        None => CatalogError::Corrupt {
+            path,
+            what: error.to_string(),
+        },
+        Some(_) => CatalogError::Disk {
+            path,
+            doing,
+            what: error.to_string(),
+        },
+    }
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<String, CatalogError> {
+    serde_json::to_string(value).map_err(|error| CatalogError::Disk {
+        path: path.to_owned(),
+        doing: "writing a definition",
+        what: error.to_string(),
+    })
+}
+
+fn bounds(view: &CatalogView) -> Result<(), CatalogError> {
+    for (what, count, max) in [
+        ("databases", view.databases.len(), DATABASES_MAX),
+        ("tables", view.tables.len(), TABLES_MAX),
+        ("pipelines", view.pipelines.len(), PIPELINES_MAX),
+        ("pairings", view.pairings.len(), PAIRINGS_MAX),
+    ] {
+        if count > max {
+            return Err(CatalogError::Full { what, max });
+        }
+    }
+    Ok(())
+}
+
+/// Writes the rows that `change` touched as `view`, which holds it, has them.
+fn write(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    view: &CatalogView,
+    change: &Change,
+) -> Result<(), CatalogError> {
+    let run = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| {
+        transaction
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(parameters))
+            .map(|_| ())
+            .map_err(|error| named(path, "write", &error))
+    };
+    match change {
+        Change::DatabaseCreated(def) => run(
+            "INSERT INTO database VALUES (?1, ?2, ?3)",
+            params![def.id.0, def.name, def.create_unix_ms],
+        ),
+        Change::DatabaseDropped { database } => {
+            run("DELETE FROM database WHERE id = ?1", params![database.0])
+        }
+        Change::TableCreated { table, .. } | Change::TableDropping { table } => {
+            write_table(&run, path, view, TableId(*table))
+        }
+        Change::TableDropped { table } => {
+            run("DELETE FROM pairing WHERE \"table\" = ?1", params![table])?;
+            run("DELETE FROM \"table\" WHERE id = ?1", params![table])
+        }
+        Change::PipelineCreated { pipeline, .. }
+        | Change::PipelineReplaced { pipeline, .. }
+        | Change::PipelineState { pipeline, .. }
+        | Change::PipelineTopic { pipeline, .. } => write_pipeline(&run, path, view, *pipeline),
+        Change::PipelineDropped { pipeline } => {
+            run("DELETE FROM pipeline WHERE id = ?1", params![pipeline.0])
+        }
+        Change::Paired { pairing, .. } => {
+            write_pairing(&run, view, LeafPartitionId(pairing.leaf_partition))
+        }
+        Change::Lineage { leaf_partition, .. } => {
+            write_pairing(&run, view, LeafPartitionId(*leaf_partition))
+        }
+        Change::Ordered {
+            leaf_partitions, ..
+        } => leaf_partitions
+            .iter()
+            .try_for_each(|id| write_pairing(&run, view, LeafPartitionId(*id))),
+        Change::VariableSet { name, value } => match value {
+            Some(value) => run(
+                "INSERT OR REPLACE INTO variable VALUES (?1, ?2)",
+                params![name, value],
+            ),
+            None => run("DELETE FROM variable WHERE name = ?1", params![name]),
+        },
+    }
+}
+
+type Run<'a> = dyn Fn(&str, &[&dyn rusqlite::ToSql]) -> Result<(), CatalogError> + 'a;
+
+fn write_table(
+    run: &Run<'_>,
+    path: &Path,
+    view: &CatalogView,
+    id: TableId,
+) -> Result<(), CatalogError> {
+    let Some(def) = view.table_by_id(id) else {
+        return Ok(());
+    };
+    let DatabaseId(database) = def.database;
+    run(
+        "INSERT INTO \"table\" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT (id) DO UPDATE SET spec = ?4, schema_version = ?5, dropping = ?7",
+        params![
+            id.0,
+            database,
+            def.name,
+            json(path, &def.spec)?,
+            def.schema_version,
+            def.create_unix_ms,
+            def.dropping
+        ],
+    )
+}
+
+fn write_pipeline(
+    run: &Run<'_>,
+    path: &Path,
+    view: &CatalogView,
+    id: PipelineId,
+) -> Result<(), CatalogError> {
+    let Some(def) = view.pipeline_by_id(id) else {
+        return Ok(());
+    };
+    let failure = match &def.failure {
+        Some(failure) => Some(json(path, failure)?),
+        None => None,
+    };
+    run(
+        "INSERT INTO pipeline VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+         ON CONFLICT (id) DO UPDATE SET spec = ?5, topic_id = ?6, state = ?7, failure = ?8, alter_unix_ms = ?10",
+        params![
+            id.0,
+            def.database.0,
+            def.name,
+            def.table.0,
+            json(path, &def.spec)?,
+            def.topic_id.map(|topic| topic.0),
+            def.state.to_string(),
+            failure,
+            def.create_unix_ms,
+            def.alter_unix_ms
+        ],
+    )
+}
+
+fn write_pairing(
+    run: &Run<'_>,
+    view: &CatalogView,
+    id: LeafPartitionId,
+) -> Result<(), CatalogError> {
+    let Some(def) = view.pairing(id) else {
+        return Ok(());
+    };
+    run(
+        "INSERT INTO pairing VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+         ON CONFLICT (leaf_partition) DO UPDATE SET topic_id = ?6, owner = ?7, generation = ?8, \
+         lineage = ?9, live_lineage = ?10, start_offset = ?11, end_offset = ?12",
+        params![
+            id.0,
+            def.table.0,
+            def.pipeline.0,
+            def.kafka_partition,
+            def.topic,
+            def.topic_id.0,
+            def.owner.0,
+            def.generation.0,
+            def.lineage.0,
+            def.live_lineage.0,
+            def.start_offset.0,
+            def.end_offset.map(|offset| offset.0)
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! The catalog's file: round trips, replay, damage.
+
+use std::collections::BTreeMap;
+
+use ingest::leaf::order::{Failure, FailureKind};
+use ingest::pipeline::{JsonMapping, Literal, MappedColumn, Path as JsonPath, SkipErrors, SqlType};
+
+use super::*;
+use crate::catalog::change::PairingRow;
+use crate::catalog::defs::{
+    ColumnDef, DatabaseDef, FIRST_NODE, PipelineFailure, PipelineSpec, PipelineState, RetryOptions,
+    SortKeyPart, TableSpec,
+};
+
+fn spec() -> TableSpec {
+    TableSpec {
+        columns: vec![
+            ColumnDef {
+                name: "id".into(),
+                sql_type: SqlType::BigInt { unsigned: true },
+                nullable: false,
+                default: None,
+                comment: "it's".into(),
+            },
+            ColumnDef {
+                name: "price".into(),
+                sql_type: SqlType::Decimal {
+                    precision: 20,
+                    scale: 4,
+                },
+                nullable: true,
+                default: Some(Literal::Number("1.50".into())),
+                comment: String::new(),
+            },
+        ],
+        shard_key: Some(vec![]),
+        sort_key: Some(vec![SortKeyPart {
+            column: "id".into(),
+            descending: true,
+        }]),
+        comment: "orders".into(),
+    }
+}
+
+fn pipeline() -> Box<PipelineSpec> {
+    Box::new(PipelineSpec {
+        brokers: vec!["a:9092".into(), "b".into()],
+        topic: "orders".into(),
+        config: BTreeMap::from([("client.id".into(), "me".into())]),
+        batch_interval_ms: Some(20),
+        max_partitions_per_batch: None,
+        max_retries_per_batch_partition: Some(2),
+        max_offsets_per_batch_partition: Some(1000),
+        retry_options: Some(RetryOptions {
+            exponential: Some(false),
+            ..RetryOptions::default()
+        }),
+        skip_errors: SkipErrors::Parser,
+        stop_on_error: Some(true),
+        mapping: JsonMapping {
+            columns: vec![MappedColumn {
+                name: "id".into(),
+                sql_type: SqlType::BigInt { unsigned: true },
+                nullable: false,
+                path: Some(JsonPath(vec!["a".into(), "b".into()])),
+                default: None,
+            }],
+        },
+        mapping_written: true,
+    })
+}
+
+/// Every kind of change, as statements would commit them.
+fn history() -> Vec<Vec<Change>> {
+    let row = |leaf_partition, kafka_partition| PairingRow {
+        leaf_partition,
+        table: 2,
+        pipeline: PipelineId(3),
+        kafka_partition,
+        topic: "orders".into(),
+        topic_id: [7; 16],
+        owner: FIRST_NODE,
+        lineage: 1,
+        live_lineage: 1,
+        start_offset: 0,
+        end_offset: None,
+    };
+    vec![
+        vec![Change::DatabaseCreated(DatabaseDef {
+            id: DatabaseId(1),
+            name: "shop".into(),
+            create_unix_ms: 1,
+        })],
+        vec![Change::TableCreated {
+            table: 2,
+            database: DatabaseId(1),
+            name: "orders".into(),
+            spec: spec(),
+            unix_ms: 2,
+        }],
+        vec![Change::PipelineCreated {
+            pipeline: PipelineId(3),
+            database: DatabaseId(1),
+            name: "load".into(),
+            table: 2,
+            spec: pipeline(),
+            unix_ms: 3,
+        }],
+        vec![
+            Change::Paired {
+                pairing: row(4, 0),
+                generation: 1,
+            },
+            Change::Paired {
+                pairing: row(5, 1),
+                generation: 1,
+            },
+            Change::PipelineTopic {
+                pipeline: PipelineId(3),
+                topic_id: [7; 16],
+            },
+            Change::PipelineState {
+                pipeline: PipelineId(3),
+                state: PipelineState::Running,
+                failure: None,
+            },
+        ],
+        vec![
+            Change::Lineage {
+                leaf_partition: 4,
+                generation: 2,
+                lineage: 2,
+                live_lineage: 1,
+                start_offset: 100,
+                topic_id: Some([8; 16]),
+            },
+            Change::Ordered {
+                leaf_partitions: vec![4, 5],
+                generation: 2,
+            },
+        ],
+        vec![Change::PipelineState {
+            pipeline: PipelineId(3),
+            state: PipelineState::Error,
+            failure: Some(PipelineFailure {
+                kafka_partition: Some(1),
+                failure: Failure {
+                    kind: FailureKind::Load,
+                    offset: 17,
+                    column: Some("price".into()),
+                    text: "not a number".into(),
+                    deterministic: true,
+                },
+                unix_ms: 9,
+            }),
+        }],
+        vec![Change::PipelineReplaced {
+            pipeline: PipelineId(3),
+            spec: pipeline(),
+            unix_ms: 10,
+        }],
+        vec![Change::VariableSet {
+            name: "pipelines_stop_on_error".into(),
+            value: Some("OFF".into()),
+        }],
+    ]
+}
+
+fn drop_all() -> Vec<Vec<Change>> {
+    vec![
+        vec![Change::VariableSet {
+            name: "pipelines_stop_on_error".into(),
+            value: None,
+        }],
+        vec![Change::PipelineDropped {
+            pipeline: PipelineId(3),
+        }],
+        vec![Change::TableDropping { table: 2 }],
+        vec![Change::TableDropped { table: 2 }],
+        vec![Change::DatabaseDropped {
+            database: DatabaseId(1),
+        }],
+    ]
+}
+
+#[test]
+fn what_is_committed_is_there_after_a_restart_and_by_replay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let mut replayed = CatalogView::default();
+    for changes in history().into_iter().chain(drop_all()) {
+        let mut store = Store::open(&path).unwrap();
+        let known = store.view().change;
+        store.commit(&changes, 5).unwrap();
+        for (number, change) in store.changes_after(known, 100).unwrap() {
+            assert_eq!(number, replayed.change + 1);
+            replayed.apply(&change).unwrap();
+        }
+        let before = store.view().clone();
+        drop(store);
+        let after = Store::open(&path).unwrap();
+        assert_eq!(after.view(), &before);
+        assert_eq!(after.view(), &replayed);
+    }
+    assert_eq!(replayed.tables().count(), 0);
+    assert_eq!(replayed.next_id(), 6, "no id comes twice");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_statement_is_committed_whole_or_not_at_all() {
+    let mut store = Store::in_memory().unwrap();
+    for changes in history() {
+        store.commit(&changes, 5).unwrap();
+    }
+    let before = store.view().clone();
+    let error = store
+        .commit(
+            &[
+                Change::VariableSet {
+                    name: "x".into(),
+                    value: Some("1".into()),
+                },
+                Change::Lineage {
+                    leaf_partition: 5,
+                    generation: 3,
+                    lineage: 1,
+                    live_lineage: 1,
+                    start_offset: 0,
+                    topic_id: None,
+                },
+            ],
+            6,
+        )
+        .unwrap_err();
+    assert!(matches!(error, CatalogError::Misfit(_)), "{error}");
+    assert_eq!(store.view(), &before);
+    assert_eq!(load::load(&store.connection, &store.path).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_one_clear_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let opened = |path: &Path| Store::open(path).err().expect("refused").to_string();
+
+    fs::write(
+        at("text"),
+        "this is no database, it is a text of some length....",
+    )
+    .unwrap();
+    assert!(opened(&at("text")).contains("the catalog is damaged"));
+
+    Connection::open(at("foreign"))
+        .unwrap()
+        .execute_batch("CREATE TABLE x (y)")
+        .unwrap();
+    assert!(opened(&at("foreign")).contains("not a catalog of Pinleaf"));
+
+    drop(Store::open(&at("newer")).unwrap());
+    Connection::open(at("newer"))
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 99")
+        .unwrap();
+    assert!(opened(&at("newer")).contains("has version 99, this release knows up to 1"));
+
+    let held = Store::open(&at("held")).unwrap();
+    assert!(opened(&at("held")).contains("locked by another process"));
+    drop(held);
+    assert!(Store::open(&at("held")).is_ok());
+
+    let mut store = Store::open(&at("torn")).unwrap();
+    for changes in history() {
+        store.commit(&changes, 5).unwrap();
+    }
+    drop(store);
+    let connection = Connection::open(at("torn")).unwrap();
+    connection
+        .execute_batch("UPDATE pipeline SET state = 'Dreaming'")
+        .unwrap();
+    drop(connection);
+    assert!(opened(&at("torn")).contains("state 'Dreaming'"));
+
+    assert!(opened(&at("none/catalog.db")).contains("open failed"));
+}
+
+#[test]
+fn random_damage_never_panics() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let mut store = Store::open(&path).unwrap();
+    for changes in history() {
+        store.commit(&changes, 5).unwrap();
+    }
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(509) {
+        let mut bytes = whole.clone();
+        for byte in bytes.iter_mut().skip(at).take(64) {
+            *byte ^= 0x5a;
+        }
+        let damaged = directory.path().join("damaged.db");
+        fs::write(&damaged, &bytes).unwrap();
+        refused += u32::from(Store::open(&damaged).is_err());
+        fs::remove_file(&damaged).unwrap();
+    }
+    assert!(refused > 0, "no damage was seen");
+}
