@@ -14,6 +14,11 @@ pub const LANES_MAX: usize = 256;
 /// Responses of one lane in memory: one is loaded while one is on its way.
 pub const FRAMES_PER_LANE_MAX: usize = 2;
 
+/// Regions for responses that a leaf keeps for the next ones.
+pub const REGIONS_FREE_MAX: usize = 16;
+/// Of a leaf's memory, the part that responses may take; the rest is for blocks.
+pub const FRAMES_SHARE_DIVISOR: u64 = 4;
+
 /// What a fetch asks of one partition.
 pub const FETCH_PARTITION_BYTES_MAX: usize = 1024 * 1024;
 /// What a fetch asks of a broker in all.
