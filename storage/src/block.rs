@@ -529,6 +529,12 @@ impl Tail<'_> {
         self.writer.block.regions.rows - self.writer.rows
     }
 
+    /// Whether the block holds nothing, published or not: what does not fit now never will.
+    #[must_use]
+    pub fn is_block_empty(&self) -> bool {
+        self.writer.rows == 0 && self.writer.rejects == 0
+    }
+
     /// Rows that the block can hold when empty.
     #[must_use]
     pub fn rows_max(&self) -> u32 {

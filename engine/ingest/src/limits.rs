@@ -95,3 +95,31 @@ const _: () = assert!(DECOMPRESS_SCRATCH_KEPT_BYTES_MAX <= DECOMPRESSED_BYTES_MA
 // The smallest aborted transaction in a response is a record batch and a marker: some 140 bytes.
 const _: () = assert!(ABORTED_MAX * 140 > FETCH_RESPONSE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + FRAME_OVERHEAD_BYTES < i32::MAX as usize);
+
+// --- pipeline ---
+
+/// Rows of one message: what a block can hold. A message of more is a reject.
+pub const MESSAGE_ROWS_MAX: u32 = storage::limits::BLOCK_ROWS_MAX;
+/// Objects and arrays around a JSON value's innermost one, with it.
+pub const NESTING_LEVELS_MAX: u32 = 128;
+/// Keys in a mapping's path.
+pub const PATH_KEYS_MAX: usize = 32;
+/// Columns of a mapping.
+pub const MAPPED_COLUMNS_MAX: usize = storage::limits::COLUMNS_MAX;
+/// A value as an error's text shows it.
+pub const FAILURE_VALUE_BYTES_MAX: usize = 128;
+/// Members of one object whose order and spelling are kept from message to message.
+pub const SHAPE_MEMBERS_MAX: usize = 128;
+/// Members that may be missing in a row before a member is looked up by its key.
+pub const SHAPE_AHEAD_MEMBERS: usize = 6;
+/// What a kept member may take from the end of the last value to the start of its own.
+pub const SHAPE_MEMBER_BYTES_MAX: usize = 46;
+/// How many objects a shape lets pass before it learns again, at most, when it learns in vain.
+pub const SHAPE_PAUSE_OBJECTS_MAX: u32 = 4_096;
+/// Scratch for unescaped strings that is kept from message to message.
+pub const SCRATCH_KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+// The walk over nested values keeps one bit a level in a u128.
+const _: () = assert!(NESTING_LEVELS_MAX == u128::BITS);
+const _: () = assert!((PATH_KEYS_MAX as u32) < NESTING_LEVELS_MAX);
+const _: () = assert!(MAPPED_COLUMNS_MAX < u16::MAX as usize);

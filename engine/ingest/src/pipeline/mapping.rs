@@ -60,3 +60,27 @@ pub enum SkipErrors {
     /// SKIP ALL ERRORS: both.
     All,
 }
+
+impl std::fmt::Display for Path {
+    /// As the user writes it: `a::b`, keys with odd characters in backticks, `%` for the whole value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("%");
+        }
+        for (at, key) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("::")?;
+            }
+            let plain = key
+                .chars()
+                .enumerate()
+                .all(|(at, c)| c == '_' || c.is_alphabetic() || (at > 0 && c.is_ascii_digit()));
+            if plain && !key.is_empty() {
+                f.write_str(key)?;
+            } else {
+                write!(f, "`{}`", key.replace('`', "``"))?;
+            }
+        }
+        Ok(())
+    }
+}

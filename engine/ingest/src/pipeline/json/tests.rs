@@ -1,0 +1,1 @@
+//! Data-driven cases and the comparison with the twin.

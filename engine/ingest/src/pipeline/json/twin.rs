@@ -1,0 +1,1 @@
+//! The slow twin: the decode said again, as plainly as it can be.
