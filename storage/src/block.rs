@@ -192,6 +192,29 @@ pub struct NullRegion<'a> {
     pub validity: &'a [u8],
 }
 
+impl NullRegion<'_> {
+    /// Appends the rows as validity bits, Arrow's way: 1 is a value, the lowest bit first.
+    pub fn pack(&self, bits: &mut Vec<u8>) {
+        let (whole, rest) = self.validity.as_chunks::<8>();
+        bits.reserve(whole.len() + 1);
+        let start = bits.len();
+        bits.extend(whole.iter().map(|bytes| {
+            // Eight bytes of 0 or 1 become eight bits: byte i moves to bit 56 + i.
+            let bytes = u64::from_le_bytes(*bytes) & 0x0101_0101_0101_0101;
+            (bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+        }));
+        if !rest.is_empty() {
+            let bit = |(at, valid): (usize, &u8)| (valid & 1) << at;
+            bits.push(rest.iter().enumerate().map(bit).sum());
+        }
+        // What stands before the first NULL was never written.
+        bits[start..start + self.first_null / 8].fill(0xff);
+        if let Some(byte) = bits.get_mut(start + self.first_null / 8) {
+            *byte |= (1u8 << (self.first_null % 8)) - 1;
+        }
+    }
+}
+
 impl Block {
     /// The layout.
     #[must_use]

@@ -16,3 +16,4 @@ pub mod format;
 pub mod block;
 mod block_layout;
 pub mod pool;
+pub mod statistics;
