@@ -17,3 +17,8 @@ pub mod block;
 mod block_layout;
 pub mod pool;
 pub mod statistics;
+
+pub mod disk;
+pub mod merge;
+pub mod recovery;
+pub mod store;

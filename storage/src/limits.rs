@@ -78,3 +78,48 @@ const _: () = assert!(
         <= METADATA_BYTES_MAX
 );
 const _: () = assert!(SEGMENT_COMMITS_MAX as usize <= REPLACED_MAX);
+
+/// A tail is flushed when its oldest mark is this old.
+pub const FLUSH_AGE_MS: u64 = 1_000;
+/// A tail is flushed when so many bytes were extracted for it.
+pub const FLUSH_BYTES: u64 = 8 << 20;
+/// A file is synced when its oldest commit has waited this long.
+pub const SYNC_AGE_MS: u64 = 1_000;
+/// A file is synced when so many bytes wait.
+pub const SYNC_DIRTY_BYTES: u64 = 64 << 20;
+/// Syncs on their way at a time, per leaf.
+pub const SYNCS_PER_LEAF_MAX: u32 = 2;
+/// Segments of a leaf partition that are not durable; at the bound, flushing waits.
+pub const SEGMENTS_UNDURABLE_MAX: usize = 4;
+/// Sealed segments with fewer rows a commit than this are merged.
+pub const MERGE_ROWS_MEAN_MIN: u32 = 8_192;
+/// Segments that one merge takes.
+pub const MERGE_INPUTS_MAX: usize = 16;
+/// With fewer bytes free than this nothing is committed: the catalog, a footer and the DROP that makes
+/// room can still be written.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// A second void within this time is a failure of the disk.
+pub const VOID_WINDOW_MS: u64 = 60_000;
+/// A write that found the disk full is tried again after this time.
+pub const FULL_RETRY_MS: u64 = 1_000;
+/// A merge that was given up is tried again after this time.
+pub const MERGE_RETRY_MS: u64 = 60_000;
+/// Space reserved ahead in an open segment: as much again as it has, within these.
+pub const ALLOCATE_BYTES_MIN: u64 = 64 << 10;
+/// The most that is reserved ahead.
+pub const ALLOCATE_BYTES_MAX: u64 = 8 << 20;
+/// Slices of one vectored write: the kernel's IOV_MAX.
+pub const WRITE_SLICES_MAX: usize = 1_024;
+/// Bytes read at a time in search of a record behind damage.
+pub const SEARCH_BYTES: usize = 1 << 20;
+/// Faults that wait for a block to be written into; one more replaces the last.
+pub const FAULTS_WAITING_MAX: usize = 8;
+/// Effects that one event can cause.
+pub const STORE_EFFECTS_MAX: usize = 64;
+
+const _: () = assert!(MERGE_ROWS_MEAN_MIN <= BLOCK_ROWS_MAX);
+const _: () = assert!(ALLOCATE_BYTES_MIN <= ALLOCATE_BYTES_MAX);
+const _: () = assert!(ALLOCATE_BYTES_MAX < SEGMENT_BYTES_MAX);
+const _: () = assert!(SYNC_DIRTY_BYTES < SEGMENT_BYTES_MAX);
+const _: () =
+    assert!(SEGMENT_BYTES_MAX + SEGMENT_MAP_SLACK_BYTES > SEGMENT_BYTES_MAX + FLUSH_BYTES);

@@ -1,0 +1,100 @@
+//! Recovery: five steps that make a directory whole again, before anything is mapped.
+//!
+//! 1. Sync the directory. Unlink temporaries and what is below the live lineage.
+//! 2. From the newest segment walk back by `prev`; unlink what is off that chain. In a predecessor
+//!    content ends before the commit that its successor's `prev` names; a footer may follow.
+//! 3. Read metadata; check bodies past the last durable end. What is found is decided by the table in
+//!    [`decide`], a pure function of a few facts a message.
+//! 4. In every segment that no later durable end vouches for, what is kept past its own durable end is
+//!    written again, same bytes, same place, and synced: the page cache proves nothing.
+//! 5. Sync the directory. Only now is it durable, and only now may anything be appended.
+//!
+//! A crash anywhere inside leaves what the same steps repair from the start. Nothing a file holds can
+//! make it panic: what is not ours is refused with its name.
+
+pub mod decide;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{DiskFile, Failure, Pages};
+use crate::format::header::ParsedHeader;
+use crate::format::record::{CommitRecord, SegmentId};
+use crate::ids::{LeafPartitionId, Sequence, TableId};
+use crate::store::LineageStart;
+
+/// A leaf partition to be recovered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverPartition {
+    /// The table; a segment of another is refused.
+    pub table: TableId,
+    /// The leaf partition; likewise.
+    pub leaf_partition: LeafPartitionId,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// `data_dir/quarantine`.
+    pub quarantine: PathBuf,
+    /// What the catalog says.
+    pub start: LineageStart,
+    /// Readers of this process may have mapped these files: nothing is cut, the newest is closed.
+    pub mapped: bool,
+    /// What a reader may map of the segment that is appended to.
+    pub pages_bytes_max: u64,
+}
+
+/// A leaf partition as it was left: all of it durable.
+#[derive(Debug)]
+pub struct RecoveredPartition {
+    /// The chain, oldest first.
+    pub segments: Vec<RecoveredSegment>,
+    /// The highest sequence ever seen in the directory.
+    pub sequence_last: Sequence,
+    /// The number of the next commit.
+    pub next_commit_number: u64,
+    /// The newest segment below the live lineage: it keeps sequence and commit number from coming
+    /// twice, and goes when the new lineage's segment is durable.
+    pub leftover: Option<PathBuf>,
+    /// What was done, in order.
+    pub notes: Vec<Note>,
+}
+
+/// One segment of the chain.
+#[derive(Debug)]
+pub struct RecoveredSegment {
+    /// Its identity.
+    pub id: SegmentId,
+    /// Its header.
+    pub header: Arc<ParsedHeader>,
+    /// Its file, where more will be written to it.
+    pub file: Option<Arc<dyn DiskFile>>,
+    /// What readers read.
+    pub pages: Arc<dyn Pages>,
+    /// Its content, each commit with the byte at which it begins.
+    pub commits: Vec<(u64, Arc<CommitRecord>)>,
+    /// Where the content ends.
+    pub end_byte: u64,
+    /// Whether it has a whole footer.
+    pub sealed: bool,
+    /// Whether nothing may be appended to it.
+    pub closed: bool,
+}
+
+/// One thing that recovery found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The row of the table.
+    pub row: decide::Row,
+    /// The file, or the directory.
+    pub path: PathBuf,
+    /// Where in it.
+    pub at_byte: u64,
+}
+
+/// Recovery stopped. Nothing was appended; the next attempt begins anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverFailure {
+    /// Why.
+    pub failure: Failure,
+    /// What was done before.
+    pub notes: Vec<Note>,
+}
