@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{DiskError, DiskFile, Pages};
 use crate::block::{Block, Mark};
-use crate::format::header::{ParsedHeader, SegmentHeader};
-use crate::format::record::{CommitFacts, CommitRecord, SegmentId};
+use crate::format::{CommitFacts, CommitRecord, SegmentId};
+use crate::format::{ParsedHeader, SegmentHeader};
 use crate::ids::Sequence;
 use crate::merge::{MergeFailure, MergedSegment};
 use crate::recovery::{RecoverFailure, RecoveredPartition};

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{DiskError, Pages};
-use crate::format::header::{ParsedHeader, SegmentHeader};
-use crate::format::record::CommitRecord;
+use crate::format::CommitRecord;
+use crate::format::{ParsedHeader, SegmentHeader};
 use crate::ids::Sequence;
 
 /// Segments to be merged into one.

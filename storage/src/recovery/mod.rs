@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{DiskFile, Failure, Pages};
-use crate::format::header::ParsedHeader;
-use crate::format::record::{CommitRecord, SegmentId};
+use crate::format::ParsedHeader;
+use crate::format::{CommitRecord, SegmentId};
 use crate::ids::{LeafPartitionId, Sequence, TableId};
 use crate::store::LineageStart;
 
