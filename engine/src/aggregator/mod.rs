@@ -4,15 +4,21 @@
 //! and every step can be repeated. What a session holds is [`Aggregator`], a handle: dropping a call's
 //! future does not undo what was committed.
 
+pub mod clock;
+pub mod deal;
 pub mod error;
 pub mod live;
+pub mod orphans;
+pub mod settings;
 pub mod statement;
+pub mod supervisor;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+pub use clock::Clock;
 pub use error::{AggregatorError, Exists, Unknown, WrongState};
 pub use live::{LiveView, Place};
 pub use statement::{

@@ -52,6 +52,11 @@ impl CatalogView {
         self.tables.values().filter(|table| !table.dropping)
     }
 
+    /// Every table whose DROP is under way.
+    pub fn tables_dropping(&self) -> impl Iterator<Item = &Arc<TableDef>> {
+        self.tables.values().filter(|table| table.dropping)
+    }
+
     /// The tables of a database that are not being dropped, by id.
     pub fn tables_of(&self, database: DatabaseId) -> impl Iterator<Item = &Arc<TableDef>> {
         self.tables()

@@ -1,0 +1,335 @@
+//! The data directory against the catalog, before any leaf takes a leaf partition.
+//!
+//! What the catalog does not know and is empty is removed; with data it is moved to `orphans/` and
+//! named, never deleted. What the catalog knows and is not there is an error, not a fresh start. A
+//! table that was being dropped is unlinked to the end. The decision is a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use storage::ids::{LeafPartitionId, TableId};
+
+use super::error::AggregatorError;
+use crate::catalog::{CatalogView, NodeId};
+
+/// A directory below `tables/`: `<table>` or `<table>/<leaf partition>`, as names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Below `tables/`.
+    pub path: PathBuf,
+    /// Whether anything is in it, directories aside.
+    pub has_data: bool,
+}
+
+/// What the catalog says of the directories on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Every leaf partition, with its table.
+    pub there: BTreeMap<LeafPartitionId, TableId>,
+    /// Tables that are being dropped: whatever is left of them goes.
+    pub dropping: BTreeSet<TableId>,
+    /// Tables that are there, also those without a leaf partition.
+    pub tables: BTreeSet<TableId>,
+}
+
+/// What to do with a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend {
+    /// Unknown and empty: remove it.
+    Remove(PathBuf),
+    /// Unknown, with data: move it to `orphans/` and say so.
+    Orphan(PathBuf),
+    /// A table that was being dropped: remove it with all that is in it.
+    Unlink(PathBuf),
+}
+
+/// What the catalog expects of this node.
+#[must_use]
+pub fn expected(view: &CatalogView, node: NodeId) -> Expected {
+    let mut expected = Expected::default();
+    for table in view.tables() {
+        expected.tables.insert(table.id);
+    }
+    for pairing in view.pairings().filter(|pairing| pairing.owner == node) {
+        match view.table_by_id(pairing.table) {
+            Some(table) if !table.dropping => {
+                expected.there.insert(pairing.leaf_partition, pairing.table);
+            }
+            _ => {}
+        }
+    }
+    expected.dropping = view.tables_dropping().map(|table| table.id).collect();
+    expected
+}
+
+/// Decides, directory by directory; then which known ones are missing.
+#[must_use]
+pub fn decide(expected: &Expected, found: &[Found]) -> (Vec<Mend>, Vec<PathBuf>) {
+    let mut missing: BTreeMap<PathBuf, ()> = expected
+        .there
+        .iter()
+        .map(|(id, table)| (Path::new(&table.to_string()).join(id.to_string()), ()))
+        .collect();
+    let mut mends = Vec::new();
+    for Found { path, has_data } in found {
+        if missing.remove(path).is_some() {
+            continue;
+        }
+        let mut names = path.iter().filter_map(|name| name.to_str());
+        let table = names.next().and_then(|name| name.parse().ok()).map(TableId);
+        let is_table = names.next().is_none();
+        let known = |tables: &BTreeSet<TableId>| table.is_some_and(|table| tables.contains(&table));
+        if known(&expected.dropping) {
+            if is_table {
+                mends.push(Mend::Unlink(path.clone()));
+            }
+        } else if is_table && known(&expected.tables) {
+            // Its leaf partitions speak for themselves; loose files in it are not ours.
+        } else if *has_data {
+            mends.push(Mend::Orphan(path.clone()));
+        } else {
+            mends.push(Mend::Remove(path.clone()));
+        }
+    }
+    (mends, missing.into_keys().collect())
+}
+
+/// Looks at `data_dir`, mends it, and names what it moved.
+///
+/// # Errors
+/// `Disk`: a known directory is missing, or the kernel refused.
+pub fn mend(data_dir: &Path, expected: &Expected) -> Result<Vec<PathBuf>, AggregatorError> {
+    let tables = data_dir.join("tables");
+    make_directory(&tables)?;
+    let found = look(&tables)?;
+    let (mends, missing) = decide(expected, &found);
+    if let Some(path) = missing.first() {
+        return Err(AggregatorError::Disk {
+            path: tables.join(path),
+            doing: "looking for a leaf partition's directory",
+            what: format!(
+                "it is not there, and the catalog knows it ({} missing in all): restore it, or restore the catalog that belongs to this data_dir",
+                missing.len()
+            ),
+        });
+    }
+    let mut moved = Vec::new();
+    let mut touched = BTreeSet::new();
+    // Deepest first, so that a table's directory is empty when its turn comes.
+    for mend in mends.into_iter().rev() {
+        match mend {
+            Mend::Remove(path) => {
+                let path = tables.join(path);
+                match fs::remove_dir(&path) {
+                    // What made it not empty was moved or is another's; it is looked at next time.
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                    Err(error) => return Err(disk(&path, "removing an empty directory", &error)),
+                }
+                touched.extend(path.parent().map(Path::to_owned));
+            }
+            Mend::Unlink(path) => {
+                let path = tables.join(path);
+                fs::remove_dir_all(&path)
+                    .map_err(|error| disk(&path, "unlinking a dropped table", &error))?;
+                touched.insert(tables.clone());
+            }
+            Mend::Orphan(path) => {
+                let from = tables.join(&path);
+                let to = free_name(data_dir, &path)?;
+                fs::rename(&from, &to)
+                    .map_err(|error| disk(&from, "moving to orphans/", &error))?;
+                touched.extend(from.parent().map(Path::to_owned));
+                touched.extend(to.parent().map(Path::to_owned));
+                moved.push(to);
+            }
+        }
+    }
+    for path in touched.iter().filter(|path| path.exists()) {
+        sync_directory(path)?;
+    }
+    Ok(moved)
+}
+
+/// Makes a leaf partition's directory; its name is on disk when this returns.
+///
+/// # Errors
+/// `Disk`.
+pub fn make_leaf_partition(
+    data_dir: &Path,
+    table: TableId,
+    leaf_partition: LeafPartitionId,
+) -> Result<(), AggregatorError> {
+    let tables = data_dir.join("tables");
+    let table = tables.join(table.to_string());
+    make_directory(&tables)?;
+    make_directory(&table)?;
+    make_directory(&table.join(leaf_partition.to_string()))
+}
+
+/// Removes a dropped table's directory once its leaf partitions are gone.
+///
+/// # Errors
+/// `Disk`.
+pub fn remove_table(data_dir: &Path, table: TableId) -> Result<(), AggregatorError> {
+    let tables = data_dir.join("tables");
+    let path = tables.join(table.to_string());
+    match fs::remove_dir_all(&path) {
+        Ok(()) => sync_directory(&tables),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(disk(&path, "unlinking a dropped table", &error)),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), AggregatorError> {
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(disk(path, "making a directory", &error)),
+    }
+    match path.parent() {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), AggregatorError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| disk(path, "sync of a directory", &error))
+}
+
+/// Every directory of the first two levels, parents before children.
+fn look(tables: &Path) -> Result<Vec<Found>, AggregatorError> {
+    let mut found = Vec::new();
+    for (name, _) in entries(tables)?.into_iter().filter(|(_, is_dir)| *is_dir) {
+        let below = entries(&tables.join(&name))?;
+        found.push(Found {
+            path: name.clone(),
+            has_data: below.iter().any(|(_, is_dir)| !is_dir),
+        });
+        for (leaf, _) in below.into_iter().filter(|(_, is_dir)| *is_dir) {
+            let path = name.join(leaf);
+            let has_data = !entries(&tables.join(&path))?.is_empty();
+            found.push(Found { path, has_data });
+        }
+    }
+    Ok(found)
+}
+
+fn entries(path: &Path) -> Result<Vec<(PathBuf, bool)>, AggregatorError> {
+    let read = || -> io::Result<Vec<(PathBuf, bool)>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            entries.push((entry.file_name().into(), entry.file_type()?.is_dir()));
+        }
+        entries.sort();
+        Ok(entries)
+    };
+    read().map_err(|error| disk(path, "reading a directory", &error))
+}
+
+/// A name in `orphans/` that is not taken: `<table>-<leaf partition>`, then with a number.
+fn free_name(data_dir: &Path, path: &Path) -> Result<PathBuf, AggregatorError> {
+    let orphans = data_dir.join("orphans");
+    make_directory(&orphans)?;
+    let name: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    let name = name.join("-");
+    let taken: BTreeSet<PathBuf> = entries(&orphans)?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let free = std::iter::once(PathBuf::from(&name))
+        .chain((2..=taken.len() + 2).map(|number| format!("{name}.{number}").into()))
+        .find(|candidate| !taken.contains(candidate))
+        .unwrap_or_default();
+    Ok(orphans.join(free))
+}
+
+fn disk(path: &Path, doing: &'static str, error: &io::Error) -> AggregatorError {
+    AggregatorError::Disk {
+        path: path.to_owned(),
+        doing,
+        what: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there() -> Expected {
+        Expected {
+            there: BTreeMap::from([(LeafPartitionId(10), TableId(1))]),
+            dropping: BTreeSet::from([TableId(2)]),
+            tables: BTreeSet::from([TableId(1), TableId(3)]),
+        }
+    }
+
+    #[test]
+    fn unknown_is_removed_or_moved_never_deleted_and_known_must_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        for path in ["1/10", "1/11", "1/12", "2/20", "3", "9", "9/90", "x/y"] {
+            fs::create_dir_all(at("tables").join(path)).unwrap();
+        }
+        for path in [
+            "1/10/1.0.arrow",
+            "1/12/1.0.arrow",
+            "2/20/1.0.arrow",
+            "9/90/1.0.arrow",
+        ] {
+            fs::write(at("tables").join(path), "rows").unwrap();
+        }
+        let mut moved = mend(directory.path(), &there()).unwrap();
+        moved.sort();
+        assert_eq!(moved, [at("orphans/1-12"), at("orphans/9-90")]);
+        assert!(at("orphans/1-12/1.0.arrow").exists());
+        let left: Vec<_> = look(&at("tables"))
+            .unwrap()
+            .into_iter()
+            .map(|f| f.path)
+            .collect();
+        assert_eq!(left, [Path::new("1"), Path::new("1/10"), Path::new("3")]);
+
+        // Again changes nothing, and another orphan of that name does not cover the first.
+        assert_eq!(
+            mend(directory.path(), &there()).unwrap(),
+            Vec::<PathBuf>::new()
+        );
+        fs::create_dir_all(at("tables/1/12")).unwrap();
+        fs::write(at("tables/1/12/1.0.arrow"), "rows").unwrap();
+        assert_eq!(
+            mend(directory.path(), &there()).unwrap(),
+            [at("orphans/1-12.2")]
+        );
+
+        fs::remove_dir_all(at("tables/1/10")).unwrap();
+        let error = mend(directory.path(), &there()).unwrap_err().to_string();
+        assert!(
+            error.contains("tables/1/10") && error.contains("restore it"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_new_leaf_partition_has_its_directory_first() {
+        let directory = tempfile::tempdir().unwrap();
+        make_leaf_partition(directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
+        make_leaf_partition(directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
+        assert!(directory.path().join("tables/1/10").is_dir());
+        // The pairing row was not committed: the next start removes it.
+        let expected = Expected {
+            tables: BTreeSet::from([TableId(1)]),
+            ..Expected::default()
+        };
+        mend(directory.path(), &expected).unwrap();
+        assert!(!directory.path().join("tables/1/10").exists());
+        remove_table(directory.path(), TableId(1)).unwrap();
+        remove_table(directory.path(), TableId(1)).unwrap();
+        assert!(!directory.path().join("tables/1").exists());
+    }
+}

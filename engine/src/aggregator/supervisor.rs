@@ -1,0 +1,551 @@
+//! What each leaf should be told: a pure decision from the catalog's view and the leaves' reports.
+//!
+//! The catalog says what should be; a report says what is; [`Supervisor::plan`] is the difference, as
+//! orders. It remembers only what this process told and heard, so after a crash the first plan is
+//! the redo: attach everything as the catalog has it.
+//!
+//! Invariants:
+//! 1. A goal's generation is the pairing's, and the catalog held it before the order left.
+//! 2. A lineage above the one last told goes out as a Rewind before any other goal, and nothing
+//!    follows it until the leaf has reached it.
+//! 3. An order that could not be sent is planned again; one that was sent is not repeated unless
+//!    the catalog moves on.
+
+use std::collections::BTreeMap;
+
+use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
+use storage::ids::{Generation, LeafPartitionId, Lineage, Offset};
+
+use super::deal::{Card, deal};
+use crate::catalog::{
+    CatalogView, EngineVariables, NodeId, PairingDef, PipelineId, PipelineState, TableDef,
+};
+
+use super::settings::resolve;
+
+/// A goal that a statement holds a leaf partition to while it is at work, instead of the catalog's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// ALTER, TRUNCATE, OR REPLACE: drained first.
+    Stopped,
+    /// START ... FOREGROUND.
+    Foreground {
+        /// LIMIT n BATCHES.
+        batches_max: Option<u64>,
+    },
+}
+
+/// What this process told a leaf of one leaf partition and heard of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// The leaf that serves it.
+    pub leaf: usize,
+    /// The generation of the last order.
+    pub generation: Generation,
+    /// The last goal told; Attach is Stop.
+    pub goal: Goal,
+    /// The lineage last told.
+    pub lineage: Lineage,
+    /// The settings last told.
+    pub settings: Option<Settings>,
+    /// Recovery is done.
+    pub attached: bool,
+    /// The last goal told is reached.
+    pub reached: bool,
+    /// It failed since the last goal told.
+    pub failed: Option<Failure>,
+    /// FOREGROUND reached its end: rows loaded.
+    pub caught_up: Option<u64>,
+    /// The durable cursor, once known.
+    pub durable: Option<Offset>,
+    /// The leader epoch at the durable cursor; -1 unknown.
+    pub durable_epoch: i32,
+    /// The leader last told.
+    pub leader: Option<Leader>,
+}
+
+impl Known {
+    /// Whether it rests: stopped and durable, or failed; with its generation.
+    #[must_use]
+    pub fn rests(&self, generation: Generation) -> bool {
+        self.generation >= generation
+            && self.attached
+            && ((self.goal == Goal::Stop && self.reached) || self.failed.is_some())
+    }
+}
+
+/// What a report means beyond what is remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Nothing more.
+    Noted,
+    /// It came late: of an order that a newer one has replaced.
+    Late,
+    /// This pipeline has failed there: to be persisted.
+    PipelineFailed {
+        /// The pipeline.
+        pipeline: PipelineId,
+        /// The Kafka partition.
+        kafka_partition: i32,
+        /// Why.
+        failure: Failure,
+    },
+    /// A leaf partition nobody loads has failed: its rows cannot be read.
+    Unreadable {
+        /// Which one.
+        leaf_partition: LeafPartitionId,
+        /// Why.
+        failure: Failure,
+    },
+    /// A question for Kafka.
+    Ask {
+        /// The pipeline whose brokers know.
+        pipeline: PipelineId,
+        /// The Kafka partition.
+        kafka_partition: i32,
+        /// Which one.
+        leaf_partition: LeafPartitionId,
+        /// What.
+        question: Question,
+    },
+    /// A leaf has ended its shutdown.
+    LeafEnded,
+}
+
+/// What a leaf asks of Kafka through the aggregator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Who leads?
+    Leader,
+    /// What does the log hold?
+    Range,
+    /// Where does this epoch end, in the log of a leader with that one?
+    Epoch {
+        /// The epoch of the last committed record batch.
+        epoch: i32,
+        /// The leader's, as the leaf knows it.
+        leader_epoch: i32,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Supervisor {
+    node: NodeId,
+    leaves: Vec<usize>,
+    known: BTreeMap<LeafPartitionId, Known>,
+    held: BTreeMap<LeafPartitionId, Held>,
+    /// Leader of each Kafka partition as last heard.
+    leaders: BTreeMap<(PipelineId, i32), Leader>,
+}
+
+impl Supervisor {
+    /// Nothing told yet, to `leaves` leaves.
+    #[must_use]
+    pub fn new(node: NodeId, leaves: usize) -> Supervisor {
+        Supervisor {
+            node,
+            leaves: vec![0; leaves],
+            known: BTreeMap::new(),
+            held: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+        }
+    }
+
+    /// What is known of one leaf partition.
+    #[must_use]
+    pub fn known(&self, id: LeafPartitionId) -> Option<&Known> {
+        self.known.get(&id)
+    }
+
+    /// Everything known.
+    pub fn all(&self) -> impl Iterator<Item = (LeafPartitionId, &Known)> {
+        self.known.iter().map(|(id, known)| (*id, known))
+    }
+
+    /// How many leaf partitions each leaf serves.
+    #[must_use]
+    pub fn served(&self) -> &[usize] {
+        &self.leaves
+    }
+
+    /// Holds a leaf partition to a goal of a statement's. Raise its generation in the catalog first.
+    pub fn hold(&mut self, id: LeafPartitionId, held: Held) {
+        self.held.insert(id, held);
+    }
+
+    /// Back to what the catalog says.
+    pub fn release(&mut self, id: LeafPartitionId) {
+        self.held.remove(&id);
+    }
+
+    /// Whether a statement holds it.
+    #[must_use]
+    pub fn held(&self, id: LeafPartitionId) -> Option<Held> {
+        self.held.get(&id).copied()
+    }
+
+    /// Who leads a Kafka partition, as last heard.
+    #[must_use]
+    pub fn leader(&self, pipeline: PipelineId, kafka_partition: i32) -> Option<&Leader> {
+        self.leaders.get(&(pipeline, kafka_partition))
+    }
+
+    /// Metadata said who leads. An epoch never falls. `ask`: a leaf asked, so it is told again.
+    pub fn led(&mut self, pipeline: PipelineId, kafka_partition: i32, leader: Leader) {
+        let known = self.leaders.get(&(pipeline, kafka_partition));
+        if known.is_some_and(|known| leader.epoch >= 0 && leader.epoch < known.epoch) {
+            return;
+        }
+        self.leaders.insert((pipeline, kafka_partition), leader);
+    }
+
+    /// The leaf asked who leads: the next plan tells it, also what it was told before.
+    pub fn tell_leader_again(&mut self, id: LeafPartitionId) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.leader = None;
+        }
+    }
+
+    /// Forgets leaf partitions that the catalog no longer has.
+    pub fn forget(&mut self, view: &CatalogView) {
+        let leaves = &mut self.leaves;
+        self.known.retain(|id, known| {
+            let there = view.pairing(*id).is_some();
+            if !there {
+                leaves[known.leaf] -= 1;
+            }
+            there
+        });
+        self.held.retain(|id, _| view.pairing(*id).is_some());
+        self.leaders
+            .retain(|(pipeline, _), _| view.pipeline_by_id(*pipeline).is_some());
+    }
+
+    /// Tells leaves what the catalog says and they do not know yet. `send` gives an order to a leaf
+    /// and says whether it was taken.
+    pub fn plan(
+        &mut self,
+        view: &CatalogView,
+        variables: &EngineVariables,
+        send: &mut dyn FnMut(usize, Order) -> bool,
+    ) {
+        self.attach_new(view, variables, send);
+        for (id, known) in &mut self.known {
+            let Some(pairing) = view.pairing(*id) else {
+                continue;
+            };
+            let desired = desired(view, pairing, self.held.get(id).copied());
+            let leader = self
+                .leaders
+                .get(&(pairing.pipeline, pairing.kafka_partition));
+            tell(known, pairing, desired, view, variables, send);
+            tell_leader(known, pairing, leader, send);
+        }
+    }
+
+    fn attach_new(
+        &mut self,
+        view: &CatalogView,
+        variables: &EngineVariables,
+        send: &mut dyn FnMut(usize, Order) -> bool,
+    ) {
+        let mut cards: BTreeMap<PipelineId, Vec<Card>> = BTreeMap::new();
+        for pairing in view.pairings() {
+            if pairing.owner == self.node && !self.known.contains_key(&pairing.leaf_partition) {
+                let leader = self.leader(pairing.pipeline, pairing.kafka_partition);
+                cards.entry(pairing.pipeline).or_default().push(Card {
+                    leader: leader.map_or(-1, |leader| leader.broker),
+                    kafka_partition: pairing.kafka_partition,
+                    leaf_partition: pairing.leaf_partition,
+                });
+            }
+        }
+        for (_, mut cards) in cards {
+            let mut held = self.leaves.clone();
+            for (id, leaf) in deal(&mut cards, &mut held) {
+                let Some(pairing) = view.pairing(id) else {
+                    continue;
+                };
+                let Some(table) = view.table_by_id(pairing.table) else {
+                    continue;
+                };
+                let settings = view
+                    .pipeline_by_id(pairing.pipeline)
+                    .map(|pipeline| resolve(&pipeline.spec, variables));
+                if send(leaf, attach(pairing, table, settings.clone())) {
+                    self.leaves[leaf] += 1;
+                    self.known
+                        .insert(id, Known::attaching(leaf, pairing, settings));
+                }
+            }
+        }
+    }
+
+    /// Takes a report of `leaf`.
+    pub fn hear(&mut self, view: &CatalogView, report: &Report) -> Heard {
+        let Some(id) = report.leaf_partition().map(LeafPartitionId) else {
+            return Heard::LeafEnded;
+        };
+        let Some(known) = self.known.get_mut(&id) else {
+            return Heard::Late;
+        };
+        let pairing = view.pairing(id);
+        match report {
+            Report::Attached {
+                lineage, durable, ..
+            } => {
+                known.attached = true;
+                known.reached |= known.goal == Goal::Stop;
+                if Lineage(*lineage) == known.lineage {
+                    known.durable = Some(Offset(*durable));
+                }
+                Heard::Noted
+            }
+            Report::Durable {
+                lineage,
+                offset,
+                leader_epoch,
+                ..
+            } => {
+                if Lineage(*lineage) != known.lineage {
+                    return Heard::Late;
+                }
+                known.durable = Some(Offset(*offset));
+                known.durable_epoch = *leader_epoch;
+                Heard::Noted
+            }
+            Report::Reached {
+                generation,
+                goal,
+                cursor,
+                ..
+            } => {
+                if Generation(*generation) != known.generation || *goal != known.goal {
+                    return Heard::Late;
+                }
+                known.reached = true;
+                known.durable = Some(Offset(*cursor));
+                Heard::Noted
+            }
+            Report::CaughtUp {
+                generation,
+                cursor,
+                rows,
+                ..
+            } => {
+                if Generation(*generation) != known.generation {
+                    return Heard::Late;
+                }
+                known.caught_up = Some(*rows);
+                known.durable = Some(Offset(*cursor));
+                Heard::Noted
+            }
+            Report::Failed {
+                generation,
+                failure,
+                ..
+            } => {
+                if Generation(*generation) < known.generation {
+                    return Heard::Late;
+                }
+                known.attached = true;
+                known.failed = Some(failure.clone());
+                match pairing {
+                    Some(pairing) if view.pipeline_by_id(pairing.pipeline).is_some() => {
+                        Heard::PipelineFailed {
+                            pipeline: pairing.pipeline,
+                            kafka_partition: pairing.kafka_partition,
+                            failure: failure.clone(),
+                        }
+                    }
+                    _ => Heard::Unreadable {
+                        leaf_partition: id,
+                        failure: failure.clone(),
+                    },
+                }
+            }
+            Report::LeaderUnknown { .. } => ask(pairing, Question::Leader),
+            Report::RangeUnknown { .. } => ask(pairing, Question::Range),
+            Report::EpochUnchecked {
+                leader_epoch,
+                epoch,
+                ..
+            } => ask(
+                pairing,
+                Question::Epoch {
+                    epoch: *epoch,
+                    leader_epoch: *leader_epoch,
+                },
+            ),
+            Report::Ended => Heard::LeafEnded,
+        }
+    }
+}
+
+impl Known {
+    fn attaching(leaf: usize, pairing: &PairingDef, settings: Option<Settings>) -> Known {
+        Known {
+            leaf,
+            generation: pairing.generation,
+            goal: Goal::Stop,
+            lineage: pairing.lineage,
+            settings,
+            attached: false,
+            reached: false,
+            failed: None,
+            caught_up: None,
+            durable: None,
+            durable_epoch: -1,
+            leader: None,
+        }
+    }
+}
+
+fn ask(pairing: Option<&std::sync::Arc<PairingDef>>, question: Question) -> Heard {
+    match pairing {
+        Some(pairing) => Heard::Ask {
+            pipeline: pairing.pipeline,
+            kafka_partition: pairing.kafka_partition,
+            leaf_partition: pairing.leaf_partition,
+            question,
+        },
+        None => Heard::Late,
+    }
+}
+
+/// The goal a pairing should have, but for a change of lineage.
+fn desired(view: &CatalogView, pairing: &PairingDef, held: Option<Held>) -> Goal {
+    if view
+        .table_by_id(pairing.table)
+        .is_none_or(|table| table.dropping)
+    {
+        return Goal::Drop;
+    }
+    match held {
+        Some(Held::Stopped) => return Goal::Stop,
+        Some(Held::Foreground { batches_max }) => return Goal::Foreground { batches_max },
+        None => {}
+    }
+    match view.pipeline_by_id(pairing.pipeline) {
+        Some(pipeline) if pipeline.state == PipelineState::Running => Goal::Run,
+        _ => Goal::Stop,
+    }
+}
+
+fn tell(
+    known: &mut Known,
+    pairing: &PairingDef,
+    desired: Goal,
+    view: &CatalogView,
+    variables: &EngineVariables,
+    send: &mut dyn FnMut(usize, Order) -> bool,
+) {
+    let rewinding = matches!(known.goal, Goal::Rewind { .. }) && !known.reached;
+    if rewinding && known.failed.is_none() && desired != Goal::Drop {
+        return;
+    }
+    let goal = if pairing.lineage > known.lineage && desired != Goal::Drop {
+        Goal::Rewind {
+            lineage: pairing.lineage.0,
+            live_lineage: pairing.live_lineage.0,
+            start_offset: pairing.start_offset.0,
+        }
+    } else {
+        desired
+    };
+    let rested = matches!(known.goal, Goal::Rewind { .. }) && known.reached;
+    let same = known.goal == goal || (rested && goal == Goal::Stop);
+    if same && known.generation == pairing.generation {
+        return;
+    }
+    if matches!(goal, Goal::Run | Goal::Foreground { .. })
+        && let Some(pipeline) = view.pipeline_by_id(pairing.pipeline)
+    {
+        let settings = resolve(&pipeline.spec, variables);
+        if known.settings.as_ref() != Some(&settings) {
+            let order = Order::Configure {
+                leaf_partition: pairing.leaf_partition.0,
+                generation: pairing.generation.0,
+                settings: settings.clone(),
+            };
+            if !send(known.leaf, order) {
+                return;
+            }
+            known.settings = Some(settings);
+        }
+    }
+    let order = Order::Goal {
+        leaf_partition: pairing.leaf_partition.0,
+        generation: pairing.generation.0,
+        goal,
+    };
+    if !send(known.leaf, order) {
+        return;
+    }
+    known.generation = pairing.generation;
+    known.goal = goal;
+    known.reached = false;
+    known.failed = None;
+    known.caught_up = None;
+    if let Goal::Rewind { lineage, .. } = goal {
+        known.lineage = Lineage(lineage);
+        known.durable = None;
+        known.durable_epoch = -1;
+    }
+}
+
+fn tell_leader(
+    known: &mut Known,
+    pairing: &PairingDef,
+    leader: Option<&Leader>,
+    send: &mut dyn FnMut(usize, Order) -> bool,
+) {
+    let Some(leader) = leader else {
+        return;
+    };
+    let runs = matches!(known.goal, Goal::Run | Goal::Foreground { .. });
+    if !runs || known.leader.as_ref() == Some(leader) {
+        return;
+    }
+    let order = Order::Leader {
+        leaf_partition: pairing.leaf_partition.0,
+        leader: leader.clone(),
+    };
+    if send(known.leaf, order) {
+        known.leader = Some(leader.clone());
+    }
+}
+
+fn attach(pairing: &PairingDef, table: &TableDef, settings: Option<Settings>) -> Order {
+    Order::Attach {
+        generation: pairing.generation.0,
+        pairing: Pairing {
+            leaf_partition: pairing.leaf_partition.0,
+            table: pairing.table.0,
+            pipeline: pairing.pipeline.0,
+            kafka_partition: pairing.kafka_partition,
+            topic: pairing.topic.clone(),
+            topic_id: pairing.topic_id.0,
+            lineage: pairing.lineage.0,
+            live_lineage: pairing.live_lineage.0,
+            start_offset: pairing.start_offset.0,
+            end_offset: pairing.end_offset.map(|offset| offset.0),
+        },
+        schema_version: table.schema_version,
+        columns: table
+            .spec
+            .columns
+            .iter()
+            .map(|column| TableColumn {
+                name: column.name.clone(),
+                sql_type: column.sql_type,
+                nullable: column.nullable,
+            })
+            .collect(),
+        settings,
+    }
+}
+
+#[cfg(test)]
+mod tests;
