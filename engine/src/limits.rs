@@ -76,3 +76,36 @@ const _: () = assert!(AGGREGATOR_QUEUE_COMMANDS_MAX <= AGGREGATOR_OPEN_COMMANDS_
 
 /// A statement's text in SHOW PROCESSLIST, at most.
 pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
+
+// --- sql: SELECT ---
+
+/// Levels of parentheses and subqueries in a statement's text.
+pub const STATEMENT_NESTING_MAX: usize = 256;
+/// Levels of subqueries, derived tables and common table expressions.
+pub const QUERY_NESTING_MAX: usize = 64;
+/// Levels of an expression; AND and OR of many count as one.
+pub const EXPRESSION_NESTING_MAX: usize = 1_024;
+/// Consumers that an exhausted memory pool remembers.
+pub const MEMORY_CONSUMERS_NAMED: usize = 5;
+/// Batches that wait between a query's task and its client.
+pub const RESULT_BATCHES_MAX: usize = 2;
+/// Parts a scan partition reads ahead.
+pub const PREFETCH_PARTS: usize = 2;
+/// Rows of a batch between two operators.
+pub const BATCH_ROWS: usize = 8_192;
+/// Bytes of one string that a function may make.
+pub const STRING_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of all strings that a function may make for one batch.
+pub const STRING_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Values that a filter pushed into a scan may list.
+pub const PUSHED_LIST_VALUES_MAX: usize = 1_024;
+/// How often SLEEP looks whether it was killed.
+pub const SLEEP_SLICE_MS: u64 = 20;
+/// The longest SLEEP.
+pub const SLEEP_S_MAX: f64 = 86_400.0;
+
+const _: () = assert!(QUERY_NESTING_MAX <= STATEMENT_NESTING_MAX);
+const _: () = assert!(QUERY_NESTING_MAX <= EXPRESSION_NESTING_MAX);
+const _: () = assert!(STRING_RESULT_BYTES_MAX <= STRING_BATCH_BYTES_MAX);
+// Arrow's string offsets are i32.
+const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MAX as usize);

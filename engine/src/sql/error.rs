@@ -185,6 +185,18 @@ codes! {
     SubqueryRows = 1242, "21000";
     /// A JSON text that is not one.
     InvalidJson = 3140, "22032";
+    /// `*` without a FROM.
+    NoTablesUsed = 1096, "HY000";
+    /// The SELECTs of a UNION that do not fit each other.
+    WrongNumberOfColumns = 1222, "21000";
+    /// Several columns where one may stand, or another number of them.
+    OperandColumns = 1241, "21000";
+    /// A derived table without an alias.
+    DerivedWithoutAlias = 1248, "42000";
+    /// A list of column names that does not fit its SELECT.
+    ViewWrongList = 1353, "HY000";
+    /// A DATE or DATETIME literal that is none.
+    IncorrectValue = 1525, "HY000";
     /// A column list in which every name must be there once.
     ColumnCount = 1136, "21S01";
     /// A regular expression that does not compile.

@@ -8,6 +8,7 @@ pub mod answer;
 pub mod engine;
 pub mod error;
 pub mod processes;
+pub mod select;
 pub mod session;
 pub mod split;
 pub mod value;

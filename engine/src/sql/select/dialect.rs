@@ -1,0 +1,279 @@
+//! MySQL's expressions as sqlparser should read them: its MySQL dialect with the precedences mended.
+//!
+//! What differs from `MySqlDialect`: `DIV` and `MOD` bind like `*` (there, DIV swallows all that
+//! follows), `||` is OR and `XOR` stands between OR and AND, `^` binds tighter than `*`, `|`, `&` and
+//! the shifts stand in MySQL's order, `IS`, `LIKE` and `IN` bind like `=`, and `!` is NOT.
+//!
+//! # Source
+//! MySQL 8 manual, "Operator Precedence".
+
+use std::any::TypeId;
+
+use sqlparser::ast::{BinaryOperator, Expr, Statement};
+use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Token, Tokenizer};
+
+use crate::limits::STATEMENT_NESTING_MAX;
+use crate::sql::error::{Code, SqlError};
+
+/// sqlparser's dialect for MySQL's text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MySql;
+
+const INNER: MySqlDialect = MySqlDialect {};
+
+const OR: u8 = 5;
+const XOR: u8 = 7;
+const AND: u8 = 10;
+const NOT: u8 = 15;
+const BETWEEN: u8 = 18;
+const COMPARE: u8 = 20;
+const BIT_OR: u8 = 21;
+const BIT_AND: u8 = 22;
+const SHIFT: u8 = 23;
+const ADD: u8 = 30;
+const MULTIPLY: u8 = 40;
+const BIT_XOR: u8 = 42;
+
+/// Parses a text of one or more statements.
+///
+/// # Errors
+/// 1064 with the text from the place that was not understood, as MySQL says it.
+pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
+    let tokens = Tokenizer::new(&MySql, sql)
+        .tokenize_with_location()
+        .map_err(|fault| syntax(sql, fault.location))?;
+    let mut parser = Parser::new(&MySql)
+        .with_recursion_limit(STATEMENT_NESTING_MAX)
+        .with_tokens_with_locations(tokens);
+    match parser.parse_statements() {
+        Ok(statements) => Ok(statements),
+        Err(ParserError::RecursionLimitExceeded) => Err(SqlError::new(
+            Code::LimitReached,
+            format!("The statement is nested deeper than {STATEMENT_NESTING_MAX} levels"),
+        )),
+        Err(_) => {
+            // The parser stands behind the token it could not use.
+            let at = parser.get_current_token().span.start;
+            Err(syntax(sql, at))
+        }
+    }
+}
+
+/// 1064 with the rest of the text from `at`, cut as MySQL cuts it, at 80 characters.
+#[must_use]
+pub fn syntax(sql: &str, at: Location) -> SqlError {
+    let line_start = sql
+        .split_inclusive('\n')
+        .take(usize::try_from(at.line.saturating_sub(1)).unwrap_or(0))
+        .map(str::len)
+        .sum::<usize>();
+    let rest = sql.get(line_start..).unwrap_or("");
+    let near: String = if at.line == 0 {
+        String::new()
+    } else {
+        rest.chars()
+            .skip(usize::try_from(at.column.saturating_sub(1)).unwrap_or(0))
+            .take(80)
+            .collect()
+    };
+    SqlError::new(
+        Code::Syntax,
+        format!(
+            "You have an error in your SQL syntax; check the manual that corresponds to your \
+             Pinleaf version for the right syntax to use near '{near}' at line {}",
+            at.line.max(1)
+        ),
+    )
+}
+
+macro_rules! as_mysql {
+    ($($name:ident),* $(,)?) => {
+        $(fn $name(&self) -> bool {
+            INNER.$name()
+        })*
+    };
+}
+
+impl Dialect for MySql {
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<MySqlDialect>()
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        INNER.is_identifier_start(ch)
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        INNER.is_identifier_part(ch)
+    }
+
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        INNER.is_delimited_identifier_start(ch)
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        INNER.identifier_quote_style(identifier)
+    }
+
+    as_mysql!(
+        supports_string_literal_backslash_escape,
+        supports_string_literal_concatenation,
+        ignores_wildcard_escapes,
+        supports_numeric_prefix,
+        supports_bitwise_shift_operators,
+        supports_multiline_comment_hints,
+        require_interval_qualifier,
+        supports_limit_comma,
+        supports_create_table_select,
+        supports_insert_set,
+        supports_user_host_grantee,
+        supports_table_hints,
+        requires_single_line_comment_whitespace,
+        supports_match_against,
+        supports_select_modifiers,
+        supports_set_names,
+        supports_comma_separated_set_assignments,
+        supports_update_order_by,
+        supports_data_type_signed_suffix,
+        supports_cross_join_constraint,
+        supports_double_ampersand_operator,
+        supports_binary_kw_as_cast,
+        supports_comment_optimizer_hint,
+        supports_constraint_keyword_without_name,
+        supports_key_column_option,
+    );
+
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_with_modifier(&self) -> bool {
+        true
+    }
+
+    fn is_table_factor_alias(&self, explicit: bool, kw: &Keyword, parser: &mut Parser<'_>) -> bool {
+        INNER.is_table_factor_alias(explicit, kw, parser)
+    }
+
+    fn parse_statement(&self, parser: &mut Parser<'_>) -> Option<Result<Statement, ParserError>> {
+        INNER.parse_statement(parser)
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let op = match &parser.peek_token_ref().token {
+            Token::StringConcat => BinaryOperator::Or,
+            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+                Keyword::DIV => BinaryOperator::MyIntegerDivide,
+                _ if word.value.eq_ignore_ascii_case("mod") => BinaryOperator::Modulo,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        parser.next_token();
+        Some(
+            parser
+                .parse_subexpr(precedence)
+                .map(|right| Expr::BinaryOp {
+                    left: Box::new(expr.clone()),
+                    op,
+                    right: Box::new(right),
+                }),
+        )
+    }
+
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        let precedence = match &parser.peek_token_ref().token {
+            Token::StringConcat => OR,
+            Token::Overlap => AND,
+            Token::Caret => BIT_XOR,
+            Token::ShiftLeft | Token::ShiftRight => SHIFT,
+            Token::Ampersand => BIT_AND,
+            Token::Pipe => BIT_OR,
+            Token::Word(word)
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("mod") =>
+            {
+                MULTIPLY
+            }
+            Token::Word(word) if word.keyword == Keyword::BETWEEN => BETWEEN,
+            _ => return None,
+        };
+        Some(Ok(precedence))
+    }
+
+    fn prec_value(&self, prec: Precedence) -> u8 {
+        match prec {
+            Precedence::Or => OR,
+            Precedence::Xor => XOR,
+            Precedence::And => AND,
+            Precedence::UnaryNot => NOT,
+            Precedence::Is | Precedence::Like | Precedence::Eq => COMPARE,
+            Precedence::Between => COMPARE,
+            Precedence::PlusMinus => ADD,
+            Precedence::MulDivModOp => MULTIPLY,
+            other => INNER.prec_value(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(sql: &str) -> String {
+        let statements = parse(&format!("SELECT {sql}")).expect("it parses");
+        fn walk(expr: &Expr) -> String {
+            match expr {
+                Expr::BinaryOp { left, op, right } => {
+                    format!("({} {op} {})", walk(left), walk(right))
+                }
+                other => other.to_string(),
+            }
+        }
+        let Statement::Query(query) = &statements[0] else {
+            panic!("a query")
+        };
+        let sqlparser::ast::SetExpr::Select(select) = query.body.as_ref() else {
+            panic!("a select")
+        };
+        match &select.projection[0] {
+            sqlparser::ast::SelectItem::UnnamedExpr(expr) => walk(expr),
+            other => other.to_string(),
+        }
+    }
+
+    #[test]
+    fn operators_bind_as_in_mysql() {
+        for (sql, expected) in [
+            ("7 DIV 2 + 1", "((7 DIV 2) + 1)"),
+            ("1 + 7 DIV 2", "(1 + (7 DIV 2))"),
+            ("7 MOD 4 * 2", "((7 % 4) * 2)"),
+            ("1 || 0 AND 0", "(1 OR (0 AND 0))"),
+            ("1 OR 1 XOR 1", "(1 OR (1 XOR 1))"),
+            ("2 * 3 ^ 1", "(2 * (3 ^ 1))"),
+            ("1 | 2 & 3 << 1", "(1 | (2 & (3 << 1)))"),
+            ("1 && 0 || 1", "((1 AND 0) OR 1)"),
+            ("1 = 1 = 2", "((1 = 1) = 2)"),
+        ] {
+            assert_eq!(shown(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_shows_the_text_from_its_place() {
+        let fault = parse("SELECT 1 FROM\n t WHERE )").expect_err("no expression");
+        assert_eq!(fault.code, 1064);
+        assert!(
+            fault.message.ends_with("near ')' at line 2"),
+            "{}",
+            fault.message
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Reading pinned snapshots.
+
+pub mod part;

@@ -1,0 +1,27 @@
+//! What a scan reads: one commit, or the rows a tail's block showed when the statement began.
+
+use arrow::array::ArrayRef;
+use storage::error::StorageError;
+use storage::format::ColumnStatistics;
+
+/// An immutable run of rows of one leaf partition.
+pub trait ScanPart: std::fmt::Debug + Send + Sync {
+    /// How many rows.
+    fn rows(&self) -> u32;
+
+    /// What is known of a column without reading it. Columns count as in [`ScanPart::read`].
+    fn statistics(&self, column: usize) -> Option<ColumnStatistics>;
+
+    /// The columns asked for, each of `rows` values. The table's columns are 0 to n - 1, `_offset` is
+    /// n and `_timestamp` n + 1.
+    ///
+    /// # Errors
+    /// `Corrupt` where a checksum fails, `Disk` where the file cannot be read.
+    fn read(&self, columns: &[usize]) -> Result<Vec<ArrayRef>, StorageError>;
+
+    /// Brings what [`ScanPart::read`] would touch into memory. May block.
+    ///
+    /// # Errors
+    /// `Disk` where the file cannot be read.
+    fn prefetch(&self, columns: &[usize]) -> Result<(), StorageError>;
+}
