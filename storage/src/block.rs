@@ -18,13 +18,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arrow_buffer::Buffer;
+use arrow_array::ArrayRef;
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 
+use crate::array::primitive_array;
 pub use crate::block_layout::BlockLayout;
 use crate::block_layout::{MARK_BYTES, Regions};
 pub use crate::format::rejects::{Reject, RejectKind};
 use crate::ids::Offset;
 use crate::limits::{ALIGN_BYTES, REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
+use crate::map::string_array;
 use crate::schema::Physical;
 
 #[cfg(target_endian = "big")]
@@ -315,6 +318,30 @@ impl Block {
         }
     }
 
+    /// Column `index` below `mark` as an Arrow array that shares this block's memory. Validity bits are
+    /// packed where there is a NULL; nothing else is copied.
+    ///
+    /// # Panics
+    /// If the mark is not this block's or there is no such column.
+    #[must_use]
+    pub fn array(self: &Arc<Self>, index: usize, mark: Mark) -> ArrayRef {
+        let column = self.column(index, mark);
+        let nulls = column.nulls.map(|nulls| {
+            let mut bits = Vec::new();
+            nulls.pack(&mut bits);
+            NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, column.rows))
+        });
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        let values = self.buffer(column.values);
+        match column.physical {
+            // SAFETY: invariant 4, which the writer keeps for all that lies below a mark.
+            Physical::Utf8 => unsafe {
+                string_array(column.rows, values, self.buffer(column.data), nulls)
+            },
+            physical => primitive_array(physical, column.rows, values, nulls),
+        }
+    }
+
     /// The rejects below `mark`, encoded; see [`crate::format::rejects`].
     ///
     /// # Panics
@@ -331,10 +358,13 @@ impl Block {
     /// If `bytes` is not of this block.
     #[must_use]
     pub fn buffer(self: &Arc<Self>, bytes: &[u8]) -> Buffer {
+        if bytes.is_empty() {
+            return Buffer::default();
+        }
         let start = self.memory.start.as_ptr() as usize;
         let at = bytes.as_ptr() as usize;
         assert!(
-            bytes.is_empty() || at >= start && at + bytes.len() <= start + self.memory.bytes,
+            at >= start && at + bytes.len() <= start + self.memory.bytes,
             "bytes of another block"
         );
         let Some(pointer) = NonNull::new(bytes.as_ptr().cast_mut()) else {

@@ -13,9 +13,13 @@ pub mod schema;
 
 pub mod format;
 
+mod array;
 pub mod block;
 mod block_layout;
+pub mod map;
 pub mod pool;
+pub mod published;
+pub mod segment;
 pub mod statistics;
 
 pub mod disk;

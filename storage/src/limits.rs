@@ -57,8 +57,10 @@ pub const REJECT_KEY_BYTES_MAX: usize = 4 << 10;
 pub const SEGMENT_COMMITS_MAX: u32 = 4_096;
 /// Bytes at which a segment is sealed.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
-/// An open segment's map reaches so far past the bytes at which it is sealed.
-pub const SEGMENT_MAP_SLACK_BYTES: u64 = 64 << 20;
+/// An open segment's list of commits grows by so many.
+pub const OPEN_CHUNK_COMMITS: u32 = 64;
+/// An open segment's map reaches so far: the last commit begins before the seal and may be of any size.
+pub const SEGMENT_MAP_BYTES: u64 = SEGMENT_BYTES_MAX + METADATA_BYTES_MAX as u64 + BODY_BYTES_MAX;
 /// A sealed segment's footer, with the index in front of it.
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 
@@ -121,5 +123,5 @@ const _: () = assert!(MERGE_ROWS_MEAN_MIN <= BLOCK_ROWS_MAX);
 const _: () = assert!(ALLOCATE_BYTES_MIN <= ALLOCATE_BYTES_MAX);
 const _: () = assert!(ALLOCATE_BYTES_MAX < SEGMENT_BYTES_MAX);
 const _: () = assert!(SYNC_DIRTY_BYTES < SEGMENT_BYTES_MAX);
-const _: () =
-    assert!(SEGMENT_BYTES_MAX + SEGMENT_MAP_SLACK_BYTES > SEGMENT_BYTES_MAX + FLUSH_BYTES);
+const _: () = assert!(SEGMENT_MAP_BYTES > SEGMENT_BYTES_MAX + FLUSH_BYTES);
+const _: () = assert!(SEGMENT_COMMITS_MAX.is_multiple_of(OPEN_CHUNK_COMMITS));
