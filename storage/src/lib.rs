@@ -20,6 +20,7 @@ pub mod map;
 pub mod pool;
 pub mod published;
 pub mod segment;
+pub mod segment_concat;
 pub mod statistics;
 
 pub mod disk;

@@ -15,7 +15,7 @@ pub struct SegmentId {
 }
 
 /// What one commit did: the batch, to the user. A merged commit keeps these of all it replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitFacts {
     /// Counts on from segment to segment within a leaf partition; the first is 1.
     pub commit_number: u64,
