@@ -114,8 +114,8 @@ pub const SHAPE_MEMBERS_MAX: usize = 128;
 pub const SHAPE_AHEAD_MEMBERS: usize = 6;
 /// What a kept member may take from the end of the last value to the start of its own.
 pub const SHAPE_MEMBER_BYTES_MAX: usize = 46;
-/// How many objects a shape lets pass before it learns again, at most, when it learns in vain.
-pub const SHAPE_PAUSE_OBJECTS_MAX: u32 = 4_096;
+/// How many members a shape lets pass before it learns again, at most, when it learns in vain.
+pub const SHAPE_PAUSE_MEMBERS_MAX: u32 = 4_096;
 /// Scratch for unescaped strings that is kept from message to message.
 pub const SCRATCH_KEPT_BYTES_MAX: usize = 1024 * 1024;
 

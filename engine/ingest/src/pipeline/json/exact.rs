@@ -32,7 +32,10 @@ impl JsonDecoder {
         line: u32,
         tail: &mut Tail<'_>,
     ) -> Result<usize, Stop> {
-        let end = match scan::value(text.as_bytes(), at, 0) {
+        let bytes = text.as_bytes();
+        let value =
+            scan::value(bytes, at, 0).and_then(|end| scan::separator(bytes, end).map(|()| end));
+        let end = match value {
             Ok(end) => end,
             Err(syntax) => return Err(self.syntax(line, syntax)),
         };
@@ -40,7 +43,7 @@ impl JsonDecoder {
         let mut locate = Locate {
             plan: &self.plan,
             spans: &mut self.spans,
-            bytes: text.as_bytes(),
+            bytes,
             scratch: &mut self.scratch,
         };
         if let Err(syntax) = locate.value(ROOT, Span { start: at, end }) {

@@ -13,6 +13,7 @@
 mod exact;
 mod fast;
 mod plan;
+mod read;
 mod scan;
 mod shape;
 
@@ -82,7 +83,7 @@ pub struct JsonDecoder {
     seen: Box<[u64]>,
     /// Counts rows; the first is 1.
     row: u64,
-    months: fast::Months,
+    months: read::Months,
     /// Unescaped keys and strings.
     scratch: Vec<u8>,
     /// Per column: where its value stands, for the exact pass.
@@ -101,7 +102,7 @@ impl JsonDecoder {
             shapes: vec![Shape::default(); plan.nodes.len()].into(),
             seen: vec![0; plan.nodes.len()].into(),
             row: 0,
-            months: fast::Months::default(),
+            months: read::Months::default(),
             scratch: Vec::new(),
             spans: vec![None; plan.columns.len()].into(),
             failure: Failure::default(),
@@ -144,9 +145,8 @@ impl JsonDecoder {
             if at == bytes.len() {
                 return Ok(rows);
             }
-            if at == end && !matches!(bytes[end - 1], b'}' | b']' | b'"') {
-                let what = Wrong::Separator;
-                return Err(self.syntax(rows, Syntax { at, what }));
+            if let Err(syntax) = scan::separator(bytes, end) {
+                return Err(self.syntax(rows, syntax));
             }
         }
     }

@@ -87,11 +87,20 @@ impl Constant {
     }
 }
 
+/// What a row needs of a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ColumnCast {
+    pub cast: Cast,
+    pub nullable: bool,
+}
+
 /// A mapping made ready.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub nodes: Box<[Node]>,
     pub columns: Box<[ColumnPlan]>,
+    /// The same columns' casts, close together.
+    pub casts: Box<[ColumnCast]>,
     /// Columns that have a path.
     pub mapped: u32,
     /// Columns that have none: constant in every row.
@@ -131,7 +140,12 @@ impl Plan {
         }
         let constants = (0..).zip(&columns).filter(|(_, c)| c.node.is_none());
         let constants: Box<[u16]> = constants.map(|(at, _)| at).collect();
+        let casts = columns.iter().map(|column| ColumnCast {
+            cast: column.cast,
+            nullable: column.nullable,
+        });
         Ok(Plan {
+            casts: casts.collect(),
             nodes: nodes.into(),
             mapped: (columns.len() - constants.len()) as u32,
             columns: columns.into(),

@@ -347,6 +347,16 @@ pub(super) fn value(bytes: &[u8], at: usize, depth: u32) -> Result<usize, Syntax
     }
 }
 
+/// What follows a value that ends at `end` may be another one: directly behind `}`, `]` and `"`,
+/// behind white space otherwise.
+#[inline]
+pub(super) fn separator(bytes: &[u8], end: usize) -> Result<(), Syntax> {
+    match (bytes[end - 1], bytes.get(end)) {
+        (b'}' | b']' | b'"', _) | (_, None | Some(b' ' | b'\n' | b'\r' | b'\t')) => Ok(()),
+        _ => wrong(end, Wrong::Separator),
+    }
+}
+
 /// Where the object or array that starts at `at` ends. No recursion: a bit a level.
 fn nested(bytes: &[u8], mut at: usize, outside: u32) -> Result<usize, Syntax> {
     let mut objects = 0_u128;

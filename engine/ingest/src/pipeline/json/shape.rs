@@ -3,12 +3,14 @@
 //! A producer writes the same keys in the same order with the same spacing, so the next member is
 //! guessed and confirmed by one compare of the bytes from the end of the last value to the start of
 //! its own: `,"key":`. A guess that fails costs a compare; the member is then found by its key and
-//! learned. A shape only guesses: what it does not know is looked up, so it can never change a row.
+//! learned: put where it came, beside what came there before, so that the members grow to hold every
+//! steady order, and an optional key costs one compare. A shape only guesses: what it does not know is
+//! looked up, so it can never change a row.
 
 use super::plan::NodeId;
 use super::scan::sixteen;
 use crate::limits::{
-    SHAPE_AHEAD_MEMBERS, SHAPE_MEMBER_BYTES_MAX, SHAPE_MEMBERS_MAX, SHAPE_PAUSE_OBJECTS_MAX,
+    SHAPE_AHEAD_MEMBERS, SHAPE_MEMBER_BYTES_MAX, SHAPE_MEMBERS_MAX, SHAPE_PAUSE_MEMBERS_MAX,
 };
 
 const HEAD_BYTES: usize = 16;
@@ -42,7 +44,7 @@ impl Member {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
     members: Vec<Member>,
-    /// Objects to let pass before it learns again.
+    /// Members to let pass before it learns again.
     pause: u32,
     /// What `pause` is set to when the members overflow: doubled each time.
     pause_next: u32,
@@ -60,9 +62,10 @@ pub(super) struct Guess {
 
 impl Shape {
     /// Guesses the member that starts at byte `at`, of those from `place` on.
+    ///
+    /// - `head`: sixteen bytes from `at` on.
     #[inline]
-    pub(super) fn guess(&self, place: usize, bytes: &[u8], at: usize) -> Option<Guess> {
-        let head = sixteen(bytes, at);
+    pub(super) fn guess(&self, place: usize, head: u128, bytes: &[u8], at: usize) -> Option<Guess> {
         let ahead = self.members.get(place..)?;
         let found = ahead
             .iter()
@@ -81,7 +84,6 @@ impl Shape {
     #[cold]
     pub(super) fn learn(&mut self, place: usize, bytes: &[u8], node: NodeId) -> usize {
         if self.pause > 0 {
-            // One call is one member, not one object: near enough for a pause.
             self.pause -= 1;
             return place;
         }
@@ -91,15 +93,9 @@ impl Shape {
         if self.members.len() == SHAPE_MEMBERS_MAX {
             // Keys that never come again, or more orders than are worth keeping.
             self.members.clear();
-            self.pause_next = (self.pause_next * 2).clamp(16, SHAPE_PAUSE_OBJECTS_MAX);
+            self.pause_next = (self.pause_next * 2).clamp(16, SHAPE_PAUSE_MEMBERS_MAX);
             self.pause = self.pause_next;
             return 0;
-        }
-        if let Some(known) = self.members.iter().position(|member| {
-            usize::from(member.len) == bytes.len() && member.bytes[..bytes.len()] == *bytes
-        }) {
-            // In another order than before: the walk goes on from there.
-            return known + 1;
         }
         let mut member = Member {
             head: sixteen(bytes, 0),
