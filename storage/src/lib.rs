@@ -27,3 +27,5 @@ pub mod disk;
 pub mod merge;
 pub mod recovery;
 pub mod store;
+
+pub mod planted;

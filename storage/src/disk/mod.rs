@@ -8,9 +8,10 @@
 //! 4. A failed `sync` promises nothing, and the next one's `Ok` does not make up for it.
 //! 5. A full disk is told from every other failure: [`DiskFault::Full`].
 //!
-//! The simulation brings its own.
+//! [`RealDisk`] is the kernel's; the simulation brings its own.
 
 mod op;
+mod real;
 
 use std::fmt;
 use std::io::IoSlice;
@@ -18,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use op::{
-    CommitWrite, CreateSegment, CreatedSegment, DiskDone, DiskOp, Failure, WrittenCommit,
+    CommitWrite, CreateSegment, CreatedSegment, DiskDone, DiskOp, Failure, WrittenCommit, perform,
 };
 
-use arrow_buffer::Buffer;
+pub use real::RealDisk;
 
 pub use crate::error::DiskAction;
-use crate::error::StorageError;
+use crate::map::Pages;
 
 /// Who must act on a disk's refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,20 +125,6 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// Durability of everything since the last good sync is unknown, and stays so.
     fn sync(&self) -> Result<(), DiskError>;
-}
-
-/// The bytes of a file as readers see them: a map, or in the simulation a copy.
-pub trait Pages: Send + Sync + fmt::Debug {
-    /// `len` bytes from `at_byte` on, all of them committed: the caller never asks beyond.
-    ///
-    /// # Errors
-    /// `Corrupt`: the file is shorter. `Disk`: the kernel's.
-    fn buffer(&self, at_byte: u64, len: usize) -> Result<Buffer, StorageError>;
-    /// Asks the kernel to have `len` bytes from `at_byte` on in memory, and waits for it.
-    ///
-    /// # Errors
-    /// `Disk`: a bad sector.
-    fn prefetch(&self, at_byte: u64, len: usize) -> Result<(), StorageError>;
 }
 
 /// A disk. Every call may block: a leaf never makes one itself.

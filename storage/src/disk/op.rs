@@ -3,16 +3,22 @@
 //! [`perform`] may block for as long as a disk does; it holds no lock and keeps nothing. Each operation
 //! can be repeated after a crash at any point inside it.
 
-use std::path::PathBuf;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DiskError, DiskFile, Pages};
+use super::{Disk, DiskAction, DiskError, DiskFault, DiskFile};
 use crate::block::{Block, Mark};
-use crate::format::{CommitFacts, CommitRecord, SegmentId};
+use crate::format::{
+    CommitFacts, CommitInput, CommitRecord, encode_commit, encode_header, encode_seal,
+};
 use crate::format::{ParsedHeader, SegmentHeader};
 use crate::ids::Sequence;
-use crate::merge::{MergeFailure, MergedSegment};
-use crate::recovery::{RecoverFailure, RecoveredPartition};
+use crate::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN};
+use crate::map::Pages;
+use crate::merge::{self, MergeFailure, MergedSegment};
+use crate::recovery::{self, RecoverFailure, RecoveredPartition};
+use crate::segment::{Commit, SegmentFile};
 
 pub use crate::merge::MergeSegments;
 pub use crate::recovery::RecoverPartition;
@@ -44,9 +50,9 @@ pub enum DiskOp {
         /// Its file.
         file: Arc<dyn DiskFile>,
         /// Its header.
-        header: Arc<ParsedHeader>,
-        /// Its commits, each with the byte at which it begins.
-        commits: Vec<(u64, Arc<CommitRecord>)>,
+        segment: Arc<SegmentFile>,
+        /// Its commits.
+        commits: Vec<Arc<Commit>>,
         /// Where the last one ends.
         at_byte: u64,
     },
@@ -82,8 +88,6 @@ pub struct CreateSegment {
     pub header: SegmentHeader,
     /// What a reader may map of it.
     pub pages_bytes_max: u64,
-    /// With fewer bytes free than this it is not created.
-    pub reserve_bytes: u64,
 }
 
 /// A commit to be written: all of a block, up to a mark.
@@ -93,10 +97,8 @@ pub struct CommitWrite {
     pub file: Arc<dyn DiskFile>,
     /// Where: the end of what is committed.
     pub at_byte: u64,
-    /// The segment's identity.
-    pub segment: SegmentId,
-    /// CRC-32 of its header.
-    pub header_crc: u32,
+    /// The segment's header.
+    pub header: ParsedHeader,
     /// The rows and rejects.
     pub block: Arc<Block>,
     /// As far as they go.
@@ -151,7 +153,7 @@ pub struct CreatedSegment {
     /// What readers read.
     pub pages: Arc<dyn Pages>,
     /// Its header as written.
-    pub header: Arc<ParsedHeader>,
+    pub header: ParsedHeader,
     /// Space is reserved up to here.
     pub allocated_end: u64,
 }
@@ -160,7 +162,7 @@ pub struct CreatedSegment {
 #[derive(Debug)]
 pub struct WrittenCommit {
     /// Its record.
-    pub record: Arc<CommitRecord>,
+    pub record: CommitRecord,
     /// Where it ends.
     pub end_byte: u64,
     /// Space is reserved up to here.
@@ -236,5 +238,145 @@ impl DiskDone {
     #[must_use]
     pub fn is_sync(&self) -> bool {
         matches!(self, DiskDone::Synced { .. })
+    }
+}
+/// Does one operation. May block.
+pub fn perform(disk: &dyn Disk, op: DiskOp) -> DiskDone {
+    match op {
+        DiskOp::Recover(partition) => {
+            DiskDone::Recovered(recovery::recover(disk, &partition).map(Box::new))
+        }
+        DiskOp::Create(segment) => DiskDone::Created {
+            sequence: segment.header.id.sequence,
+            result: create(disk, &segment),
+        },
+        DiskOp::Write(commit) => DiskDone::Written {
+            sequence: commit.header.header.id.sequence,
+            result: write(disk, &commit),
+        },
+        DiskOp::Sync {
+            sequence,
+            ticket,
+            file,
+            directory,
+        } => DiskDone::Synced {
+            sequence,
+            ticket,
+            result: sync(&*file, disk, directory.as_deref()),
+        },
+        DiskOp::Seal {
+            sequence,
+            file,
+            segment,
+            commits,
+            at_byte,
+        } => DiskDone::Sealed {
+            sequence,
+            result: seal(&*file, &segment, &commits, at_byte),
+        },
+        DiskOp::Merge(segments) => DiskDone::Merged(merge::merge(disk, &segments).map(Box::new)),
+        DiskOp::Unlink { paths } => {
+            DiskDone::Unlinked(paths.iter().try_for_each(|path| disk.unlink(path)))
+        }
+        DiskOp::Quarantine {
+            path,
+            quarantine,
+            reason,
+        } => {
+            let result = recovery::quarantine(disk, &path, &quarantine, &reason);
+            DiskDone::Quarantined { path, result }
+        }
+        DiskOp::Drop { directory } => DiskDone::Dropped(drop_directory(disk, &directory)),
+    }
+}
+
+fn create(disk: &dyn Disk, segment: &CreateSegment) -> Result<CreatedSegment, DiskError> {
+    let file = disk.create(&segment.path)?;
+    let (header, bytes) = encode_header(&segment.header);
+    let written = file
+        .allocate(0, ALLOCATE_BYTES_MIN)
+        .and_then(|()| file.write_at(&[IoSlice::new(&bytes)], 0))
+        .and_then(|()| disk.pages(&segment.path, segment.pages_bytes_max));
+    match written {
+        Ok(pages) => Ok(CreatedSegment {
+            file,
+            pages,
+            header,
+            allocated_end: ALLOCATE_BYTES_MIN,
+        }),
+        Err(error) => {
+            // Half a header is nobody's; where even that fails, recovery unlinks it.
+            let unlinked = disk.unlink(&segment.path);
+            tracing::debug!(?unlinked, "a segment that could not be created");
+            Err(error)
+        }
+    }
+}
+
+fn write(disk: &dyn Disk, commit: &CommitWrite) -> Result<WrittenCommit, DiskError> {
+    let input = CommitInput {
+        facts: commit.facts,
+        durable_end: commit.durable_end,
+        replaced: Vec::new(),
+    };
+    let encoded = encode_commit(&commit.header, input, &commit.block, commit.mark);
+    let bytes = encoded.bytes();
+    let end_byte = commit.at_byte + bytes;
+    let path = commit.file.path();
+    if disk.free_bytes(path)? < commit.reserve_bytes.saturating_add(bytes) {
+        return Err(DiskError::new(path, DiskAction::Allocate, libc::ENOSPC));
+    }
+    let mut allocated_end = commit.allocated_end;
+    if end_byte > allocated_end {
+        let ahead = end_byte.clamp(ALLOCATE_BYTES_MIN, ALLOCATE_BYTES_MAX);
+        commit.file.allocate(commit.at_byte, bytes + ahead)?;
+        allocated_end = end_byte + ahead;
+    }
+    commit.file.write_at(&encoded.slices(), commit.at_byte)?;
+    Ok(WrittenCommit {
+        record: encoded.record,
+        end_byte,
+        allocated_end,
+    })
+}
+
+fn sync(file: &dyn DiskFile, disk: &dyn Disk, directory: Option<&Path>) -> Result<(), Failure> {
+    file.sync().map_err(Failure::File)?;
+    match directory {
+        Some(directory) => disk.sync_directory(directory).map_err(Failure::Directory),
+        None => Ok(()),
+    }
+}
+
+/// Writes the footer and gives back what was reserved behind it.
+fn seal(
+    file: &dyn DiskFile,
+    segment: &SegmentFile,
+    commits: &[Arc<Commit>],
+    at_byte: u64,
+) -> Result<(), DiskError> {
+    let records: Vec<(u64, &CommitRecord)> = commits
+        .iter()
+        .map(|commit| (commit.at_byte(), commit.record()))
+        .collect();
+    let bytes = encode_seal(&segment.header().header, &records, at_byte);
+    file.write_at(&[IoSlice::new(&bytes)], at_byte)?;
+    file.truncate(at_byte + bytes.len() as u64)
+}
+
+fn drop_directory(disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> {
+    match disk.list(directory) {
+        Ok(entries) => {
+            for entry in entries {
+                disk.unlink(&directory.join(entry.name))?;
+            }
+        }
+        Err(error) if error.fault == DiskFault::Missing => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    disk.remove_directory(directory)?;
+    match directory.parent() {
+        Some(parent) => disk.sync_directory(parent),
+        None => Ok(()),
     }
 }

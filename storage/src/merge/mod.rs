@@ -4,13 +4,21 @@
 //! the first input's `prev`, and the directory is synced; then the store swaps and unlinks the inputs.
 //! Each merged commit carries the records that it replaces, so history and batch ids survive.
 
+mod write;
+
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{DiskError, Pages};
-use crate::format::CommitRecord;
-use crate::format::{ParsedHeader, SegmentHeader};
-use crate::ids::Sequence;
+pub use write::merge;
+
+use crate::disk::DiskError;
+use crate::format::{ParsedHeader, SegmentHeader, SegmentId};
+use crate::ids::Lineage;
+use crate::limits::MERGE_INPUTS_MAX;
+use crate::map::Pages;
+use crate::segment::{Commit, SegmentFile};
+use crate::store::StoreSettings;
 
 /// Segments to be merged into one.
 #[derive(Debug)]
@@ -30,29 +38,23 @@ pub struct MergeSegments {
 /// One input.
 #[derive(Clone, Debug)]
 pub struct MergeInput {
-    /// Its sequence.
-    pub sequence: Sequence,
-    /// Its header.
-    pub header: Arc<ParsedHeader>,
-    /// Its bytes.
-    pub pages: Arc<dyn Pages>,
-    /// Its content, each commit with the byte at which it begins.
-    pub commits: Vec<(u64, Arc<CommitRecord>)>,
+    /// Its file.
+    pub segment: Arc<SegmentFile>,
+    /// Its content.
+    pub commits: Vec<Arc<Commit>>,
 }
 
 /// A merged segment, durable under its name.
 #[derive(Debug)]
 pub struct MergedSegment {
     /// The inputs that it replaces, oldest first.
-    pub inputs: Vec<Sequence>,
+    pub inputs: Vec<SegmentId>,
     /// Its header.
-    pub header: Arc<ParsedHeader>,
+    pub header: ParsedHeader,
     /// What readers read.
     pub pages: Arc<dyn Pages>,
-    /// Its commits, each with the byte at which it begins.
-    pub commits: Vec<(u64, Arc<CommitRecord>)>,
-    /// Where they end.
-    pub end_byte: u64,
+    /// Its commits.
+    pub commits: Vec<Arc<Commit>>,
 }
 
 /// A merge that did not happen.
@@ -60,13 +62,58 @@ pub struct MergedSegment {
 pub enum MergeFailure {
     /// The temporary could not be written; it is unlinked and the inputs stand as they did.
     GivenUp(DiskError),
-    /// An input's bytes are not what was written.
+    /// An input's bytes are not what was written; the view's alarm rang.
     Damaged {
-        /// Which input.
-        sequence: Sequence,
         /// What is wrong.
         what: String,
     },
     /// The rename's directory sync failed: which of the names survive is unknown.
     Directory(DiskError),
+}
+
+/// A segment as [`choose`] sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Sealed and durable, footer and all.
+    pub ready: bool,
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// Its schema's version.
+    pub schema_version: u32,
+    /// Its commits.
+    pub commits: u32,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// Which neighbours to merge next, `segments` oldest first: the newest one with many small commits,
+/// and those before it that are not much larger. So a row is rewritten a few times, not once a seal.
+#[must_use]
+pub fn choose(segments: &[Candidate], settings: &StoreSettings) -> Option<Range<usize>> {
+    let small = |segment: &Candidate| {
+        segment.ready
+            && segment.commits > 1
+            && segment.rows < u64::from(segment.commits) * u64::from(settings.merge_rows_mean_min)
+            // What is as large as it can get is not rewritten for nothing.
+            && u64::from(segment.commits) > segment.rows.div_ceil(u64::from(settings.merge_rows_max))
+    };
+    let last = segments.iter().rposition(small)?;
+    let (mut first, mut rows, mut bytes) = (last, segments[last].rows, segments[last].bytes);
+    while first > 0 && last - first + 1 < MERGE_INPUTS_MAX {
+        let (before, newest) = (&segments[first - 1], &segments[last]);
+        let fits = before.ready
+            && before.lineage == newest.lineage
+            && before.schema_version == newest.schema_version
+            && before.rows <= 2 * rows
+            && bytes + before.bytes <= settings.segment_bytes_max;
+        if !fits {
+            break;
+        }
+        first -= 1;
+        rows += before.rows;
+        bytes += before.bytes;
+    }
+    Some(first..last + 1)
 }

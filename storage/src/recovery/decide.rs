@@ -53,6 +53,8 @@ pub enum Row {
     PredecessorShortDurable,
     /// A temporary of a merge was unlinked.
     Temporary,
+    /// A merged file is damaged: quarantined, whatever else is there.
+    DamagedRewrite,
     /// A higher rewrite won over the one it replaced.
     HigherRewrite,
     /// A file off the chain was unlinked.
@@ -64,3 +66,209 @@ pub enum Row {
     /// A segment's lineage is above the catalog's: refused.
     LineageAbove,
 }
+
+impl Row {
+    /// All of them.
+    pub const ALL: [Row; 21] = [
+        Row::TornHeader,
+        Row::TornHeaderDurable,
+        Row::CutAtMetadata,
+        Row::CutAtZeros,
+        Row::CutAtForeign,
+        Row::CutAtBody,
+        Row::DamageBelowDurable,
+        Row::DamageBelowLaterRecord,
+        Row::WrittenAgain,
+        Row::NewestSealed,
+        Row::NewestFooterTorn,
+        Row::FooterAgain,
+        Row::PredecessorShort,
+        Row::PredecessorShortDurable,
+        Row::Temporary,
+        Row::DamagedRewrite,
+        Row::HigherRewrite,
+        Row::OffChain,
+        Row::BelowLiveLineage,
+        Row::NewLineage,
+        Row::LineageAbove,
+    ];
+}
+
+/// What stands where a header should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderFacts {
+    /// Whether it is whole and says what its name and place say.
+    pub whole: bool,
+    /// Whether a record behind it says a durable end: then the header was durable once.
+    pub durable_record: bool,
+    /// Whether something newer vouches for the segment.
+    pub vouched: bool,
+}
+
+/// What to do about a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderAction {
+    /// Read on.
+    Read,
+    /// It was never durable: unlink.
+    Unlink,
+    /// It was: quarantine.
+    Quarantine,
+}
+
+/// Decides about a header.
+#[must_use]
+pub fn header(facts: HeaderFacts) -> (Option<Row>, HeaderAction) {
+    match facts {
+        HeaderFacts { whole: true, .. } => (None, HeaderAction::Read),
+        HeaderFacts {
+            durable_record: false,
+            vouched: false,
+            ..
+        } => (Some(Row::TornHeader), HeaderAction::Unlink),
+        _ => (Some(Row::TornHeaderDurable), HeaderAction::Quarantine),
+    }
+}
+
+/// What stands where a message should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A commit of this segment, the next one; its body is good or need not be looked at.
+    Good,
+    /// The end of what a successor says is content.
+    ContentEnd,
+    /// The end of the file.
+    FileEnd,
+    /// An end of stream: a seal, whole or torn.
+    EndOfStream,
+    /// Metadata that is cut off, out of bounds, or fails its checksum.
+    BadMetadata,
+    /// Zeros: a length without data.
+    Zeros,
+    /// A record of another segment, number or place.
+    Foreign,
+    /// A body that fails a checksum.
+    BadBody,
+}
+
+/// A few facts about one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageFacts {
+    /// What stands there.
+    pub found: Found,
+    /// Whether it lies below the durable end that the records before it say, or a newer segment vouches.
+    pub below_durable: bool,
+    /// Whether a record further on says that it did.
+    pub later_record: bool,
+}
+
+/// What to do about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageAction {
+    /// Keep it and read on.
+    Keep,
+    /// The content ends here.
+    End,
+    /// The content ends here, and what follows is cut.
+    Cut,
+    /// Quarantine the file.
+    Quarantine,
+}
+
+/// Decides about a message.
+#[must_use]
+pub fn message(facts: MessageFacts) -> (Option<Row>, MessageAction) {
+    let row = match facts.found {
+        Found::Good => return (None, MessageAction::Keep),
+        Found::ContentEnd => return (None, MessageAction::End),
+        _ if facts.below_durable => {
+            return (Some(Row::DamageBelowDurable), MessageAction::Quarantine);
+        }
+        _ if facts.later_record => {
+            return (Some(Row::DamageBelowLaterRecord), MessageAction::Quarantine);
+        }
+        Found::FileEnd | Found::EndOfStream => return (None, MessageAction::End),
+        Found::BadMetadata => Row::CutAtMetadata,
+        Found::Zeros => Row::CutAtZeros,
+        Found::Foreign => Row::CutAtForeign,
+        Found::BadBody => Row::CutAtBody,
+    };
+    (Some(row), MessageAction::Cut)
+}
+
+/// A predecessor, seen from what follows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PredecessorFacts {
+    /// Whether it is there and reaches the commit that its successor's `prev` names.
+    pub reaches: bool,
+    /// Whether its successor, or anything newer, has a record with a durable end.
+    pub vouched: bool,
+}
+
+/// What to do about a predecessor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredecessorAction {
+    /// Keep it.
+    Keep,
+    /// Drop what is newer; its messages are fetched again.
+    DropNewer,
+    /// What was durable is missing.
+    Quarantine,
+}
+
+/// Decides about a predecessor.
+#[must_use]
+pub fn predecessor(facts: PredecessorFacts) -> (Option<Row>, PredecessorAction) {
+    match (facts.reaches, facts.vouched) {
+        (true, _) => (None, PredecessorAction::Keep),
+        (false, false) => (Some(Row::PredecessorShort), PredecessorAction::DropNewer),
+        (false, true) => (
+            Some(Row::PredecessorShortDurable),
+            PredecessorAction::Quarantine,
+        ),
+    }
+}
+
+/// What follows a segment's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FooterFacts {
+    /// Whether the segment is the newest.
+    pub newest: bool,
+    /// Whether a whole footer stands exactly behind the content and says the same commits.
+    pub whole: bool,
+    /// Whether an end of stream stands there at all.
+    pub begun: bool,
+}
+
+/// What to do about a footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FooterAction {
+    /// It is sealed.
+    Sealed,
+    /// Cut behind the content; the segment is open.
+    Open,
+    /// Cut behind the content and write the footer again.
+    Again,
+}
+
+/// Decides about a footer.
+#[must_use]
+pub fn footer(facts: FooterFacts) -> (Option<Row>, FooterAction) {
+    match facts {
+        FooterFacts {
+            newest: true,
+            whole: true,
+            ..
+        } => (Some(Row::NewestSealed), FooterAction::Sealed),
+        FooterFacts {
+            newest: true,
+            begun,
+            ..
+        } => (begun.then_some(Row::NewestFooterTorn), FooterAction::Open),
+        FooterFacts { whole: true, .. } => (None, FooterAction::Sealed),
+        FooterFacts { .. } => (Some(Row::FooterAgain), FooterAction::Again),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,14 +13,22 @@
 //! make it panic: what is not ours is refused with its name.
 
 pub mod decide;
+mod name;
+mod repair;
+mod scan;
+mod walk;
+
+pub use name::{segment_path, temporary_path};
+pub use repair::quarantine;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{DiskFile, Failure, Pages};
+use crate::disk::{Disk, DiskFile, Failure};
 use crate::format::ParsedHeader;
 use crate::format::{CommitRecord, SegmentId};
 use crate::ids::{LeafPartitionId, Sequence, TableId};
+use crate::map::Pages;
 use crate::store::LineageStart;
 
 /// A leaf partition to be recovered.
@@ -64,13 +72,13 @@ pub struct RecoveredSegment {
     /// Its identity.
     pub id: SegmentId,
     /// Its header.
-    pub header: Arc<ParsedHeader>,
+    pub header: ParsedHeader,
     /// Its file, where more will be written to it.
     pub file: Option<Arc<dyn DiskFile>>,
     /// What readers read.
     pub pages: Arc<dyn Pages>,
     /// Its content, each commit with the byte at which it begins.
-    pub commits: Vec<(u64, Arc<CommitRecord>)>,
+    pub commits: Vec<(u64, CommitRecord)>,
     /// Where the content ends.
     pub end_byte: u64,
     /// Whether it has a whole footer.
@@ -97,4 +105,23 @@ pub struct RecoverFailure {
     pub failure: Failure,
     /// What was done before.
     pub notes: Vec<Note>,
+}
+
+/// Recovers a leaf partition. May block for as long as it takes to read what is not known durable.
+///
+/// # Errors
+/// [`RecoverFailure`]: the disk refused, the bytes are damaged (and now in quarantine), or the
+/// directory and the catalog do not fit together.
+pub fn recover(
+    disk: &dyn Disk,
+    partition: &RecoverPartition,
+) -> Result<RecoveredPartition, RecoverFailure> {
+    let mut notes = Vec::new();
+    let recovered = walk::Walk::new(disk, partition, &mut notes)
+        .run()
+        .and_then(|walked| repair::repair(disk, partition, walked, &mut notes));
+    match recovered {
+        Ok(recovered) => Ok(RecoveredPartition { notes, ..recovered }),
+        Err(failure) => Err(RecoverFailure { failure, notes }),
+    }
 }

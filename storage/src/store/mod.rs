@@ -16,17 +16,25 @@
 //!
 //! Invariants across a void, a drain and a new lineage stand where they are kept: `chain.rs`.
 
+mod chain;
+mod machine;
+mod outcome;
+mod show;
 mod sync;
+mod tail;
+mod turn;
+mod void;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use machine::Store;
 pub use sync::{SyncGate, SyncWanted};
 
 use crate::counts::Counts;
 use crate::disk::{DiskDone, DiskOp, Failure};
 use crate::format::rejects::RejectKind;
-use crate::ids::{LeafPartitionId, Lineage, Offset, Sequence, TableId, TopicId};
+use crate::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use crate::limits::{
     DISK_RESERVE_BYTES, FLUSH_AGE_MS, FLUSH_BYTES, MERGE_ROWS_MEAN_MIN, SEGMENT_BYTES_MAX,
     SEGMENT_COMMITS_MAX, STORE_EFFECTS_MAX, SYNC_AGE_MS, SYNC_DIRTY_BYTES,
@@ -151,7 +159,7 @@ pub struct FaultRecord {
 pub enum StoreEvent {
     /// Recover and publish what is there. Once at attach; again to leave Failed.
     Open(LineageStart),
-    /// A deadline passed ([`Store::next_deadline_ms`]).
+    /// A deadline passed ([`Store::next_deadline_ms`]), or a query rang the view's alarm.
     Tick,
     /// New settings; nothing is interrupted.
     Configure(Box<StoreSettings>),
@@ -163,13 +171,6 @@ pub enum StoreEvent {
     Drop,
     /// Keep an error in the history.
     Fault(Box<FaultRecord>),
-    /// A query met damage in a segment: quarantine it and fail.
-    Damaged {
-        /// The segment's sequence.
-        sequence: Sequence,
-        /// What is wrong, in a line.
-        what: String,
-    },
     /// Memory or disk space may have become free.
     Room,
     /// A disk operation ended.

@@ -1,0 +1,298 @@
+//! One segment's file, read as far as it can be trusted.
+//!
+//! Metadata is walked message by message; behind damage the file is searched in 64-byte steps for a
+//! record of this segment that says more was durable. Bodies are checked past the durable end alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::decide::{self, Found, MessageAction, MessageFacts, Row};
+use crate::disk::{DiskError, DiskFile};
+use crate::error::Corruption;
+use crate::format::{
+    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Prefix, SegmentId, check_body,
+    check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
+};
+use crate::ids::Rewrite;
+use crate::limits::{ALIGN_BYTES, METADATA_BYTES_MAX, SEARCH_BYTES};
+use crate::planted::{Rule, out};
+
+/// Bytes read at a message's place before its length is known: most metadata fits.
+const GUESS_BYTES: usize = 4_096;
+
+/// A segment's file with its header.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub id: SegmentId,
+    pub path: PathBuf,
+    pub file: Arc<dyn DiskFile>,
+    pub file_bytes: u64,
+    /// `None`: torn, or not this file's.
+    pub header: Option<ParsedHeader>,
+}
+
+/// What was read of it.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub opened: Opened,
+    pub header: ParsedHeader,
+    /// The content.
+    pub commits: Vec<(u64, CommitRecord)>,
+    /// Where it ends.
+    pub end_byte: u64,
+    /// What stands there.
+    pub stop: Found,
+    /// The highest durable end that a record says.
+    pub durable_end: u64,
+    /// What was decided there, where it says more than "the end".
+    pub decided: Option<Row>,
+    pub quarantine: bool,
+}
+
+/// How far to read, and what to trust.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// Content ends before the commit of this number.
+    pub next_commit_number: Option<u64>,
+    /// A newer segment says that all of it was durable.
+    pub vouched: bool,
+}
+
+pub(super) fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
+    let mut buffer = vec![0; bytes];
+    let filled = file.read_at(&mut buffer, at)?;
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+impl Opened {
+    pub fn new(id: SegmentId, file: Arc<dyn DiskFile>) -> Result<Opened, DiskError> {
+        let file_bytes = file.bytes()?;
+        let mut bytes = read(&*file, 0, GUESS_BYTES)?;
+        if let Ok(needed) = header_bytes(&bytes[..bytes.len().min(HEADER_PREFIX_BYTES)])
+            && needed > bytes.len()
+        {
+            bytes = read(&*file, 0, needed)?;
+        }
+        let header = parse_header(&bytes).ok().filter(|h| h.header.id == id);
+        Ok(Opened {
+            id,
+            path: file.path().to_path_buf(),
+            file,
+            file_bytes,
+            header,
+        })
+    }
+
+    /// The highest durable end that a record from `from` on says, in steps of 64 bytes.
+    pub fn search(&self, from: u64) -> Result<u64, DiskError> {
+        let mut highest = 0;
+        let mut at = from.next_multiple_of(ALIGN_BYTES as u64);
+        while at < self.file_bytes {
+            let window = read(
+                &*self.file,
+                at,
+                SEARCH_BYTES + METADATA_BYTES_MAX.min(SEARCH_BYTES),
+            )?;
+            let steps = window.len().min(SEARCH_BYTES).div_ceil(ALIGN_BYTES);
+            for step in 0..steps {
+                let bytes = &window[step * ALIGN_BYTES..];
+                if !bytes.starts_with(&[0xff; 4]) {
+                    continue;
+                }
+                let place = at + (step * ALIGN_BYTES) as u64;
+                if let Some(record) = self.record_at(place, bytes)? {
+                    highest = highest.max(record.durable_end);
+                }
+            }
+            if window.is_empty() {
+                break;
+            }
+            at += (steps * ALIGN_BYTES) as u64;
+        }
+        Ok(highest)
+    }
+
+    /// A record of this file at a place, whatever its number.
+    fn record_at(&self, at: u64, bytes: &[u8]) -> Result<Option<CommitRecord>, DiskError> {
+        let needed = match parse_prefix(&bytes[..bytes.len().min(PREFIX_BYTES)]) {
+            Ok(Prefix::Head(needed)) => needed,
+            _ => return Ok(None),
+        };
+        let record = if needed <= bytes.len() {
+            parse_commit(bytes)
+        } else {
+            parse_commit(&read(&*self.file, at, needed)?)
+        };
+        let ours = |record: &CommitRecord| {
+            record.segment == self.id
+                && self
+                    .header
+                    .as_ref()
+                    .is_none_or(|h| record.header_crc == h.crc)
+        };
+        Ok(record.ok().filter(ours))
+    }
+
+    /// Reads the content.
+    pub fn scan(self, header: ParsedHeader, reach: Reach) -> Result<Scan, DiskError> {
+        let mut walk = self.walk(&header, reach)?;
+        let merged = self.id.rewrite > Rewrite(0);
+        // A merged file was synced before it got its name.
+        let vouched = reach.vouched || merged;
+        let damaged = !matches!(walk.stop, Found::ContentEnd | Found::FileEnd);
+        let later = match walk.stop {
+            Found::EndOfStream => 0,
+            _ if damaged => self.search(walk.end_byte + ALIGN_BYTES as u64)?,
+            _ => 0,
+        };
+        if !vouched && !out(Rule::BodiesChecked) {
+            walk.check_bodies(&self)?;
+        }
+        // The content of what a successor vouches for reaches the end that it names.
+        let vouched_short = vouched && reach.next_commit_number.is_some();
+        let facts = MessageFacts {
+            found: walk.stop,
+            below_durable: walk.end_byte < walk.durable_end
+                || vouched_short
+                || merged && walk.stop != Found::EndOfStream,
+            later_record: later > walk.end_byte,
+        };
+        let (decided, action) = decide::message(facts);
+        let mut quarantine = action == MessageAction::Quarantine;
+        if quarantine && out(Rule::QuarantineBelowDurableEnd) {
+            quarantine = false;
+        }
+        if action == MessageAction::Cut && out(Rule::CutPastDurableEnd) {
+            quarantine = true;
+        }
+        Ok(Scan {
+            header,
+            commits: walk.commits,
+            end_byte: walk.end_byte,
+            stop: walk.stop,
+            durable_end: walk.durable_end,
+            decided,
+            quarantine,
+            opened: self,
+        })
+    }
+
+    fn walk(&self, header: &ParsedHeader, reach: Reach) -> Result<Walk, DiskError> {
+        let mut walk = Walk {
+            commits: Vec::new(),
+            end_byte: u64::from(header.bytes),
+            stop: Found::FileEnd,
+            durable_end: 0,
+        };
+        let mut number = header.header.first_commit_number;
+        let mut offset = header.header.first_offset;
+        let exact = self.id.rewrite == Rewrite(0);
+        loop {
+            if reach.next_commit_number.is_some_and(|next| number >= next)
+                && !out(Rule::ContentEndsWherePrevSays)
+            {
+                walk.stop = Found::ContentEnd;
+                break;
+            }
+            let at = walk.end_byte;
+            if at >= self.file_bytes {
+                walk.stop = Found::FileEnd;
+                break;
+            }
+            let mut bytes = read(&*self.file, at, GUESS_BYTES)?;
+            if let Ok(Prefix::Head(needed)) = parse_prefix(&bytes[..bytes.len().min(PREFIX_BYTES)])
+                && needed > bytes.len()
+            {
+                bytes = read(&*self.file, at, needed)?;
+            }
+            let record = match parse_commit(&bytes) {
+                Ok(record) => record,
+                Err(damage) => {
+                    walk.stop = match damage.what {
+                        Corruption::EndOfStream => Found::EndOfStream,
+                        Corruption::Zeros => Found::Zeros,
+                        _ => Found::BadMetadata,
+                    };
+                    break;
+                }
+            };
+            let first = record.batches()[0].commit_number;
+            let numbered = if exact {
+                first == number
+            } else {
+                first >= number
+            };
+            let end = at.checked_add(record.message_bytes());
+            if check_commit(&record, header).is_err()
+                || !numbered
+                || record.facts.commit_number < first
+                || record.facts.first_offset != offset
+                || end.is_none()
+            {
+                walk.stop = Found::Foreign;
+                break;
+            }
+            walk.durable_end = walk.durable_end.max(record.durable_end);
+            number = record.facts.commit_number + 1;
+            offset = record.facts.next_offset;
+            walk.end_byte = end.unwrap_or(at);
+            walk.commits.push((at, record));
+            if walk.end_byte > self.file_bytes {
+                // The metadata is there and the body is cut off: a bad body, found below; where bodies
+                // are not looked at, what is left of it must not pass for content.
+                walk.drop_last();
+                walk.stop = Found::BadBody;
+                break;
+            }
+        }
+        Ok(walk)
+    }
+
+    /// Whether a whole seal stands exactly behind this content and says the same commits.
+    pub fn has_seal(&self, scan: &[(u64, CommitRecord)], end: u64) -> Result<bool, DiskError> {
+        let seal = parse_seal(self.file_bytes, |at, len| read(&*self.file, at, len))?;
+        Ok(seal.is_ok_and(|seal| {
+            let same = |(mine, theirs): (&(u64, CommitRecord), &(u64, CommitRecord))| {
+                mine.0 == theirs.0 && mine.1 == theirs.1
+            };
+            seal.content_end == end
+                && seal.commits.len() == scan.len()
+                && scan.iter().zip(&seal.commits).all(same)
+        }))
+    }
+}
+
+struct Walk {
+    commits: Vec<(u64, CommitRecord)>,
+    end_byte: u64,
+    stop: Found,
+    durable_end: u64,
+}
+
+impl Walk {
+    fn drop_last(&mut self) {
+        if let Some((at, _)) = self.commits.pop() {
+            self.end_byte = at;
+        }
+    }
+
+    /// Checks the bodies past the durable end; content ends at the first bad one.
+    fn check_bodies(&mut self, opened: &Opened) -> Result<(), DiskError> {
+        for index in 0..self.commits.len() {
+            let (at, record) = &self.commits[index];
+            let (at, body_at) = (*at, at + u64::from(record.head_bytes));
+            if at + record.message_bytes() <= self.durable_end {
+                continue;
+            }
+            let body = read(&*opened.file, body_at, record.body_bytes as usize)?;
+            if check_body(record, &body).is_err() {
+                self.commits.truncate(index);
+                self.end_byte = at;
+                self.stop = Found::BadBody;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

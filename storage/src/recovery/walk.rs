@@ -1,0 +1,350 @@
+//! Steps 1 to 3: which files form the chain, and as far as they are to be trusted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::decide::{self, HeaderAction, HeaderFacts, PredecessorAction, PredecessorFacts, Row};
+use super::name::{FileName, parse_name, segment_path};
+use super::scan::{Opened, Reach, Scan};
+use super::{Note, RecoverPartition, quarantine};
+use crate::disk::{Disk, DiskError, Failure};
+use crate::format::{Predecessor, SegmentId};
+use crate::ids::{Lineage, Rewrite, Sequence};
+use crate::planted::{Rule, out};
+
+/// What steps 1 to 3 found.
+#[derive(Debug)]
+pub(super) struct Walked {
+    /// Oldest first.
+    pub chain: Vec<Scan>,
+    pub sequence_last: Sequence,
+    pub next_commit_number: u64,
+    pub leftover: Option<PathBuf>,
+}
+
+pub(super) struct Walk<'a> {
+    disk: &'a dyn Disk,
+    partition: &'a RecoverPartition,
+    notes: &'a mut Vec<Note>,
+    /// What is in the directory: by sequence, the rewrites there.
+    files: BTreeMap<Sequence, Vec<Rewrite>>,
+    sequence_last: Sequence,
+    next_commit_number: u64,
+    live_lineage: Lineage,
+}
+
+/// What is to be done with the chain so far.
+enum Step {
+    /// This one precedes it.
+    Precedes(Box<Scan>),
+    /// Nothing does, and nothing should.
+    Done,
+    /// Drop it: what it hangs on is not there.
+    DropNewer,
+}
+
+impl<'a> Walk<'a> {
+    pub fn new(
+        disk: &'a dyn Disk,
+        partition: &'a RecoverPartition,
+        notes: &'a mut Vec<Note>,
+    ) -> Walk<'a> {
+        Walk {
+            disk,
+            partition,
+            notes,
+            files: BTreeMap::new(),
+            sequence_last: Sequence(0),
+            next_commit_number: 1,
+            live_lineage: if out(Rule::LiveLineage) {
+                Lineage(0)
+            } else {
+                partition.start.live_lineage
+            },
+        }
+    }
+
+    pub fn run(mut self) -> Result<Walked, Failure> {
+        if !out(Rule::DirectorySyncAtRecoveryEnds) {
+            let synced = self.disk.sync_directory(&self.partition.directory);
+            synced.map_err(Failure::Directory)?;
+        }
+        self.list()?;
+        let (mut chain, leftover) = self.chain()?;
+        chain.reverse();
+        self.unlink_others(&chain, leftover)?;
+        let leftover = leftover.map(|id| self.path(id.sequence, id.rewrite));
+        Ok(Walked {
+            chain,
+            sequence_last: self.sequence_last,
+            next_commit_number: self.next_commit_number,
+            leftover,
+        })
+    }
+
+    fn path(&self, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
+        segment_path(&self.partition.directory, sequence, rewrite)
+    }
+
+    fn note(&mut self, row: Option<Row>, path: PathBuf, at_byte: u64) {
+        if let Some(row) = row {
+            self.notes.push(Note { row, path, at_byte });
+        }
+    }
+
+    fn list(&mut self) -> Result<(), Failure> {
+        let directory = &self.partition.directory;
+        for entry in self.disk.list(directory).map_err(Failure::File)? {
+            match parse_name(&entry.name) {
+                _ if entry.is_directory => {}
+                Some(FileName::Temporary) => {
+                    let path = directory.join(&entry.name);
+                    self.disk.unlink(&path).map_err(Failure::File)?;
+                    self.notes.push(Note {
+                        row: Row::Temporary,
+                        path,
+                        at_byte: 0,
+                    });
+                }
+                Some(FileName::Segment(sequence, rewrite)) => {
+                    self.files.entry(sequence).or_default().push(rewrite);
+                    self.sequence_last = self.sequence_last.max(sequence);
+                }
+                // Not ours: neither read nor touched.
+                None => {}
+            }
+        }
+        for rewrites in self.files.values_mut() {
+            rewrites.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        Ok(())
+    }
+
+    /// The chain, newest first, or the newest segment below the live lineage where nothing is above.
+    fn chain(&mut self) -> Result<(Vec<Scan>, Option<SegmentId>), Failure> {
+        'newest: loop {
+            let Some((&sequence, rewrites)) = self.files.last_key_value() else {
+                return Ok((Vec::new(), None));
+            };
+            let reach = Reach {
+                next_commit_number: None,
+                vouched: false,
+            };
+            let Some(newest) = self.read(sequence, rewrites[0], reach)? else {
+                self.remove(sequence)?;
+                continue;
+            };
+            let lineage = newest.header.header.lineage;
+            if lineage > self.partition.start.lineage {
+                self.note(Some(Row::LineageAbove), newest.opened.path.clone(), 0);
+                return Err(Failure::Mismatch {
+                    path: newest.opened.path,
+                    what: format!(
+                        "holds lineage {lineage}, the catalog says {}: was an older catalog restored?",
+                        self.partition.start.lineage
+                    ),
+                });
+            }
+            if lineage < self.partition.start.lineage {
+                self.note(Some(Row::NewLineage), newest.opened.path.clone(), 0);
+            }
+            if lineage < self.live_lineage {
+                return Ok((Vec::new(), Some(newest.opened.id)));
+            }
+            let mut chain = vec![newest];
+            loop {
+                match self.precedes(&chain)? {
+                    Step::Precedes(scan) => chain.push(*scan),
+                    Step::Done => return Ok((chain, None)),
+                    Step::DropNewer => {
+                        for scan in chain {
+                            self.remove(scan.opened.id.sequence)?;
+                        }
+                        continue 'newest;
+                    }
+                }
+            }
+        }
+    }
+
+    fn precedes(&mut self, chain: &[Scan]) -> Result<Step, Failure> {
+        let last = &chain[chain.len() - 1];
+        let Some(prev) = last.header.header.prev else {
+            return Ok(Step::Done);
+        };
+        if prev.lineage < self.live_lineage {
+            return Ok(Step::Done);
+        }
+        let vouched = chain.iter().any(|scan| scan.durable_end > 0)
+            // A merged file was made of durable ones: what is before it was durable too.
+            || chain.iter().any(|scan| scan.opened.id.rewrite > Rewrite(0));
+        let reach = Reach {
+            next_commit_number: Some(prev.next_commit_number),
+            vouched,
+        };
+        let rewrites = self.files.get(&prev.sequence);
+        let found = match rewrites.map(|rewrites| rewrites[0]) {
+            Some(rewrite) => self.read(prev.sequence, rewrite, reach)?,
+            None => None,
+        };
+        let reaches = found.as_ref().is_some_and(|scan| reaches(scan, prev));
+        let (row, action) = decide::predecessor(PredecessorFacts { reaches, vouched });
+        let path = self.path(prev.sequence, Rewrite(0));
+        let at_byte = found.as_ref().map_or(0, |scan| scan.end_byte);
+        self.note(row, path.clone(), at_byte);
+        match (action, found) {
+            (PredecessorAction::Keep, Some(scan)) => Ok(Step::Precedes(Box::new(scan))),
+            (PredecessorAction::DropNewer, Some(scan)) if out(Rule::ShortPredecessorDropsNewer) => {
+                Ok(Step::Precedes(Box::new(scan)))
+            }
+            (PredecessorAction::DropNewer, _) => Ok(Step::DropNewer),
+            (_, None) => Err(Failure::Mismatch {
+                path,
+                what: format!(
+                    "is missing: {} follows it and was durable",
+                    last.opened.path.display()
+                ),
+            }),
+            (_, Some(scan)) => Err(self.quarantine(
+                scan.opened.path,
+                format!(
+                    "ends at byte {} before commit {}, which was durable",
+                    scan.end_byte, prev.next_commit_number
+                ),
+            )),
+        }
+    }
+
+    /// Reads one file. `None`: it was unlinked, because its header was never durable.
+    fn read(
+        &mut self,
+        sequence: Sequence,
+        rewrite: Rewrite,
+        reach: Reach,
+    ) -> Result<Option<Scan>, Failure> {
+        let id = SegmentId {
+            leaf_partition: self.partition.leaf_partition,
+            sequence,
+            rewrite,
+        };
+        let path = self.path(sequence, rewrite);
+        let file = self.disk.open(&path).map_err(Failure::File)?;
+        let opened = Opened::new(id, file).map_err(Failure::File)?;
+        let merged = rewrite > Rewrite(0);
+        let header = opened.header.clone();
+        let durable_record = match header {
+            Some(_) => false,
+            None => opened.search(0).map_err(Failure::File)? > 0,
+        };
+        let (row, action) = decide::header(HeaderFacts {
+            whole: header.is_some(),
+            durable_record,
+            vouched: reach.vouched || merged,
+        });
+        self.note(row, path.clone(), 0);
+        let header = match (action, header) {
+            (HeaderAction::Read, Some(header)) => header,
+            (HeaderAction::Unlink, _)
+                if !(out(Rule::TornHeaderIsLegal) && self.has_records(&opened)?) =>
+            {
+                self.disk.unlink(&path).map_err(Failure::File)?;
+                return Ok(None);
+            }
+            _ => return Err(self.quarantine(path, "its header is torn".to_owned())),
+        };
+        if header.header.table != self.partition.table {
+            return Err(Failure::Mismatch {
+                path,
+                what: format!("belongs to table {}", header.header.table),
+            });
+        }
+        let scan = opened.scan(header, reach).map_err(Failure::File)?;
+        let last = scan.commits.last();
+        let next = last.map_or(scan.header.header.first_commit_number, |(_, record)| {
+            record.facts.commit_number + 1
+        });
+        self.next_commit_number = self.next_commit_number.max(next);
+        let row = if merged && scan.quarantine {
+            Some(Row::DamagedRewrite)
+        } else {
+            scan.decided
+        };
+        self.note(row, path.clone(), scan.end_byte);
+        if scan.quarantine {
+            let at = scan.end_byte;
+            let what = format!("{:?} at byte {at}, which was durable", scan.stop);
+            return Err(self.quarantine(path, what));
+        }
+        Ok(Some(scan))
+    }
+
+    /// Whether anything of this segment stands behind its torn header; asked by a test alone.
+    fn has_records(&self, opened: &Opened) -> Result<bool, Failure> {
+        let bytes = super::scan::read(&*opened.file, 0, 1 << 16).map_err(Failure::File)?;
+        Ok(bytes.windows(8).any(|window| window == b"PLCOMMIT"))
+    }
+
+    fn quarantine(&mut self, path: PathBuf, what: String) -> Failure {
+        match quarantine(self.disk, &path, &self.partition.quarantine, &what) {
+            Ok(moved_to) => Failure::Corrupt {
+                path,
+                moved_to,
+                what,
+            },
+            Err(error) => Failure::File(error),
+        }
+    }
+
+    /// Unlinks all rewrites of a sequence.
+    fn remove(&mut self, sequence: Sequence) -> Result<(), Failure> {
+        for rewrite in self.files.remove(&sequence).unwrap_or_default() {
+            let path = self.path(sequence, rewrite);
+            self.disk.unlink(&path).map_err(Failure::File)?;
+        }
+        Ok(())
+    }
+
+    fn unlink_others(&mut self, chain: &[Scan], keep: Option<SegmentId>) -> Result<(), Failure> {
+        let oldest = chain.first().and_then(|scan| scan.header.header.prev);
+        let below_live = keep.is_some() || oldest.is_some_and(|p| p.lineage < self.live_lineage);
+        for (&sequence, rewrites) in &self.files {
+            let kept = chain
+                .iter()
+                .map(|scan| scan.opened.id)
+                .chain(keep)
+                .find(|id| id.sequence == sequence);
+            for &rewrite in rewrites {
+                if kept.is_some_and(|id| id.rewrite == rewrite) {
+                    continue;
+                }
+                let path = segment_path(&self.partition.directory, sequence, rewrite);
+                let row = match kept {
+                    Some(_) => Row::HigherRewrite,
+                    None if below_live => Row::BelowLiveLineage,
+                    None => Row::OffChain,
+                };
+                let unlinked: Result<(), DiskError> = self.disk.unlink(&path);
+                unlinked.map_err(Failure::File)?;
+                self.notes.push(Note {
+                    row,
+                    path,
+                    at_byte: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reaches(scan: &Scan, prev: Predecessor) -> bool {
+    let (number, offset) = match scan.commits.last() {
+        Some((_, record)) => (record.facts.commit_number + 1, record.facts.next_offset),
+        None => {
+            let header = &scan.header.header;
+            (header.first_commit_number, header.first_offset)
+        }
+    };
+    // A void leaves a gap in the numbers: content ends *before* `next_commit_number`.
+    let ends = number <= prev.next_commit_number;
+    scan.header.header.lineage == prev.lineage && ends && offset == prev.next_offset
+}

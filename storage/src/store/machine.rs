@@ -1,0 +1,443 @@
+//! The store's state, its events and what can be asked of it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::chain::{Chain, Link};
+use super::tail::{Filling, Flushing};
+use super::{
+    Blocked, Cursors, FaultRecord, LineageStart, StoreEffect, StoreEffects, StoreEvent,
+    StoreIdentity, StoreSettings, SyncWanted,
+};
+use crate::block::{BlockFull, BlockWriter};
+use crate::disk::{DiskDone, DiskOp, Failure};
+use crate::ids::{Lineage, Offset, Sequence};
+use crate::limits::FAULTS_WAITING_MAX;
+use crate::pool::{BlockPool, Fills};
+use crate::published::{PartitionState, PartitionView};
+use crate::recovery::RecoverPartition;
+use crate::segment::Segment;
+
+/// One leaf partition's disk side. See the module.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) identity: StoreIdentity,
+    pub(super) settings: StoreSettings,
+    pub(super) view: Arc<PartitionView>,
+    pub(super) phase: Phase,
+    pub(super) start: LineageStart,
+    pub(super) chain: Chain,
+    /// The sealed segments as they are published.
+    pub(super) sealed: Arc<[Arc<Segment>]>,
+    pub(super) visible: Offset,
+    pub(super) fills: Fills,
+    /// What the last block had no room for.
+    pub(super) needed: Vec<BlockFull>,
+    pub(super) filling: Option<Filling>,
+    pub(super) flushing: Option<Flushing>,
+    /// Blocks to be given back to the pool.
+    pub(super) spent: Vec<BlockWriter>,
+    /// The create, commit or footer on its way.
+    pub(super) writing: Option<Writing>,
+    /// The disk is full: nothing is written before this time.
+    pub(super) full_until_ms: Option<u64>,
+    /// The pool had no block when one was last asked for.
+    pub(super) no_memory: bool,
+    /// Said as [`StoreEffect::Held`] and not yet released.
+    pub(super) held: bool,
+    /// The sync that holds the directory.
+    pub(super) directory_syncing: Vec<u64>,
+    pub(super) next_ticket: u64,
+    pub(super) sequence_last: Sequence,
+    pub(super) next_commit_number: u64,
+    /// Somebody waits for all to be durable.
+    pub(super) draining: bool,
+    pub(super) rewinding: Option<Rewinding>,
+    /// Recovery is done but for the new lineage's segment.
+    pub(super) recovered: Option<Box<super::RecoveredReport>>,
+    pub(super) merge: Merge,
+    /// To be unlinked once the newest segment is durable.
+    pub(super) garbage: Vec<PathBuf>,
+    pub(super) unlinking: bool,
+    pub(super) last_void_ms: Option<u64>,
+    pub(super) faults: VecDeque<FaultRecord>,
+    pub(super) durable_said: Option<(Lineage, Offset)>,
+    pub(super) unix_base_ms: i64,
+    pub(super) alarm_seen: bool,
+    /// Whether readers of this process may have mapped the files.
+    pub(super) mapped: bool,
+}
+
+/// Where the store stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Never opened.
+    Closed,
+    Recovering,
+    Running,
+    /// What a failure left is given up; a new segment is to be created.
+    Voiding,
+    /// `again`: a new attempt in this process makes sense.
+    Failed {
+        again: Again,
+    },
+    Dropping {
+        started: bool,
+    },
+    Dropped,
+}
+
+/// What may lead out of Failed in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Recovery.
+    Recover,
+    /// A new segment behind the durable chain.
+    Continue,
+    /// Nothing: names are in doubt.
+    Never,
+}
+
+/// What is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    Create(Sequence),
+    Commit(Sequence),
+    Footer(Sequence),
+}
+
+/// A lineage that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rewinding {
+    /// The one before is being drained.
+    Draining(LineageStart),
+    /// Its segment is to be created and synced.
+    Beginning,
+}
+
+/// The merge on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    Idle {
+        not_before_ms: u64,
+    },
+    Merging,
+    /// The inputs are being unlinked.
+    Unlinking(Vec<PathBuf>),
+}
+
+impl Store {
+    /// A store that has not looked at its directory yet.
+    #[must_use]
+    pub fn new(identity: StoreIdentity, settings: StoreSettings) -> Store {
+        let view = Arc::new(PartitionView::new(
+            identity.table,
+            identity.leaf_partition,
+            identity.kafka_partition,
+            Arc::clone(&identity.schema),
+            Offset(0),
+        ));
+        Store {
+            fills: Fills::new(Arc::clone(&identity.schema)),
+            unix_base_ms: identity.unix_base_ms,
+            identity,
+            settings,
+            view,
+            phase: Phase::Closed,
+            start: LineageStart {
+                lineage: Lineage(0),
+                live_lineage: Lineage(0),
+                start_offset: Offset(0),
+            },
+            chain: Chain::default(),
+            sealed: Arc::new([]),
+            visible: Offset(0),
+            needed: Vec::new(),
+            filling: None,
+            flushing: None,
+            spent: Vec::new(),
+            writing: None,
+            full_until_ms: None,
+            no_memory: false,
+            held: false,
+            directory_syncing: Vec::new(),
+            next_ticket: 0,
+            sequence_last: Sequence(0),
+            next_commit_number: 1,
+            draining: false,
+            rewinding: None,
+            recovered: None,
+            merge: Merge::Idle { not_before_ms: 0 },
+            garbage: Vec::new(),
+            unlinking: false,
+            last_void_ms: None,
+            faults: VecDeque::new(),
+            durable_said: None,
+            alarm_seen: false,
+            mapped: false,
+        }
+    }
+
+    /// What queries read.
+    #[must_use]
+    pub fn view(&self) -> Arc<PartitionView> {
+        Arc::clone(&self.view)
+    }
+
+    /// Takes an event; what is to be done about it is added to `out`.
+    pub fn on(
+        &mut self,
+        now_ms: u64,
+        event: StoreEvent,
+        pool: &mut BlockPool,
+        out: &mut StoreEffects,
+    ) {
+        match event {
+            StoreEvent::Open(start) => self.open(start, out),
+            StoreEvent::Tick => self.look_at_alarm(out),
+            StoreEvent::Configure(settings) => self.settings = *settings,
+            StoreEvent::Drain => self.draining = true,
+            StoreEvent::Rewind(start) => self.rewind(start, out),
+            StoreEvent::Drop => {
+                if !matches!(self.phase, Phase::Dropped | Phase::Dropping { .. }) {
+                    self.phase = Phase::Dropping { started: false };
+                    self.give_up_blocks();
+                }
+            }
+            StoreEvent::Fault(fault) => {
+                if self.faults.len() == FAULTS_WAITING_MAX {
+                    self.faults.pop_back();
+                }
+                self.faults.push_back(*fault);
+            }
+            StoreEvent::Room => {
+                self.full_until_ms = None;
+                self.no_memory = false;
+            }
+            StoreEvent::Done(done) => self.done(now_ms, *done, out),
+        }
+        self.write_faults(now_ms, pool);
+        self.turn(now_ms, out);
+        for writer in self.spent.drain(..) {
+            pool.give(writer);
+        }
+        self.say_held(out);
+    }
+
+    fn done(&mut self, now_ms: u64, done: DiskDone, out: &mut StoreEffects) {
+        match done {
+            DiskDone::Recovered(result) => self.on_recovered(now_ms, result, out),
+            DiskDone::Created { sequence, result } => {
+                self.on_created(now_ms, sequence, result, out);
+            }
+            DiskDone::Written { sequence, result } => {
+                self.on_written(now_ms, sequence, result, out);
+            }
+            DiskDone::Sealed { sequence, result } => self.on_sealed(now_ms, sequence, result, out),
+            DiskDone::Synced {
+                sequence,
+                ticket,
+                result,
+            } => self.on_synced(now_ms, sequence, ticket, result, out),
+            DiskDone::Merged(result) => self.on_merged(now_ms, result, out),
+            DiskDone::Unlinked(result) => self.on_unlinked(now_ms, result),
+            DiskDone::Quarantined { path, result } => self.on_quarantined(path, result, out),
+            DiskDone::Dropped(result) => match result {
+                Ok(()) => {
+                    self.phase = Phase::Dropped;
+                    out.push(StoreEffect::Dropped);
+                }
+                Err(error) => self.fail(Failure::File(error), Again::Never, out),
+            },
+        }
+    }
+
+    fn open(&mut self, start: LineageStart, out: &mut StoreEffects) {
+        match self.phase {
+            Phase::Closed
+            | Phase::Failed {
+                again: Again::Recover,
+            } => {
+                self.start = start;
+                self.phase = Phase::Recovering;
+                let gauges = &self.view.gauges;
+                gauges.set_state(PartitionState::Recovering, None);
+                out.push(StoreEffect::Disk(Box::new(DiskOp::Recover(Box::new(
+                    RecoverPartition {
+                        table: self.identity.table,
+                        leaf_partition: self.identity.leaf_partition,
+                        directory: self.identity.directory.clone(),
+                        quarantine: self.identity.quarantine.clone(),
+                        start,
+                        mapped: self.mapped,
+                        pages_bytes_max: self.pages_bytes_max(),
+                    },
+                )))));
+            }
+            Phase::Failed {
+                again: Again::Continue,
+            } => {
+                // Behind the durable chain, as after a void; the window begins anew.
+                self.last_void_ms = None;
+                self.phase = Phase::Voiding;
+                let report = self.report(Vec::new());
+                self.recovered = Some(Box::new(report));
+                if start.lineage > self.start.lineage {
+                    self.rewinding = Some(Rewinding::Draining(start));
+                }
+            }
+            Phase::Failed {
+                again: Again::Never,
+            } => {
+                let path = self.identity.directory.clone();
+                let what = "a failed directory sync: remount the file system, then restart";
+                out.push(StoreEffect::Failed(Failure::Mismatch {
+                    path,
+                    what: what.to_owned(),
+                }));
+            }
+            _ => {}
+        }
+    }
+
+    fn rewind(&mut self, start: LineageStart, out: &mut StoreEffects) {
+        if start.lineage > self.start.lineage {
+            self.rewinding = Some(Rewinding::Draining(start));
+        } else if start.lineage == self.start.lineage
+            && self.rewinding.is_none()
+            && self.phase == Phase::Running
+        {
+            out.push(StoreEffect::Rewound {
+                lineage: self.start.lineage,
+                cursor: self.durable().0,
+            });
+        }
+    }
+
+    pub(super) fn pages_bytes_max(&self) -> u64 {
+        crate::limits::SEGMENT_MAP_BYTES
+    }
+
+    /// The durable cursor, and the leader epoch of the commit before it.
+    pub(super) fn durable(&self) -> (Offset, i32) {
+        self.chain
+            .durable_cursor(self.start.lineage, self.start.start_offset)
+    }
+
+    /// The cursors. Before recovery all are 0.
+    #[must_use]
+    pub fn cursors(&self) -> Cursors {
+        Cursors {
+            visible: self.visible,
+            committed: self.committed(),
+            durable: self.durable().0,
+        }
+    }
+
+    pub(super) fn committed(&self) -> Offset {
+        match self.chain.last() {
+            Some(last) if last.lineage() == self.start.lineage => last.end.next_offset,
+            _ => self.start.start_offset,
+        }
+    }
+
+    /// The lineage it stands in.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.start.lineage
+    }
+
+    /// Leader epoch of the last commit of this lineage; -1 unknown.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        match self.chain.last() {
+            Some(last) if last.lineage() == self.start.lineage => last.end.leader_epoch,
+            _ => -1,
+        }
+    }
+
+    /// Why [`Store::tail`] would give nothing now; `None` where it would give a tail.
+    #[must_use]
+    pub fn blocked(&self) -> Option<Blocked> {
+        match self.phase {
+            Phase::Running => {}
+            Phase::Voiding => return Some(Blocked::Voiding),
+            _ => return Some(Blocked::Closed),
+        }
+        if self.draining || self.rewinding.is_some() || self.recovered.is_some() {
+            return Some(Blocked::Draining);
+        }
+        let full = self.filling.as_ref().is_some_and(|filling| filling.full);
+        if !full {
+            return self.no_memory.then_some(Blocked::Memory);
+        }
+        Some(match self.full_until_ms {
+            Some(_) => Blocked::Space,
+            None => Blocked::BothBlocksFull,
+        })
+    }
+
+    fn say_held(&mut self, out: &mut StoreEffects) {
+        let waits = |why: &Blocked| {
+            matches!(
+                why,
+                Blocked::BothBlocksFull | Blocked::Memory | Blocked::Space
+            )
+        };
+        match self.blocked() {
+            Some(why) if waits(&why) && !self.held => {
+                self.held = true;
+                out.push(StoreEffect::Held(why));
+            }
+            None if self.held => {
+                self.held = false;
+                out.push(StoreEffect::Released);
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`StoreEvent::Tick`] is due; `None` where nothing waits: an idle partition costs nothing.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        if !matches!(self.phase, Phase::Running | Phase::Voiding) {
+            return None;
+        }
+        let flush = self
+            .filling
+            .as_ref()
+            .filter(|_| self.writing.is_none())
+            .and_then(|filling| filling.since_ms)
+            .map(|since| since + self.settings.flush_age_ms);
+        let dirty = |link: &Link| link.dirty_since_ms.filter(|_| link.syncing.is_empty());
+        let sync = self.chain.links[self.chain.whole.saturating_sub(1)..]
+            .iter()
+            .filter_map(dirty)
+            .min()
+            .map(|since| since + self.settings.sync_age_ms);
+        let merge = match self.merge {
+            Merge::Idle { not_before_ms } if not_before_ms > 0 => Some(not_before_ms),
+            _ => None,
+        };
+        [flush, sync, self.full_until_ms, merge]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The sync that it would start now; see [`super::SyncGate`].
+    #[must_use]
+    pub fn sync_wanted(&self, now_ms: u64) -> Option<SyncWanted> {
+        self.next_sync(now_ms).map(|(_, wanted)| wanted)
+    }
+
+    pub(super) fn unix_ms(&self, now_ms: u64) -> i64 {
+        self.unix_base_ms
+            .saturating_add(i64::try_from(now_ms).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn disk_full(&mut self, now_ms: u64) {
+        self.full_until_ms = Some(now_ms + crate::limits::FULL_RETRY_MS);
+    }
+}
