@@ -325,4 +325,4 @@ pub(crate) fn reclaim(block: Arc<Block>) -> Result<Memory, Arc<Block>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

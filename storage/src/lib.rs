@@ -23,6 +23,8 @@ pub mod segment;
 pub mod segment_concat;
 pub mod statistics;
 
+pub mod inspect;
+
 pub mod disk;
 pub mod merge;
 pub mod recovery;

@@ -57,6 +57,8 @@ pub const REJECT_KEY_BYTES_MAX: usize = 4 << 10;
 pub const SEGMENT_COMMITS_MAX: u32 = 4_096;
 /// Bytes at which a segment is sealed.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Rejects of one commit that `pinleaf inspect` prints.
+pub const INSPECT_REJECTS_MAX: usize = 100;
 /// An open segment's list of commits grows by so many.
 pub const OPEN_CHUNK_COMMITS: u32 = 64;
 /// An open segment's map reaches so far: the last commit begins before the seal and may be of any size.

@@ -1,0 +1,355 @@
+//! `pinleaf inspect`: what a segment file holds and whether its bytes are sound.
+//!
+//! Reads, never maps, and believes nothing: an open, sealed, torn or foreign file gives a report, never
+//! a panic. An error is only what the kernel refuses.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Corruption, Damage, DiskAction, StorageError};
+use crate::format::rejects::Rejects;
+use crate::format::{
+    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Prefix, check_body,
+    check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
+};
+use crate::ids::Offset;
+use crate::limits::{INSPECT_REJECTS_MAX, SEGMENT_COMMITS_MAX};
+
+/// What was found; print it.
+#[derive(Debug)]
+pub struct Report {
+    path: PathBuf,
+    file_bytes: u64,
+    header: Option<ParsedHeader>,
+    commits: Vec<FoundCommit>,
+    seal: Seal,
+    /// What ended the walk, if it was not the file's end or the end of stream.
+    damage: Vec<Damage>,
+}
+
+#[derive(Debug)]
+struct FoundCommit {
+    at_byte: u64,
+    record: CommitRecord,
+    body: Result<(), Damage>,
+    rejects: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Seal {
+    Open,
+    Sealed,
+    Torn(Damage),
+}
+
+/// Looks at a segment file.
+///
+/// # Errors
+/// `Disk`: the file cannot be opened or read.
+pub fn inspect(path: &Path) -> Result<Report, StorageError> {
+    let error = |doing| {
+        move |source| StorageError::Disk {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    };
+    let file = File::open(path).map_err(error(DiskAction::Open))?;
+    let metadata = file.metadata().map_err(error(DiskAction::Open))?;
+    let mut report = Report {
+        path: path.to_owned(),
+        file_bytes: metadata.len(),
+        header: None,
+        commits: Vec::new(),
+        seal: Seal::Open,
+        damage: Vec::new(),
+    };
+    report.walk(&file).map_err(error(DiskAction::Read))?;
+    Ok(report)
+}
+
+/// At most `len` bytes from `at` on: fewer where the file ends.
+fn read(file: &File, file_bytes: u64, at: u64, len: u64) -> io::Result<Vec<u8>> {
+    let len = len.min(file_bytes.saturating_sub(at));
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+impl Report {
+    /// Whether every checksum that was looked at is good and the file ends where it should.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let bodies = self.commits.iter().all(|commit| commit.body.is_ok());
+        self.header.is_some()
+            && self.damage.is_empty()
+            && bodies
+            && !matches!(self.seal, Seal::Torn(_))
+    }
+
+    fn walk(&mut self, file: &File) -> io::Result<()> {
+        let prefix = read(file, self.file_bytes, 0, HEADER_PREFIX_BYTES as u64)?;
+        let header = match header_bytes(&prefix) {
+            Ok(bytes) => parse_header(&read(file, self.file_bytes, 0, bytes as u64)?),
+            Err(damage) => Err(damage),
+        };
+        let header = match header {
+            Ok(header) => header,
+            Err(damage) => {
+                self.damage.push(damage);
+                return Ok(());
+            }
+        };
+        let mut at = u64::from(header.bytes);
+        let mut next = (
+            header.header.first_commit_number,
+            header.header.first_offset,
+        );
+        while at < self.file_bytes && self.commits.len() < SEGMENT_COMMITS_MAX as usize {
+            let prefix = read(file, self.file_bytes, at, PREFIX_BYTES as u64)?;
+            let parsed = match parse_prefix(&prefix) {
+                Ok(Prefix::EndOfStream) => {
+                    self.look_at_seal(file)?;
+                    break;
+                }
+                Ok(Prefix::Head(bytes)) => {
+                    parse_commit(&read(file, self.file_bytes, at, bytes as u64)?)
+                }
+                Err(damage) => Err(damage),
+            };
+            match parsed {
+                Ok(record) => {
+                    at = self.look_at_commit(file, &header, record, at, &mut next)?;
+                }
+                // Space that was allocated ahead: an open segment ends so after a crash.
+                Err(damage) if damage.what == Corruption::Zeros && self.zeros(file, at)? => break,
+                Err(damage) => {
+                    self.damage.push(damage.shifted(at));
+                    break;
+                }
+            }
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    fn zeros(&self, file: &File, mut at: u64) -> io::Result<bool> {
+        while at < self.file_bytes {
+            let bytes = read(file, self.file_bytes, at, 1 << 20)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
+    fn look_at_commit(
+        &mut self,
+        file: &File,
+        header: &ParsedHeader,
+        record: CommitRecord,
+        at: u64,
+        next: &mut (u64, Offset),
+    ) -> io::Result<u64> {
+        let damage = |what| Damage::at(at, what);
+        if let Err(what) = check_commit(&record, header) {
+            self.damage.push(damage(what));
+        }
+        let batches = record.batches();
+        let (first, last) = (&batches[0], &batches[batches.len() - 1]);
+        if first.commit_number != next.0 {
+            self.damage.push(damage(Corruption::CommitNumber {
+                found: first.commit_number,
+                expected: next.0,
+            }));
+        }
+        if first.first_offset != next.1 {
+            self.damage.push(damage(Corruption::FirstOffset {
+                found: first.first_offset.0,
+                expected: next.1.0,
+            }));
+        }
+        *next = (last.commit_number.saturating_add(1), last.next_offset);
+        let body_at = at + u64::from(record.head_bytes);
+        let body = read(file, self.file_bytes, body_at, record.body_bytes)?;
+        let rejects = rejects(&record, &body);
+        let end = at.saturating_add(record.message_bytes());
+        self.commits.push(FoundCommit {
+            at_byte: at,
+            body: check_body(&record, &body).map_err(|damage| damage.shifted(body_at)),
+            rejects,
+            record,
+        });
+        Ok(end)
+    }
+
+    fn look_at_seal(&mut self, file: &File) -> io::Result<()> {
+        let bytes = self.file_bytes;
+        let seal = parse_seal(bytes, |at, len| read(file, bytes, at, len as u64))?;
+        self.seal = match seal {
+            Ok(seal) => {
+                let found = self.commits.iter().map(|c| (c.at_byte, &c.record));
+                match seal
+                    .commits
+                    .iter()
+                    .map(|(at, record)| (*at, record))
+                    .eq(found)
+                {
+                    true => Seal::Sealed,
+                    false => Seal::Torn(Damage::at(seal.content_end, Corruption::Field("index"))),
+                }
+            }
+            Err(damage) => Seal::Torn(damage),
+        };
+        Ok(())
+    }
+}
+
+fn rejects(record: &CommitRecord, body: &[u8]) -> Vec<String> {
+    let place = record.rejects.at as usize;
+    let bytes = body.get(place..place + record.rejects.bytes as usize);
+    let rejects = Rejects::new(bytes.unwrap_or_default()).take(INSPECT_REJECTS_MAX);
+    let line = |reject: Result<crate::block::Reject<'_>, Damage>| match reject {
+        Ok(reject) => {
+            let column = reject
+                .column
+                .map_or(String::new(), |c| format!(" column {c}"));
+            format!(
+                "{:?} at offset {}{column}: {:?} ({} bytes of message)",
+                reject.kind,
+                reject.offset,
+                reject.text,
+                reject.message.len()
+            )
+        }
+        Err(damage) => damage.to_string(),
+    };
+    rejects.map(line).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {} bytes", self.path.display(), self.file_bytes)?;
+        if let Some(header) = &self.header {
+            write_header(f, header)?;
+        }
+        for commit in &self.commits {
+            write_commit(f, commit)?;
+        }
+        let rows: u64 = self
+            .commits
+            .iter()
+            .map(|c| u64::from(c.record.facts.rows))
+            .sum();
+        let state = match &self.seal {
+            Seal::Open => "open".to_owned(),
+            Seal::Sealed => "sealed: end of stream, index and footer good".to_owned(),
+            Seal::Torn(damage) => format!("seal torn: {damage}"),
+        };
+        writeln!(f, "{} commits, {rows} rows, {state}", self.commits.len())?;
+        for damage in &self.damage {
+            writeln!(f, "damage: {damage}")?;
+        }
+        write!(
+            f,
+            "{}",
+            if self.is_sound() {
+                "sound"
+            } else {
+                "NOT SOUND"
+            }
+        )
+    }
+}
+
+fn write_header(f: &mut fmt::Formatter<'_>, parsed: &ParsedHeader) -> fmt::Result {
+    let header = &parsed.header;
+    writeln!(
+        f,
+        "header: {} bytes, checksum {:08x} good; table {}, leaf partition {}, Kafka partition {}, topic {}",
+        parsed.bytes,
+        parsed.crc,
+        header.table,
+        header.id.leaf_partition,
+        header.kafka_partition,
+        header.topic_id
+    )?;
+    writeln!(
+        f,
+        "  sequence {}, rewrite {}, lineage {}, from offset {} and commit {}",
+        header.id.sequence,
+        header.id.rewrite,
+        header.lineage,
+        header.first_offset,
+        header.first_commit_number
+    )?;
+    match &header.prev {
+        None => writeln!(f, "  no predecessor")?,
+        Some(prev) => writeln!(
+            f,
+            "  predecessor: sequence {}, lineage {}, up to offset {}, before commit {}",
+            prev.sequence, prev.lineage, prev.next_offset, prev.next_commit_number
+        )?,
+    }
+    for column in header.schema.columns.iter() {
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        writeln!(
+            f,
+            "  column {:?}: {:?}{null} ({})",
+            column.name, column.physical, column.annotation
+        )?;
+    }
+    Ok(())
+}
+
+fn write_commit(f: &mut fmt::Formatter<'_>, commit: &FoundCommit) -> fmt::Result {
+    let record = &commit.record;
+    let facts = &record.facts;
+    let counts = &facts.counts;
+    writeln!(
+        f,
+        "commit {} at byte {}: offsets {} to {} (exclusive), {} rows, {} rejects; {} + {} bytes, durable end {}",
+        facts.commit_number,
+        commit.at_byte,
+        facts.first_offset,
+        facts.next_offset,
+        facts.rows,
+        facts.rejects,
+        record.head_bytes,
+        record.body_bytes,
+        record.durable_end
+    )?;
+    writeln!(
+        f,
+        "  loaded {}, rejected {}, empty {}, skipped {}, control {}, aborted {}, gap {}, lost {}; epoch {}, {} bytes extracted",
+        counts.loaded,
+        counts.rejected,
+        counts.empty,
+        counts.skipped,
+        counts.control,
+        counts.aborted,
+        counts.gap,
+        counts.lost,
+        facts.leader_epoch,
+        facts.extracted_bytes
+    )?;
+    if !record.replaced.is_empty() {
+        writeln!(
+            f,
+            "  stands for {} commits that were merged",
+            record.replaced.len()
+        )?;
+    }
+    match &commit.body {
+        Ok(()) => writeln!(f, "  metadata and body checksums good")?,
+        Err(damage) => writeln!(f, "  metadata checksum good, body: {damage}")?,
+    }
+    commit
+        .rejects
+        .iter()
+        .try_for_each(|line| writeln!(f, "  reject: {line}"))
+}
