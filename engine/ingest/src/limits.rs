@@ -8,7 +8,7 @@ pub const ORDERS_QUEUED_MAX: usize = 4_096;
 /// Reports that may wait for the aggregator; what does not fit stays in the leaf, coalesced.
 pub const REPORTS_QUEUED_MAX: usize = 4_096;
 /// Leaf partitions that one leaf serves.
-pub const LEAF_PARTITIONS_MAX: usize = 4_096;
+pub const LEAF_PARTITIONS_MAX: usize = 1_024;
 /// Brokers that one leaf is connected to.
 pub const LANES_MAX: usize = 256;
 /// Responses of one lane in memory: one is loaded while one is on its way.
@@ -53,8 +53,30 @@ pub const RECONNECT_MAX_MS: u64 = 5_000;
 pub const RETRIABLE_FIRST_MS: u64 = 100;
 /// Longest pause of a partition after retriable errors of the broker.
 pub const RETRIABLE_MAX_MS: u64 = 2_000;
-/// The aggregator is asked the same question at most so often.
+/// The aggregator is asked about one topic's leaders at most so often.
 pub const ASK_INTERVAL_MS: u64 = 100;
+/// A question that is not answered is asked again after this.
+pub const ASK_AGAIN_MS: u64 = 1_000;
+/// A broker's wish for silence is followed up to this.
+pub const THROTTLE_MS_MAX: u64 = 60_000;
+/// An answer to ApiVersions is never longer.
+pub const HELLO_BYTES_MAX: usize = 64 * 1024;
+/// Operations that may wait for one kind of a leaf's disk threads: each store has at most four.
+pub const DISK_OPS_QUEUED_MAX: usize = 4 * LEAF_PARTITIONS_MAX;
+/// Outcomes that may wait for the leaf; its disk threads wait beyond it.
+pub const DISK_DONE_QUEUED_MAX: usize = 4_096;
+/// Threads of a leaf that sync.
+pub const SYNC_THREADS: usize = storage::limits::SYNCS_PER_LEAF_MAX as usize;
+/// Memory that an executor registers with io_uring: the leaf's files do not use it.
+pub const IO_MEMORY_BYTES: usize = 64 * 1024;
+/// How long a leaf that spins looks for work before it parks.
+pub const SPIN_US: u64 = 500;
+/// Reports that did not fit are tried again after this.
+pub const REPORT_AGAIN_MS: u64 = 10;
+/// Room for effects that is kept from event to event.
+pub const EFFECTS_KEPT: usize = 64;
+/// How a partition stands is shown at most so often.
+pub const SHOW_AGE_MS: u64 = 20;
 /// Gauges that cost more than a store are published at most so often.
 pub const GAUGES_AGE_MS: u64 = 1_000;
 

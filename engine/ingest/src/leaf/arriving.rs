@@ -1,0 +1,489 @@
+//! A response as it arrives: its events, the broker's answers for each partition, and what becomes of
+//! a partition that is answered with an error.
+
+use std::sync::atomic::Ordering;
+
+use storage::ids::{Offset, TopicId};
+
+use super::event::{Connection, Effect, Effects, Now, Slot};
+use super::frame::{Entry, Frame};
+use super::lane::Asked;
+use super::machine::Leaf;
+use super::order::{FailureKind, Leader, Report};
+use super::ordering::failure;
+use super::partition::{Fetch, Hold, Load, Phase, Question};
+use super::rows::Row;
+use crate::kafka::error::ErrorClass;
+use crate::kafka::fetch::{
+    BatchRange, FrameEvent, FrameReader, PartitionEnd, PartitionHead, TopicKey,
+};
+use crate::kafka::{AbortedFilter, ErrorCode};
+use crate::limits;
+
+impl Leaf {
+    /// Bytes arrived in what `space` gave.
+    pub(super) fn received(
+        &mut self,
+        now: Now,
+        connection: Connection,
+        bytes: usize,
+        out: &mut Effects,
+    ) {
+        let Some(index) = self.lane_of(connection) else {
+            return;
+        };
+        self.count_received(bytes);
+        self.lanes[index].lane.received(now.us);
+        let read = if self.has_hello(index) {
+            self.hello_received(now, index, bytes, out)
+        } else {
+            self.frame_received(now, index, bytes, out)
+        };
+        if let Err(why) = read {
+            out.push(Effect::Close(connection));
+            self.lost(now, connection, why, out);
+        }
+    }
+
+    fn frame_received(
+        &mut self,
+        now: Now,
+        index: usize,
+        bytes: usize,
+        out: &mut Effects,
+    ) -> Result<(), String> {
+        let mut bytes = bytes;
+        loop {
+            let run = &mut self.lanes[index];
+            let Some(sent) = run.lane.open().front().cloned() else {
+                return Err("the broker sends what nobody asked for".to_owned());
+            };
+            let Some(frame) = run.arriving() else {
+                return Ok(());
+            };
+            if let Some(size) = frame.received(bytes).map_err(|fault| fault.to_string())? {
+                let size = size - super::frame::LENGTH_BYTES;
+                frame.reader = Some(FrameReader::new(sent.version, sent.correlation, size));
+            }
+            self.read_frame(now, index, &sent.asked, out)?;
+            let run = &mut self.lanes[index];
+            let Some(frame) = run.frames.back() else {
+                return Ok(());
+            };
+            if !frame.ended {
+                let full = frame.is_region_full() && !frame.is_whole();
+                let bound = limits::BATCH_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES;
+                return match frame.size() {
+                    Some(size) if full && size > bound => {
+                        Err(format!("a response of {size} bytes, more than {bound}"))
+                    }
+                    _ => Ok(()),
+                };
+            }
+            // The next response's first bytes came with this one's last.
+            let excess = frame.excess();
+            if excess.is_empty() {
+                return Ok(());
+            }
+            let Some(mut region) = run.reserved.pop_front() else {
+                return Err("the broker sends what nobody asked for".to_owned());
+            };
+            bytes = excess.len();
+            if bytes > region.len() {
+                return Err("two responses in one read of more than a region".to_owned());
+            }
+            region[..bytes].copy_from_slice(excess);
+            run.frames.push_back(Frame::new(region));
+            run.lane.received(now.us);
+        }
+    }
+
+    /// Takes all the events there are in the arriving frame.
+    fn read_frame(
+        &mut self,
+        now: Now,
+        index: usize,
+        asked: &[Asked],
+        out: &mut Effects,
+    ) -> Result<(), String> {
+        loop {
+            let Some(frame) = self.lanes[index].arriving() else {
+                return Ok(());
+            };
+            let Some(event) = frame.next_event().map_err(|fault| fault.to_string())? else {
+                return Ok(());
+            };
+            match event {
+                FrameEvent::Response(head) => {
+                    self.gauges.responses.fetch_add(1, Ordering::Relaxed);
+                    self.throttle(now, index, head.throttle_ms);
+                    if head.error.is_error() {
+                        return Err(format!("the broker answers {} to the fetch", head.error));
+                    }
+                }
+                FrameEvent::Partition(head) => self.partition_begins(index, asked, &head)?,
+                FrameEvent::BatchBegun(batch) => self.batch_begins(index, &batch),
+                FrameEvent::Batch(batch) => self.batch_arrived(index, &batch),
+                FrameEvent::CutOff { .. } => {}
+                FrameEvent::Oversize {
+                    base_offset,
+                    size_bytes,
+                } => {
+                    self.oversize(now, index, base_offset, size_bytes, out);
+                    return Err("a record batch is too large to be read".to_owned());
+                }
+                FrameEvent::Spoiled(fault) => {
+                    if let Some(entry) = self.last_entry(index) {
+                        entry.spoiled = Some(fault);
+                    }
+                }
+                FrameEvent::PartitionEnd(end) => self.partition_ends(now, index, &end, out),
+                FrameEvent::Endpoint(endpoint) => {
+                    if let Some(frame) = self.lanes[index].arriving() {
+                        let host = frame.bytes().get(endpoint.host.clone());
+                        if let Some(Ok(host)) = host.map(std::str::from_utf8) {
+                            let host = host.to_owned();
+                            frame
+                                .endpoints
+                                .push((endpoint.node_id, host, endpoint.port));
+                        }
+                    }
+                }
+                FrameEvent::End => {
+                    self.frame_ends(now, index, out);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn last_entry(&mut self, index: usize) -> Option<&mut Entry> {
+        self.lanes[index].arriving()?.entries.last_mut()
+    }
+
+    /// The arriving entry's slot, if its fetch has not passed.
+    fn live_slot(&mut self, index: usize) -> Option<Slot> {
+        let entry = self.last_entry(index)?;
+        (!entry.void).then_some(entry.asked.slot)
+    }
+
+    fn partition_begins(
+        &mut self,
+        index: usize,
+        asked: &[Asked],
+        head: &PartitionHead,
+    ) -> Result<(), String> {
+        let Some(frame) = self.lanes[index].arriving() else {
+            return Ok(());
+        };
+        let name = match &head.topic {
+            TopicKey::Id(_) => None,
+            TopicKey::Name(range) => frame.bytes().get(range.clone()),
+        };
+        let name = name.map(<[u8]>::to_vec);
+        let at = frame.entries.len();
+        let mut filter = AbortedFilter::default();
+        filter.begin(head.aborted.read(frame.bytes()));
+        let is_it = |leaf: &Leaf, asked: &&Asked| {
+            let Some(partition) = leaf.get(asked.slot) else {
+                return false;
+            };
+            let pairing = &partition.pairing;
+            pairing.kafka_partition == head.partition
+                && match (&head.topic, &name) {
+                    (TopicKey::Id(id), _) => *id == TopicId(pairing.topic_id),
+                    (TopicKey::Name(_), Some(name)) => pairing.topic.as_bytes() == name,
+                    (TopicKey::Name(_), None) => false,
+                }
+        };
+        // Brokers keep the request's order; the look further is for those that do not.
+        let found = asked.get(at).filter(|asked| is_it(self, asked));
+        let found = found.or_else(|| asked.iter().find(|asked| is_it(self, asked)));
+        let asked = match found {
+            Some(&asked) => asked,
+            // A partition that was dropped while its fetch was on its way has no name any more.
+            None => match asked.iter().find(|asked| self.get(asked.slot).is_none()) {
+                Some(&asked) => asked,
+                None => {
+                    return Err(format!(
+                        "the broker answers for partition {}, which was not asked",
+                        head.partition
+                    ));
+                }
+            },
+        };
+        let live = self.get(asked.slot).is_some_and(|partition| {
+            partition.fetch_number == asked.fetch && partition.phase == Phase::Running
+        });
+        if live {
+            if let Some(partition) = self.get_mut(asked.slot) {
+                partition.log_said(head);
+            }
+        } else {
+            self.count(Row::Stale);
+        }
+        if let Some(frame) = self.lanes[index].arriving() {
+            frame.entries.push(Entry {
+                asked,
+                filter,
+                next: 0,
+                whole: 0,
+                arrived: false,
+                void: !live,
+                error: head.error,
+                spoiled: None,
+                begun: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn batch_begins(&mut self, index: usize, batch: &BatchRange) {
+        let Some(frame) = self.lanes[index].arriving() else {
+            return;
+        };
+        frame.records += u64::try_from(batch.header.record_count).unwrap_or(0);
+        frame.headers_in |= batch.last_of_frame;
+        let Some(entry) = frame.entries.last_mut() else {
+            return;
+        };
+        let first = !entry.begun;
+        if first {
+            entry.begun = true;
+            entry.next = batch.start;
+            entry.whole = batch.start;
+        }
+        let Some(slot) = self.live_slot(index) else {
+            return;
+        };
+        if first {
+            self.count(Row::Fetched);
+        }
+        if let Some(partition) = self.get_mut(slot) {
+            partition.fetched = partition.fetched.max(batch.header.next_offset());
+            partition.load = match partition.load {
+                Load::Empty => Load::Loading,
+                load => load,
+            };
+            if batch.last_of_partition && partition.fetch == Fetch::InFlight {
+                // What follows may be asked for while this is still arriving.
+                partition.fetch = Fetch::Queued;
+                partition.answered();
+            }
+        }
+    }
+
+    fn batch_arrived(&mut self, index: usize, batch: &BatchRange) {
+        if let Some(entry) = self.last_entry(index) {
+            entry.whole = batch.end;
+        }
+    }
+
+    fn oversize(
+        &mut self,
+        now: Now,
+        index: usize,
+        base_offset: Offset,
+        size_bytes: usize,
+        out: &mut Effects,
+    ) {
+        if let Some(slot) = self.live_slot(index) {
+            let text = format!(
+                "the record batch at offset {} has {size_bytes} bytes, more than {}: make the \
+                 producer's batches smaller, or ALTER PIPELINE ... SET OFFSETS past it",
+                base_offset.0,
+                limits::BATCH_BYTES_MAX
+            );
+            let failure = failure(FailureKind::Extract, base_offset.0, text, true);
+            self.fail(now, slot, failure, out);
+        }
+    }
+
+    fn partition_ends(&mut self, now: Now, index: usize, end: &PartitionEnd, out: &mut Effects) {
+        let Some(entry) = self.last_entry(index) else {
+            return;
+        };
+        entry.arrived = true;
+        let (asked, error, begun) = (entry.asked, entry.error, entry.begun);
+        if entry.void {
+            return;
+        }
+        if error.is_error() {
+            if let (Some(leader), Some(frame)) = (end.current_leader, self.lanes[index].arriving())
+            {
+                frame.moved.push((asked.slot, leader));
+            }
+            return self.answered_error(now, asked.slot, error, out);
+        }
+        if let Some(diverging) = end.diverging {
+            let text = format!(
+                "diverged: in the leader's log epoch {} ends at offset {}, below the cursor {}: \
+                 ALTER PIPELINE ... SET OFFSETS to go on",
+                diverging.epoch, diverging.end_offset.0, asked.offset.0
+            );
+            self.count(Row::Diverged);
+            let failure = failure(FailureKind::Extract, diverging.end_offset.0, text, true);
+            return self.fail(now, asked.slot, failure, out);
+        }
+        if !begun {
+            self.count(Row::FetchedNothing);
+        }
+        if let Some(partition) = self.get_mut(asked.slot)
+            && partition.fetch == Fetch::InFlight
+        {
+            partition.fetch = Fetch::Queued;
+            partition.answered();
+        }
+        self.log_end_known(now, asked.slot, out);
+    }
+
+    /// The first answer says where a FOREGROUND load ends.
+    fn log_end_known(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        if let Some(partition) = self.get_mut(slot) {
+            let end = partition.log_end();
+            if let Some(foreground) = &mut partition.foreground {
+                foreground.end = foreground.end.or(end);
+            }
+        }
+        self.foreground_due(now, slot, out);
+    }
+
+    fn frame_ends(&mut self, now: Now, index: usize, out: &mut Effects) {
+        let Some(frame) = self.lanes[index].arriving() else {
+            return;
+        };
+        frame.ended = true;
+        frame.headers_in = true;
+        let moved = std::mem::take(&mut frame.moved);
+        let endpoints = std::mem::take(&mut frame.endpoints);
+        let (records, answered) = (frame.records, frame.entries.len());
+        let sent = self.lanes[index].lane.answered(now.us, records);
+        for (slot, leader) in moved {
+            let endpoint = endpoints
+                .iter()
+                .find(|(node, ..)| *node == leader.leader_id);
+            if let (Some((broker, host, port)), Some(partition)) = (endpoint, self.get(slot)) {
+                let leaf_partition = partition.pairing.leaf_partition;
+                let leader = Leader {
+                    broker: *broker,
+                    host: host.clone(),
+                    port: *port,
+                    epoch: leader.leader_epoch,
+                };
+                self.learn_leader(now, leaf_partition, leader, out);
+            }
+        }
+        // A partition that was asked for and is not in the answer is asked for again.
+        if let Some(sent) = sent
+            && sent.asked.len() > answered
+        {
+            for asked in sent.asked {
+                if let Some(partition) = self.get_mut(asked.slot)
+                    && partition.fetch_number == asked.fetch
+                    && partition.fetch == Fetch::InFlight
+                {
+                    partition.fetch = Fetch::Queued;
+                }
+            }
+        }
+    }
+
+    /// The broker answered a partition with an error.
+    fn answered_error(&mut self, now: Now, slot: Slot, error: ErrorCode, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        match error.class() {
+            ErrorClass::LeaderMoved | ErrorClass::TopicUnknown => {
+                let row = match error.class() {
+                    ErrorClass::LeaderMoved => Row::LeaderMoved,
+                    _ => Row::TopicUnknown,
+                };
+                let again_us = now.us + partition.retriable.fail() * 1_000;
+                partition.void_fetch();
+                partition.moved = Some((error, again_us));
+                partition.fetch = Fetch::Locating(Question::Leader);
+                self.drop_frames_of(slot);
+                self.count(row);
+                self.locate(now, slot, out);
+            }
+            ErrorClass::OutOfRange => {
+                partition.void_fetch();
+                partition.fetch = Fetch::Locating(Question::Range);
+                self.drop_frames_of(slot);
+                self.locate(now, slot, out);
+            }
+            ErrorClass::None | ErrorClass::Retriable | ErrorClass::CoordinatorMoved => {
+                let until_us = now.us + partition.retriable.fail() * 1_000;
+                partition.fetch = Fetch::Held {
+                    why: Hold::Broker(error),
+                    until_us,
+                };
+                self.count(Row::BrokerRetriable);
+                self.ask_leader(now, slot);
+            }
+            ErrorClass::Corrupt | ErrorClass::Unauthorized | ErrorClass::Fatal => {
+                self.count(Row::BrokerRefused);
+                self.refused(now, slot, error, out);
+            }
+        }
+    }
+
+    /// An answer that no waiting mends, perhaps: as often as the settings say, then Failed.
+    fn refused(&mut self, now: Now, slot: Slot, error: ErrorCode, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let retries_max = partition
+            .settings
+            .as_ref()
+            .map_or(0, |settings| settings.max_retries_per_batch_partition);
+        let pause_ms = partition.extract.fail();
+        if partition.extract.failures() > retries_max {
+            let leader = partition.leader.as_ref();
+            let broker = leader.map_or_else(String::new, |leader| {
+                format!("{} ({}:{})", leader.broker, leader.host, leader.port)
+            });
+            let offset = partition.visible().0;
+            let text = format!(
+                "broker {broker} answers {error} to a fetch of topic '{}' partition {} at offset \
+                 {offset}, also after {retries_max} retries",
+                partition.pairing.topic, partition.pairing.kafka_partition
+            );
+            let failure = failure(FailureKind::Extract, offset, text, false);
+            return self.fail(now, slot, failure, out);
+        }
+        partition.fetch = Fetch::Held {
+            why: Hold::Broker(error),
+            until_us: now.us + pause_ms * 1_000,
+        };
+    }
+
+    /// Asks who leads without waiting for the answer, if it may be asked now.
+    pub(super) fn ask_leader(&mut self, now: Now, slot: Slot) {
+        let Some(partition) = self.get(slot) else {
+            return;
+        };
+        if self.ask_due_us(partition) > now.us {
+            return;
+        }
+        let report = Report::LeaderUnknown {
+            leaf_partition: partition.pairing.leaf_partition,
+            epoch: partition.leader.as_ref().map_or(-1, |leader| leader.epoch),
+        };
+        let topic = partition.pairing.topic.clone();
+        self.asked_topics.insert(topic, now.us);
+        self.reports.push(report);
+    }
+
+    /// What waits of a partition in any frame is not for it any more.
+    pub(super) fn drop_frames_of(&mut self, slot: Slot) {
+        for run in &mut self.lanes {
+            for frame in &mut run.frames {
+                for entry in &mut frame.entries {
+                    entry.void |= entry.asked.slot == slot;
+                }
+            }
+        }
+    }
+}

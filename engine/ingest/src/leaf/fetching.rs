@@ -1,0 +1,588 @@
+//! Connections, requests and responses: which lane each partition uses, what leaves when, and what
+//! arrives.
+//!
+//! A lane is a broker's address and what a request fixes for all of its partitions (isolation and
+//! client id). Two leaf partitions of the same Kafka partition go on lanes of their own: a request names
+//! a Kafka partition once.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use storage::ids::TopicId;
+
+use super::event::{Connection, Effect, Effects, Now, Slot};
+use super::frame::{Frame, Regions};
+use super::lane::{Asked, Lane, Sent, State};
+use super::machine::Leaf;
+use super::order::Pairing;
+use super::partition::{Fetch, Partition, Phase};
+use super::rows::Row;
+use crate::kafka::fetch::{self, FetchPartition, FetchRequest};
+use crate::kafka::requests::{self, Api};
+use crate::limits;
+
+/// What tells lanes apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneKey {
+    /// The broker's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// `isolation.level`.
+    pub read_committed: bool,
+    /// `client.id`.
+    pub client_id: String,
+    /// Which of the lanes that differ in nothing else.
+    pub copy: u32,
+}
+
+/// A lane with its responses.
+pub struct LaneRun {
+    /// What it is.
+    pub key: LaneKey,
+    /// The connection's machine.
+    pub lane: Lane,
+    /// Responses, oldest first; the last may still be arriving.
+    pub frames: VecDeque<Frame>,
+    /// Regions reserved for what is open.
+    pub reserved: VecDeque<Vec<u8>>,
+    /// ApiVersions' question and its answer as far as it is here.
+    hello: Option<(requests::Sent, Frame)>,
+    /// A partition is assigned to it.
+    used: bool,
+}
+
+impl LaneRun {
+    fn new(broker: i32, key: LaneKey) -> LaneRun {
+        LaneRun {
+            lane: Lane::new(broker, key.host.clone(), key.port),
+            key,
+            frames: VecDeque::new(),
+            reserved: VecDeque::new(),
+            hello: None,
+            used: true,
+        }
+    }
+
+    /// The response that is arriving.
+    pub fn arriving(&mut self) -> Option<&mut Frame> {
+        self.frames.back_mut().filter(|frame| !frame.ended)
+    }
+
+    fn headers_in(&self) -> bool {
+        let arriving = self.frames.back().filter(|frame| !frame.ended);
+        arriving.is_some_and(|frame| frame.headers_in)
+    }
+
+    fn has_frame_free(&self) -> bool {
+        self.frames.len() + self.reserved.len() < limits::FRAMES_PER_LANE_MAX
+    }
+
+    /// Gives back what no partition waits for any more.
+    fn release(&mut self, regions: &mut Regions) {
+        while let Some(at) = self.frames.iter().position(Frame::is_done) {
+            if let Some(frame) = self.frames.remove(at) {
+                regions.give(frame.into_region());
+            }
+        }
+    }
+
+    /// Gives back everything.
+    fn clear(&mut self, regions: &mut Regions) {
+        for frame in self.frames.drain(..) {
+            regions.give(frame.into_region());
+        }
+        for region in self.reserved.drain(..) {
+            regions.give(region);
+        }
+        self.hello = None;
+    }
+}
+
+impl Leaf {
+    /// Where to receive what the connection brings; empty when nothing is wanted of it now.
+    pub fn space(&mut self, connection: Connection) -> &mut [u8] {
+        let Some(run) = self.lanes.get_mut(connection.lane as usize) else {
+            return &mut [];
+        };
+        if run.lane.attempt() != connection.attempt || run.lane.is_closed() {
+            return &mut [];
+        }
+        let waits = run.hello.is_none() && !run.lane.open().is_empty();
+        if waits && run.arriving().is_none() {
+            match run.reserved.pop_front() {
+                Some(region) => run.frames.push_back(Frame::new(region)),
+                None => return &mut [],
+            }
+        }
+        if let Some((_, hello)) = &mut run.hello {
+            return hello.space();
+        }
+        match run.frames.back_mut().filter(|frame| !frame.ended) {
+            Some(frame) => frame.space(),
+            None => &mut [],
+        }
+    }
+
+    /// Puts a partition on the lane to its leader.
+    pub(super) fn assign_lane(&mut self, slot: Slot, out: &mut Effects) {
+        let Some(partition) = self.get(slot) else {
+            return;
+        };
+        let (Some(leader), Some(settings)) = (&partition.leader, &partition.settings) else {
+            return;
+        };
+        let mut key = LaneKey {
+            host: leader.host.clone(),
+            port: leader.port,
+            read_committed: settings.read_committed,
+            client_id: settings.client_id.clone(),
+            copy: 0,
+        };
+        let same = |other: &Partition| {
+            let (one, two): (&Pairing, &Pairing) = (&other.pairing, &partition.pairing);
+            other.slot != slot
+                && other.lane.is_some()
+                && (&one.topic, one.topic_id, one.kafka_partition)
+                    == (&two.topic, two.topic_id, two.kafka_partition)
+        };
+        let taken: Vec<u32> = self
+            .partitions
+            .iter()
+            .flatten()
+            .filter(|other| same(other))
+            .filter_map(|other| other.lane)
+            .filter_map(|lane| self.lanes.get(lane as usize))
+            .filter(|run| {
+                LaneKey {
+                    copy: 0,
+                    ..run.key.clone()
+                } == key
+            })
+            .map(|run| run.key.copy)
+            .collect();
+        while taken.contains(&key.copy) {
+            key.copy += 1;
+        }
+        let broker = leader.broker;
+        let found = self.lanes.iter().position(|run| run.used && run.key == key);
+        let lane = match found.or_else(|| self.lanes.iter().position(|run| !run.used)) {
+            Some(lane) => lane,
+            None if self.lanes.len() < limits::LANES_MAX => {
+                self.lanes.push(LaneRun::new(broker, key.clone()));
+                self.lanes.len() - 1
+            }
+            None => {
+                tracing::error!(
+                    "a leaf is connected to at most {} brokers",
+                    limits::LANES_MAX
+                );
+                return;
+            }
+        };
+        if self.lanes[lane].key != key || !self.lanes[lane].used {
+            self.lanes[lane].clear(&mut self.regions);
+            self.lanes[lane] = LaneRun::new(broker, key);
+        }
+        self.lanes[lane].lane.broker = broker;
+        let lane = u32::try_from(lane).ok();
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if partition.lane != lane {
+            partition.lane = lane;
+        }
+        let _ = out;
+    }
+
+    /// Time, room and goals, for every lane: closes, connects, sends.
+    pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
+        self.no_room = false;
+        for index in 0..self.lanes.len() {
+            self.lanes[index].release(&mut self.regions);
+            if !self.lanes[index].used {
+                continue;
+            }
+            let running = self.running_on(index);
+            let connection = self.connection(index);
+            if running.is_empty() {
+                self.close_lane(index, out);
+                continue;
+            }
+            if let Some(what) = self.lanes[index].lane.overdue(now.us) {
+                out.push(Effect::Close(connection));
+                self.lost(now, connection, what.to_owned(), out);
+                continue;
+            }
+            self.grow(index, out);
+            self.send(now, index, &running, out);
+        }
+    }
+
+    pub(super) fn close_lanes(&mut self, out: &mut Effects) {
+        for index in 0..self.lanes.len() {
+            self.close_lane(index, out);
+        }
+    }
+
+    fn close_lane(&mut self, index: usize, out: &mut Effects) {
+        let connection = self.connection(index);
+        let run = &mut self.lanes[index];
+        if !run.lane.is_closed() {
+            out.push(Effect::Close(connection));
+        }
+        run.lane.close();
+        run.clear(&mut self.regions);
+        run.used = false;
+        let lane = u32::try_from(index).ok();
+        for partition in self.partitions.iter_mut().flatten() {
+            if partition.lane == lane {
+                partition.lane = None;
+            }
+        }
+    }
+
+    /// The lane's partitions that should be fetching.
+    fn running_on(&self, index: usize) -> Vec<Slot> {
+        let lane = u32::try_from(index).ok();
+        let on = |partition: &&Partition| {
+            partition.lane == lane && partition.is_fetching() && !partition.is_at_end()
+        };
+        let on = self.partitions.iter().flatten().filter(on);
+        on.map(|partition| partition.slot).collect()
+    }
+
+    pub(super) fn connection(&self, index: usize) -> Connection {
+        Connection {
+            lane: u32::try_from(index).unwrap_or(u32::MAX),
+            attempt: self.lanes[index].lane.attempt(),
+        }
+    }
+
+    /// Sends the next fetch, if it is its turn and any partition waits for it.
+    fn send(&mut self, now: Now, index: usize, running: &[Slot], out: &mut Effects) {
+        let queued = |slot: &&Slot| {
+            self.get(**slot)
+                .is_some_and(|partition| partition.fetch == Fetch::Queued)
+        };
+        let mut queued: Vec<Slot> = running.iter().filter(queued).copied().collect();
+        if queued.is_empty() {
+            return;
+        }
+        if self.lanes[index].lane.is_closed() {
+            let attempt = self.attempts + 1;
+            if self.lanes[index].lane.connect(now.us, attempt) {
+                self.attempts = attempt;
+                let key = &self.lanes[index].key;
+                let (host, port) = (key.host.clone(), key.port);
+                out.push(Effect::Connect(self.connection(index), host, port));
+            }
+            return;
+        }
+        let run = &mut self.lanes[index];
+        if !run.lane.may_send(now.us, run.headers_in()) || !run.has_frame_free() {
+            return;
+        }
+        let Some(region) = self.regions.take() else {
+            self.no_room = true;
+            self.count(Row::HeldMemory);
+            return;
+        };
+        let run = &mut self.lanes[index];
+        run.reserved.push_back(region);
+        let wait_ms = if queued.len() == running.len() {
+            limits::FETCH_WAIT_MS
+        } else {
+            limits::FETCH_WAIT_PARTIAL_MS
+        };
+        let turn = run.lane.rotation(queued.len());
+        let version = run.lane.version().unwrap_or(fetch::VERSION_MIN);
+        let correlation = run.lane.next_correlation();
+        self.in_turn(&mut queued, turn);
+        let version = self.version_for(&queued, version);
+        let bytes = self.encode(index, &queued, version, correlation, wait_ms);
+        let mut asked = Vec::with_capacity(queued.len());
+        for &slot in &queued {
+            let Some(partition) = self.get_mut(slot) else {
+                continue;
+            };
+            partition.fetch_sent();
+            asked.push(Asked {
+                slot,
+                fetch: partition.fetch_number,
+                offset: partition.fetched,
+            });
+            self.count(Row::Sent);
+        }
+        self.lanes[index].lane.sent(Sent {
+            correlation,
+            asked,
+            sent_us: now.us,
+            wait_ms,
+            version,
+        });
+        let connection = self.connection(index);
+        out.push(Effect::Send(connection, bytes));
+    }
+
+    /// The order of a request: by topic, topics and their partitions each begun one further than last
+    /// time.
+    fn in_turn(&self, slots: &mut Vec<Slot>, turn: usize) {
+        let name = |slot: &Slot| {
+            let pairing = self.get(*slot).map(|partition| &partition.pairing);
+            pairing.map(|pairing| {
+                (
+                    pairing.topic.clone(),
+                    pairing.topic_id,
+                    pairing.kafka_partition,
+                )
+            })
+        };
+        slots.sort_by_cached_key(name);
+        let topic = |slot: &Slot| name(slot).map(|(topic, id, _)| (topic, id));
+        let mut topics: Vec<Vec<Slot>> = slots
+            .chunk_by(|one, two| topic(one) == topic(two))
+            .map(<[Slot]>::to_vec)
+            .collect();
+        for slots in &mut topics {
+            let count = slots.len();
+            slots.rotate_left(turn % count);
+        }
+        let count = topics.len().max(1);
+        topics.rotate_left(turn % count);
+        slots.clear();
+        slots.extend(topics.into_iter().flatten());
+    }
+
+    /// From version 13 on topics go by id: not where a broker has none.
+    fn version_for(&self, slots: &[Slot], version: i16) -> i16 {
+        let nameless = |slot: &Slot| {
+            self.get(*slot)
+                .is_some_and(|partition| partition.pairing.topic_id == [0; 16])
+        };
+        if slots.iter().any(nameless) {
+            version.min(fetch::TOPIC_ID_FROM - 1)
+        } else {
+            version
+        }
+    }
+
+    fn encode(
+        &self,
+        index: usize,
+        slots: &[Slot],
+        version: i16,
+        correlation_id: i32,
+        wait_ms: u32,
+    ) -> Vec<u8> {
+        let key = &self.lanes[index].key;
+        let request = FetchRequest {
+            version,
+            correlation_id,
+            client_id: &key.client_id,
+            max_wait_ms: i32::try_from(wait_ms).unwrap_or(i32::MAX),
+            min_bytes: 1,
+            bytes_max: i32::try_from(limits::FETCH_RESPONSE_BYTES_MAX).unwrap_or(i32::MAX),
+            read_committed: key.read_committed,
+        };
+        let partitions = slots.iter().filter_map(|slot| {
+            let partition = self.get(*slot)?;
+            Some(FetchPartition {
+                topic: &partition.pairing.topic,
+                topic_id: TopicId(partition.pairing.topic_id),
+                partition: partition.pairing.kafka_partition,
+                current_leader_epoch: partition.leader.as_ref().map_or(-1, |leader| leader.epoch),
+                offset: partition.fetched,
+                // The aggregator asks where an epoch ends, of brokers of every version.
+                last_fetched_epoch: -1,
+                bytes_max: i32::try_from(limits::FETCH_PARTITION_BYTES_MAX).unwrap_or(i32::MAX),
+            })
+        });
+        let mut bytes = Vec::new();
+        fetch::encode(&mut bytes, &request, partitions);
+        bytes
+    }
+
+    /// The oversize region for a response that is larger than the usual ones, when it is free.
+    fn grow(&mut self, index: usize, out: &mut Effects) {
+        let connection = self.connection(index);
+        let Some(frame) = self.lanes[index].arriving() else {
+            return;
+        };
+        let Some(size) = frame.size() else {
+            return;
+        };
+        if frame.fits() || size > limits::BATCH_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES {
+            return;
+        }
+        if let Some(region) = self.regions.take_oversize(size)
+            && let Some(frame) = self.lanes[index].arriving()
+        {
+            let old = frame.grow(region);
+            self.regions.give(old);
+            out.push(Effect::Read(connection));
+        }
+    }
+
+    pub(super) fn lane_deadline_us(&self, now: Now, index: usize) -> Option<u64> {
+        let run = &self.lanes[index];
+        if !run.used {
+            return None;
+        }
+        let queued = self.running_on(index).iter().any(|slot| {
+            self.get(*slot)
+                .is_some_and(|partition| partition.fetch == Fetch::Queued)
+        });
+        let turn = match run.lane.state() {
+            State::Reading { .. } => run.headers_in() && run.has_frame_free(),
+            State::Idle => run.has_frame_free(),
+            _ => true,
+        };
+        run.lane.deadline_us(now.us, queued && turn)
+    }
+
+    /// The lane of a connection, if that is its last one.
+    pub(super) fn lane_of(&self, connection: Connection) -> Option<usize> {
+        let index = connection.lane as usize;
+        let run = self.lanes.get(index)?;
+        (run.lane.attempt() == connection.attempt && !run.lane.is_closed()).then_some(index)
+    }
+
+    pub(super) fn connected(&mut self, now: Now, connection: Connection, out: &mut Effects) {
+        let Some(index) = self.lane_of(connection) else {
+            return out.push(Effect::Close(connection));
+        };
+        let run = &mut self.lanes[index];
+        let correlation = run.lane.connected(now.us);
+        self.ask_versions(now, index, correlation, HELLO_VERSION, out);
+    }
+
+    fn ask_versions(
+        &mut self,
+        now: Now,
+        index: usize,
+        correlation: i32,
+        version: i16,
+        out: &mut Effects,
+    ) {
+        let connection = self.connection(index);
+        let run = &mut self.lanes[index];
+        let mut bytes = Vec::new();
+        let client_id = &run.key.client_id;
+        match requests::encode_api_versions(&mut bytes, version, correlation, client_id) {
+            Ok(sent) => {
+                let frame = Frame::new(vec![0; limits::HELLO_BYTES_MAX]);
+                run.hello = Some((sent, frame));
+                out.push(Effect::Send(connection, bytes));
+            }
+            Err(fault) => {
+                out.push(Effect::Close(connection));
+                self.lost(now, connection, fault.to_string(), out);
+            }
+        }
+    }
+
+    /// ApiVersions' answer grew.
+    pub(super) fn hello_received(
+        &mut self,
+        now: Now,
+        index: usize,
+        bytes: usize,
+        out: &mut Effects,
+    ) -> Result<(), String> {
+        let run = &mut self.lanes[index];
+        let Some((sent, frame)) = &mut run.hello else {
+            return Ok(());
+        };
+        frame.received(bytes).map_err(|fault| fault.to_string())?;
+        if !frame.fits() {
+            return Err("an answer to ApiVersions that is too long".to_owned());
+        }
+        if !frame.is_whole() {
+            return Ok(());
+        }
+        let said = requests::decode_api_versions(sent, frame.bytes());
+        match said.map_err(|fault| fault.to_string())? {
+            Some(versions) => {
+                let version = versions
+                    .get(Api::Fetch)
+                    .map_err(|fault| fault.to_string())?;
+                run.hello = None;
+                run.lane.negotiated(version);
+                Ok(())
+            }
+            None => {
+                let correlation = run.lane.next_correlation();
+                self.ask_versions(now, index, correlation, 0, out);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn has_hello(&self, index: usize) -> bool {
+        self.lanes[index].hello.is_some()
+    }
+
+    /// A connection ended: what it brought in part is dropped and fetched again.
+    pub(super) fn lost(
+        &mut self,
+        now: Now,
+        connection: Connection,
+        why: String,
+        out: &mut Effects,
+    ) {
+        let Some(index) = self.lane_of(connection) else {
+            return;
+        };
+        let run = &mut self.lanes[index];
+        tracing::info!(
+            host = run.key.host,
+            port = run.key.port,
+            "connection lost: {why}"
+        );
+        let open = run.lane.lost(now.us, why);
+        run.clear(&mut self.regions);
+        for sent in open {
+            for asked in sent.asked {
+                if self
+                    .get(asked.slot)
+                    .is_some_and(|one| one.fetch == Fetch::InFlight)
+                {
+                    self.count(Row::ConnectionLost);
+                }
+            }
+        }
+        let lane = Some(connection.lane);
+        for slot in self.slots() {
+            let Some(partition) = self.get_mut(slot) else {
+                continue;
+            };
+            if partition.lane == lane && partition.phase == Phase::Running {
+                partition.void_fetch();
+                self.ask_leader(now, slot);
+            }
+        }
+        let _ = out;
+    }
+}
+
+/// ApiVersions is asked in this version first, and in 0 by those that do not know it.
+const HELLO_VERSION: i16 = 3;
+
+impl Leaf {
+    /// A response's head: the broker may ask for silence.
+    pub(super) fn throttle(&mut self, now: Now, index: usize, throttle_ms: i32) {
+        if let Ok(throttle_ms @ 1..) = u64::try_from(throttle_ms) {
+            let throttle_ms = throttle_ms.min(limits::THROTTLE_MS_MAX);
+            self.lanes[index].lane.throttle(now.us, throttle_ms);
+            self.count(Row::Throttled);
+        }
+    }
+
+    /// Counts what arrived.
+    pub(super) fn count_received(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        let gauge = &self.gauges.received_bytes;
+        gauge.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,450 @@
+//! One leaf's connection to one broker, for Fetch alone: a pure state machine.
+//!
+//! Closed → Connecting → Negotiating (ApiVersions) → Idle → Parked (a fetch is on its way, the broker
+//! holds it) → Reading (its response arrives) → Idle. The next fetch may leave while a response is
+//! still being read, as soon as its last record batch's header is in: then two are open, and the lane
+//! goes from Reading straight to Parked.
+//!
+//! Invariants:
+//! 1. At most [`OPEN_MAX`] requests are open, answered in the order they were sent.
+//! 2. A connection's number is never used again; what comes of another than the last is not for us.
+//! 3. Whatever the broker does not do, a deadline ends: connecting, negotiating, answering.
+
+use std::collections::VecDeque;
+
+use storage::ids::Offset;
+
+use super::backoff::{Backoff, Pauses};
+use super::event::Slot;
+use crate::limits;
+
+/// Requests open on one connection.
+pub const OPEN_MAX: usize = limits::FRAMES_PER_LANE_MAX;
+
+/// What one leaf partition asks in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Which.
+    pub slot: Slot,
+    /// Its fetch's number; a response to an earlier one is dropped.
+    pub fetch: u32,
+    /// From where on.
+    pub offset: Offset,
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The number its response carries.
+    pub correlation: i32,
+    /// What it asks, in the order of the request.
+    pub asked: Vec<Asked>,
+    /// When it left.
+    pub sent_us: u64,
+    /// How long the broker may hold it, ms.
+    pub wait_ms: u32,
+    /// The Fetch version it is written in.
+    pub version: i16,
+}
+
+/// Where a lane stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No connection; not before this time. Why the last one ended, or did not begin.
+    Closed {
+        /// The pause's end.
+        until_us: u64,
+        /// One line; none at first.
+        why: Option<String>,
+    },
+    /// Asked for; given up at this time.
+    Connecting {
+        /// The deadline.
+        until_us: u64,
+    },
+    /// ApiVersions is open.
+    Negotiating {
+        /// The deadline.
+        until_us: u64,
+    },
+    /// Nothing is open.
+    Idle,
+    /// The broker holds our fetch.
+    Parked {
+        /// The deadline of the response's first byte.
+        until_us: u64,
+    },
+    /// A response is arriving.
+    Reading {
+        /// The deadline of its next byte.
+        until_us: u64,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lane {
+    /// The broker's id in its cluster.
+    pub broker: i32,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    state: State,
+    /// The number of the connection now or last tried.
+    attempt: u64,
+    /// The Fetch version of this connection.
+    version: Option<i16>,
+    open: VecDeque<Sent>,
+    correlation: i32,
+    rotate: usize,
+    pause_until_us: u64,
+    throttled_until_us: u64,
+    backoff: Backoff,
+}
+
+impl Lane {
+    /// A closed lane.
+    #[must_use]
+    pub fn new(broker: i32, host: String, port: u16) -> Lane {
+        Lane {
+            broker,
+            host,
+            port,
+            state: State::Closed {
+                until_us: 0,
+                why: None,
+            },
+            attempt: 0,
+            version: None,
+            open: VecDeque::with_capacity(OPEN_MAX),
+            correlation: 0,
+            rotate: 0,
+            pause_until_us: 0,
+            throttled_until_us: 0,
+            backoff: Backoff::new(Pauses {
+                first_ms: limits::RECONNECT_FIRST_MS,
+                max_ms: limits::RECONNECT_MAX_MS,
+                doubling: true,
+            }),
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The connection's number.
+    #[must_use]
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// The Fetch version that was negotiated; none before.
+    #[must_use]
+    pub fn version(&self) -> Option<i16> {
+        self.version
+    }
+
+    /// Requests that are not answered in full.
+    #[must_use]
+    pub fn open(&self) -> &VecDeque<Sent> {
+        &self.open
+    }
+
+    /// A partition wants it: whether to connect now, under this number.
+    pub fn connect(&mut self, now_us: u64, attempt: u64) -> bool {
+        match self.state {
+            State::Closed { until_us, .. } if until_us <= now_us => {
+                debug_assert!(attempt > self.attempt, "a connection's number comes once");
+                self.attempt = attempt;
+                self.state = State::Connecting {
+                    until_us: now_us + limits::CONNECT_TIMEOUT_MS * 1_000,
+                };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection is up; the number under which to ask ApiVersions.
+    pub fn connected(&mut self, now_us: u64) -> i32 {
+        debug_assert!(matches!(self.state, State::Connecting { .. }));
+        self.state = State::Negotiating {
+            until_us: now_us + limits::RESPONSE_TIMEOUT_MS * 1_000,
+        };
+        self.next_correlation()
+    }
+
+    /// ApiVersions is answered.
+    pub fn negotiated(&mut self, version: i16) {
+        debug_assert!(matches!(self.state, State::Negotiating { .. }));
+        self.version = Some(version);
+        self.state = State::Idle;
+        self.backoff.reset();
+    }
+
+    /// Whether the next fetch may leave. `headers_in`: of the response being read, if one is, the last
+    /// record batch's header is there.
+    #[must_use]
+    pub fn may_send(&self, now_us: u64, headers_in: bool) -> bool {
+        let turn = match self.state {
+            State::Idle => true,
+            State::Reading { .. } => headers_in && self.open.len() < OPEN_MAX,
+            _ => false,
+        };
+        turn && self.pause_until_us <= now_us
+    }
+
+    /// Where the order of the next request's partitions begins, of `count`: it rotates, so that none
+    /// is always last.
+    pub fn rotation(&mut self, count: usize) -> usize {
+        self.rotate = self.rotate.wrapping_add(1);
+        if count == 0 { 0 } else { self.rotate % count }
+    }
+
+    /// The number for the next request.
+    pub fn next_correlation(&mut self) -> i32 {
+        self.correlation = self.correlation.wrapping_add(1) & i32::MAX;
+        self.correlation
+    }
+
+    /// A fetch left.
+    pub fn sent(&mut self, sent: Sent) {
+        debug_assert!(self.open.len() < OPEN_MAX);
+        if self.state == State::Idle {
+            self.state = parked(sent.sent_us, sent.wait_ms);
+        }
+        self.open.push_back(sent);
+    }
+
+    /// Bytes of the oldest open request's response arrived.
+    pub fn received(&mut self, now_us: u64) {
+        match self.state {
+            State::Parked { .. } | State::Reading { .. } => {
+                self.state = State::Reading {
+                    until_us: now_us + limits::RESPONSE_TIMEOUT_MS * 1_000,
+                };
+            }
+            State::Negotiating { .. } => {}
+            _ => debug_assert!(false, "bytes while nothing is open"),
+        }
+    }
+
+    /// The oldest open request is answered in full, with so many records: what it was. A small
+    /// response is followed by a pause, so that a trickle is not a storm of requests.
+    pub fn answered(&mut self, now_us: u64, records: u64) -> Option<Sent> {
+        let sent = self.open.pop_front()?;
+        if records > 0 && records < limits::FETCH_SMALL_ROWS {
+            let pause_us = sent.sent_us + limits::FETCH_PAUSE_MS * 1_000;
+            self.pause_until_us = self.pause_until_us.max(pause_us);
+        }
+        self.state = match self.open.front() {
+            Some(next) => parked(now_us, next.wait_ms),
+            None => State::Idle,
+        };
+        Some(sent)
+    }
+
+    /// The broker asks for silence.
+    pub fn throttle(&mut self, now_us: u64, throttle_ms: u64) {
+        self.pause_until_us = self.pause_until_us.max(now_us + throttle_ms * 1_000);
+        self.throttled_until_us = self.pause_until_us;
+    }
+
+    /// Whether the broker asked for silence, and it lasts.
+    #[must_use]
+    pub fn is_throttled(&self, now_us: u64) -> bool {
+        self.throttled_until_us > now_us
+    }
+
+    /// The connection ended or did not begin. What was open, oldest first, was never answered.
+    pub fn lost(&mut self, now_us: u64, why: String) -> VecDeque<Sent> {
+        let pause_ms = self.backoff.fail();
+        self.state = State::Closed {
+            until_us: now_us + pause_ms * 1_000,
+            why: Some(why),
+        };
+        self.version = None;
+        std::mem::take(&mut self.open)
+    }
+
+    /// No partition wants it any more: what is open is given up.
+    pub fn close(&mut self) {
+        self.open.clear();
+        self.state = State::Closed {
+            until_us: 0,
+            why: None,
+        };
+        self.version = None;
+    }
+
+    /// Whether there is a connection, or one on its way.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// Why it is closed, while it pauses.
+    #[must_use]
+    pub fn closed_why(&self) -> Option<&str> {
+        match &self.state {
+            State::Closed { why, .. } => why.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What did not happen in time, if so.
+    #[must_use]
+    pub fn overdue(&self, now_us: u64) -> Option<&'static str> {
+        let (until_us, what) = match self.state {
+            State::Closed { .. } | State::Idle => return None,
+            State::Connecting { until_us } => (until_us, "the connection is not up in time"),
+            State::Negotiating { until_us } => (until_us, "ApiVersions is not answered in time"),
+            State::Parked { until_us } => (until_us, "a fetch is not answered in time"),
+            State::Reading { until_us } => (until_us, "a response does not go on in time"),
+        };
+        (until_us <= now_us).then_some(what)
+    }
+
+    /// When it next has something to do without a byte arriving. `wanted`: a fetch would leave, were
+    /// it not for a pause.
+    #[must_use]
+    pub fn deadline_us(&self, now_us: u64, wanted: bool) -> Option<u64> {
+        let pause = |until_us: u64| (wanted && until_us > now_us).then_some(until_us);
+        match self.state {
+            State::Closed { until_us, .. } => pause(until_us),
+            State::Connecting { until_us }
+            | State::Negotiating { until_us }
+            | State::Parked { until_us } => Some(until_us),
+            State::Idle => pause(self.pause_until_us),
+            State::Reading { until_us } => {
+                Some(pause(self.pause_until_us).map_or(until_us, |pause| pause.min(until_us)))
+            }
+        }
+    }
+}
+
+fn parked(now_us: u64, wait_ms: u32) -> State {
+    State::Parked {
+        until_us: now_us + (u64::from(wait_ms) + limits::RESPONSE_TIMEOUT_MS) * 1_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(lane: &mut Lane, now_us: u64) {
+        let correlation = lane.next_correlation();
+        lane.sent(Sent {
+            correlation,
+            asked: Vec::new(),
+            sent_us: now_us,
+            wait_ms: 500,
+            version: 12,
+        });
+    }
+
+    fn idle() -> Lane {
+        let mut lane = Lane::new(1, "broker".to_owned(), 9092);
+        assert!(lane.connect(0, 1));
+        lane.connected(10);
+        lane.negotiated(12);
+        lane
+    }
+
+    #[test]
+    fn a_fetch_goes_round() {
+        let mut lane = idle();
+        assert!(lane.may_send(10, false));
+        sent(&mut lane, 10);
+        assert!(matches!(lane.state(), State::Parked { .. }));
+        assert!(!lane.may_send(20, true));
+        lane.received(30);
+        assert!(!lane.may_send(30, false));
+        assert!(lane.answered(40, 1_000).is_some());
+        assert_eq!(*lane.state(), State::Idle);
+        assert!(lane.may_send(40, false));
+    }
+
+    #[test]
+    fn the_next_fetch_leaves_while_a_response_is_read_and_no_third() {
+        let mut lane = idle();
+        sent(&mut lane, 10);
+        lane.received(20);
+        assert!(lane.may_send(20, true));
+        sent(&mut lane, 20);
+        assert!(!lane.may_send(20, true));
+        assert_eq!(lane.answered(30, 1_000).map(|sent| sent.sent_us), Some(10));
+        assert!(matches!(lane.state(), State::Parked { .. }));
+        assert!(!lane.may_send(30, true));
+    }
+
+    #[test]
+    fn a_small_response_is_followed_by_a_pause_and_an_empty_one_is_not() {
+        let mut lane = idle();
+        sent(&mut lane, 100);
+        lane.received(200);
+        lane.answered(200, limits::FETCH_SMALL_ROWS - 1);
+        assert!(!lane.may_send(1_099, false));
+        assert_eq!(lane.deadline_us(200, true), Some(1_100));
+        assert!(lane.may_send(1_100, false));
+        sent(&mut lane, 1_100);
+        lane.received(1_200);
+        lane.answered(1_200, 0);
+        assert!(lane.may_send(1_200, false));
+    }
+
+    #[test]
+    fn a_broker_that_never_answers_is_overdue_and_reconnected_with_growing_pauses() {
+        let mut lane = Lane::new(1, "broker".to_owned(), 9092);
+        let mut now_us = 0;
+        let mut pauses_ms = Vec::new();
+        for attempt in 1..=9 {
+            assert!(lane.connect(now_us, attempt));
+            assert!(!lane.connect(now_us, attempt + 1));
+            now_us = lane.deadline_us(now_us, true).expect("a deadline");
+            assert!(lane.overdue(now_us - 1).is_none());
+            let why = lane.overdue(now_us).expect("overdue");
+            lane.lost(now_us, why.to_owned());
+            let again_us = lane.deadline_us(now_us, true).expect("a pause");
+            assert!(!lane.connect(again_us - 1, attempt + 1));
+            pauses_ms.push((again_us - now_us) / 1_000);
+            now_us = again_us;
+        }
+        assert_eq!(
+            pauses_ms,
+            [50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]
+        );
+        assert_eq!(lane.deadline_us(0, false), None);
+    }
+
+    #[test]
+    fn parked_and_reading_have_deadlines_of_their_own() {
+        let mut lane = idle();
+        sent(&mut lane, 1_000);
+        let parked_us = 1_000 + (500 + limits::RESPONSE_TIMEOUT_MS) * 1_000;
+        assert_eq!(lane.overdue(parked_us - 1), None);
+        assert_eq!(
+            lane.overdue(parked_us),
+            Some("a fetch is not answered in time")
+        );
+        lane.received(parked_us);
+        assert_eq!(lane.overdue(parked_us), None);
+        let open = lane.lost(parked_us, "gone".to_owned());
+        assert_eq!(open.len(), 1);
+        assert_eq!(lane.closed_why(), Some("gone"));
+        assert!(lane.open().is_empty());
+    }
+
+    #[test]
+    fn the_order_of_partitions_rotates() {
+        let mut lane = idle();
+        let firsts: Vec<usize> = (0..6).map(|_| lane.rotation(3)).collect();
+        assert_eq!(firsts, [1, 2, 0, 1, 2, 0]);
+        assert_eq!(lane.rotation(0), 0);
+    }
+}

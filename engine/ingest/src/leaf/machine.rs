@@ -1,0 +1,327 @@
+//! The leaf as one pure machine: events in, effects out; no clock, no I/O, no await.
+//!
+//! It owns its leaf partitions ([`super::partition`]), its lanes ([`super::lane`]) and what they share:
+//! blocks, regions for responses, the decompressor. Orders and the store's words are in `ordering`,
+//! connections and responses in `fetching`, record batches in `loading`; here stand events, time, and
+//! the end.
+//!
+//! Whoever drives it: `on` for each event; then `turn` until it says there is nothing to load; `space`
+//! wherever a connection may be read; `deadline_us` to know when to send `Tick`; `reports` at any time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::pool::BlockPool;
+use storage::store::{Blocked, StoreEffects, StoreEvent, SyncGate};
+
+use super::config::LeafConfig;
+use super::event::{Effect, Effects, Event, Now, Slot};
+use super::fetching::LaneRun;
+use super::frame::Regions;
+use super::order::{Order, Report};
+use super::partition::{Fetch, Partition, Phase};
+use super::reports::Reports;
+use super::rows::{Row, RowCounts};
+use super::views::{Freshness, LeafGauges, Views};
+use crate::kafka::Decompressor;
+use crate::limits;
+
+/// See the module.
+pub struct Leaf {
+    pub(super) config: LeafConfig,
+    pub(super) views: Arc<Views>,
+    pub(super) gauges: Arc<LeafGauges>,
+    pub(super) partitions: Vec<Option<Partition>>,
+    pub(super) slot_turns: Vec<u32>,
+    pub(super) by_id: HashMap<u64, Slot>,
+    pub(super) lanes: Vec<LaneRun>,
+    pub(super) attempts: u64,
+    pub(super) pool: BlockPool,
+    pub(super) regions: Regions,
+    pub(super) inflate: Decompressor,
+    pub(super) syncs: SyncGate,
+    pub(super) store_out: StoreEffects,
+    pub(super) reports: Reports,
+    pub(super) asked_topics: HashMap<String, u64>,
+    pub(super) freshness: Freshness,
+    /// What the last turn made visible: timestamps and rows, recorded by the next clock that is read.
+    pub(super) fresh: Vec<(i64, u64)>,
+    pub(super) rows: RowCounts,
+    pub(super) turn_lane: usize,
+    /// Blocks came back to the pool: whoever waits for one may try again.
+    pub(super) room: bool,
+    /// A region was wanted and not to be had.
+    pub(super) no_room: bool,
+    ending: bool,
+    ended: bool,
+    dirty: bool,
+    shown_us: u64,
+}
+
+impl Leaf {
+    /// A leaf without partitions. Its gauges stand in `views` from now on.
+    #[must_use]
+    pub fn new(config: LeafConfig, views: Arc<Views>) -> Leaf {
+        let gauges = Arc::new(LeafGauges::new(config.index, config.cpu));
+        views.insert_leaf(Arc::clone(&gauges));
+        let frames_bytes = config.memory_bytes / limits::FRAMES_SHARE_DIVISOR;
+        let blocks_bytes = config.memory_bytes - frames_bytes;
+        Leaf {
+            pool: BlockPool::new(usize::try_from(blocks_bytes).unwrap_or(usize::MAX)),
+            regions: Regions::new(frames_bytes),
+            inflate: Decompressor::new(limits::DECOMPRESSED_BYTES_MAX),
+            config,
+            views,
+            gauges,
+            partitions: Vec::new(),
+            slot_turns: Vec::new(),
+            by_id: HashMap::new(),
+            lanes: Vec::new(),
+            attempts: 0,
+            syncs: SyncGate::default(),
+            store_out: StoreEffects::new(),
+            reports: Reports::default(),
+            asked_topics: HashMap::new(),
+            freshness: Freshness::default(),
+            fresh: Vec::new(),
+            rows: RowCounts::default(),
+            turn_lane: 0,
+            room: false,
+            no_room: false,
+            ending: false,
+            ended: false,
+            dirty: true,
+            shown_us: 0,
+        }
+    }
+
+    /// Something happened. Effects are appended to `out`, in the order in which to perform them.
+    pub fn on(&mut self, now: Now, event: Event, out: &mut Effects) {
+        self.gauges.turns.fetch_add(1, Ordering::Relaxed);
+        self.record_freshness(now);
+        self.dirty = true;
+        match event {
+            Event::Order(Order::Shutdown) => self.end(now, out),
+            Event::Order(order) => self.order(now, order, out),
+            Event::Connected(connection) => self.connected(now, connection, out),
+            Event::Lost(connection, why) => self.lost(now, connection, why, out),
+            Event::Received(connection, bytes) => self.received(now, connection, bytes, out),
+            Event::Disk(slot, done) => {
+                self.store(now, slot, StoreEvent::Done(Box::new(done)), out);
+            }
+            Event::Tick => {}
+        }
+        self.settle(now, out);
+    }
+
+    /// Loads one turn's worth of records, if any waits; whether there may be more.
+    pub fn turn(&mut self, now: Now, out: &mut Effects) -> bool {
+        self.record_freshness(now);
+        let loaded = self.load_turn(now, out);
+        if loaded {
+            self.dirty = true;
+            self.settle(now, out);
+        }
+        loaded
+    }
+
+    /// Reports that wait, in order; `take` gives back what it cannot take now.
+    pub fn reports(&mut self, take: impl FnMut(Report) -> Result<(), Report>) {
+        self.reports.drain(take);
+    }
+
+    /// Whether a report waits.
+    #[must_use]
+    pub fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
+    /// How often each row of the state table was taken.
+    #[must_use]
+    pub fn rows(&self) -> &RowCounts {
+        &self.rows
+    }
+
+    /// A leaf partition, for tests and gauges.
+    #[must_use]
+    pub fn partition(&self, leaf_partition: u64) -> Option<&Partition> {
+        self.get(*self.by_id.get(&leaf_partition)?)
+    }
+
+    /// When `Tick` is due, by the monotonic clock; `None`: nothing happens without an event.
+    #[must_use]
+    pub fn deadline_us(&self, now: Now) -> Option<u64> {
+        if self.ended {
+            return None;
+        }
+        let mut deadline: Option<u64> = None;
+        let mut at = |us: Option<u64>| {
+            if let Some(us) = us {
+                deadline = Some(deadline.map_or(us, |first| first.min(us)));
+            }
+        };
+        for partition in self.partitions.iter().flatten() {
+            // What is overdue waits for an event, not for time: a sync for the gate, say.
+            let due_us = partition.store.next_deadline_ms().map(|ms| ms * 1_000);
+            at(due_us.filter(|&due_us| due_us > now.us));
+            at(self.partition_deadline_us(partition));
+        }
+        for lane in 0..self.lanes.len() {
+            at(self.lane_deadline_us(now, lane));
+        }
+        at(self.freshness.due_ms().map(|ms| ms * 1_000));
+        at(self
+            .dirty
+            .then_some(self.shown_us + limits::SHOW_AGE_MS * 1_000));
+        deadline
+    }
+
+    /// Whether the leaf has ended: everything is durable and nothing is on its way.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Partition> {
+        self.partitions
+            .get(slot.index as usize)?
+            .as_ref()
+            .filter(|partition| partition.slot == slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Partition> {
+        self.partitions
+            .get_mut(slot.index as usize)?
+            .as_mut()
+            .filter(|partition| partition.slot == slot)
+    }
+
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        let slots = self.partitions.iter().flatten();
+        slots.map(|partition| partition.slot).collect()
+    }
+
+    pub(super) fn count(&mut self, row: Row) {
+        self.rows.count(row);
+    }
+
+    /// What time and the last event made due.
+    fn settle(&mut self, now: Now, out: &mut Effects) {
+        for index in 0..self.partitions.len() {
+            let Some(partition) = &self.partitions[index] else {
+                continue;
+            };
+            let slot = partition.slot;
+            let due = partition.store.next_deadline_ms();
+            if due.is_some_and(|due| due <= now.ms()) {
+                self.store(now, slot, StoreEvent::Tick, out);
+            }
+            self.partition_due(now, slot, out);
+        }
+        self.offer_room(now, out);
+        self.start_syncs(now, out);
+        self.run_lanes(now, out);
+        self.freshness.show(now.ms(), &self.gauges);
+        self.show(now);
+        self.end_if_done(out);
+    }
+
+    /// Blocks came back: stores that wait for one try again.
+    fn offer_room(&mut self, now: Now, out: &mut Effects) {
+        if !std::mem::take(&mut self.room) {
+            return;
+        }
+        for slot in self.slots() {
+            let blocked = self
+                .get(slot)
+                .and_then(|partition| partition.store.blocked());
+            if blocked == Some(Blocked::Memory) {
+                self.store(now, slot, StoreEvent::Room, out);
+            }
+        }
+        self.room = false;
+    }
+
+    /// A hold is over, a question has to be asked again.
+    fn partition_due(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if partition.phase != Phase::Running {
+            return;
+        }
+        match partition.fetch {
+            Fetch::Held { until_us, .. } if until_us <= now.us => {
+                partition.fetch = Fetch::Queued;
+                self.locate(now, slot, out);
+            }
+            Fetch::Locating(_) => self.locate(now, slot, out),
+            _ => {}
+        }
+    }
+
+    fn partition_deadline_us(&self, partition: &Partition) -> Option<u64> {
+        if partition.phase != Phase::Running {
+            return None;
+        }
+        match partition.fetch {
+            Fetch::Held { until_us, .. } => Some(until_us),
+            Fetch::Locating(_) => Some(self.ask_due_us(partition)),
+            _ => None,
+        }
+    }
+
+    fn record_freshness(&mut self, now: Now) {
+        for (timestamp_ms, rows) in self.fresh.drain(..) {
+            self.freshness.record(now.unix_us, timestamp_ms, rows);
+        }
+    }
+
+    /// Shows how each partition stands: not more often than people can read.
+    fn show(&mut self, now: Now) {
+        if !self.dirty || now.us < self.shown_us + limits::SHOW_AGE_MS * 1_000 && self.shown_us > 0
+        {
+            return;
+        }
+        for partition in self.partitions.iter_mut().flatten() {
+            let lane = partition
+                .lane
+                .and_then(|lane| self.lanes.get(lane as usize));
+            let why = lane.and_then(|lane| lane.lane.closed_why());
+            partition.show(why, self.no_room);
+        }
+        self.dirty = false;
+        self.shown_us = now.us;
+    }
+
+    /// Order Shutdown: drain everything.
+    fn end(&mut self, now: Now, out: &mut Effects) {
+        self.ending = true;
+        for slot in self.slots() {
+            self.begin_end(now, slot, out);
+        }
+    }
+
+    fn end_if_done(&mut self, out: &mut Effects) {
+        if !self.ending || self.ended {
+            return;
+        }
+        let done =
+            |partition: &Partition| !matches!(partition.phase, Phase::Opening | Phase::Draining);
+        if !self.partitions.iter().flatten().all(done) {
+            return;
+        }
+        for partition in self.partitions.iter_mut().flatten() {
+            partition.show(None, false);
+        }
+        self.close_lanes(out);
+        self.ended = true;
+        self.reports.push(Report::Ended);
+        out.push(Effect::End);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+}

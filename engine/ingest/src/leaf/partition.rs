@@ -1,0 +1,461 @@
+//! One leaf partition: its goal, and the small machines fetch and load beside the store.
+//!
+//! Invariants:
+//! 1. `fetched >= visible`. `fetched` runs ahead by the frames that are being loaded and falls back to
+//!    the cursor when they are void.
+//! 2. A fetch has a number. What comes of an earlier one is dropped, so whoever makes the cursor jump
+//!    (a void, a rewind, a new leader, a corrupt batch) only has to count it up.
+//! 3. The goal is the aggregator's last; reports carry its generation.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::ids::Offset;
+use storage::store::{Blocked, Store};
+
+use super::backoff::{Backoff, Pauses};
+use super::event::Slot;
+use super::order::{Failure, Goal, Leader, Pairing, Settings};
+use super::views::Standing;
+use crate::kafka::ErrorCode;
+use crate::kafka::fetch::PartitionHead;
+use crate::limits;
+use crate::pipeline::Decode;
+
+/// What the store and the goal make of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Recovery is under way.
+    Opening,
+    /// Drained and durable; waits for a goal.
+    Stopped,
+    /// Fetches and loads.
+    Running,
+    /// On its way to Stopped, another lineage, or away.
+    Draining,
+    /// Waits for START or a person.
+    Failed(Failure),
+    /// Its directory is unlinked.
+    Dropped,
+}
+
+/// The fetch machine. Failed is the partition's phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// Not wanted.
+    Stopped,
+    /// Waits for the aggregator: who leads, what the log holds, where an epoch ends.
+    Locating(Question),
+    /// Gives up what retention deleted.
+    Losing,
+    /// Goes with the next request.
+    Queued,
+    /// In a request that is on its way.
+    InFlight,
+    /// Not before this time.
+    Held {
+        /// Why.
+        why: Hold,
+        /// Until when.
+        until_us: u64,
+    },
+}
+
+/// What only the aggregator knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Who leads?
+    Leader,
+    /// Where does the last loaded epoch end in the leader's log?
+    Epoch(i32),
+    /// What does the log hold?
+    Range,
+}
+
+/// Why a fetch is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The broker's answer.
+    Broker(ErrorCode),
+}
+
+/// The load machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// No frame holds records of it.
+    Empty,
+    /// A frame does.
+    Loading,
+    /// A frame does, and the store takes none.
+    Blocked(Blocked),
+}
+
+/// START ... FOREGROUND: where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreground {
+    /// The log's end as the first response showed it.
+    pub end: Option<Offset>,
+    /// Commits left; none without LIMIT.
+    pub batches_left: Option<u64>,
+    /// Offsets may be loaded up to here: the limit times the maximum of offsets.
+    pub offsets_end: Option<Offset>,
+    /// Rows loaded since the order.
+    pub rows: u64,
+    /// It is reached; the drain is under way.
+    pub reached: bool,
+}
+
+/// See the module.
+pub struct Partition {
+    /// Its place.
+    pub slot: Slot,
+    /// What is paired with what.
+    pub pairing: Pairing,
+    /// None: read only.
+    pub settings: Option<Settings>,
+    /// Of the last order.
+    pub generation: u64,
+    /// Of the order that attached it.
+    pub attach_generation: u64,
+    /// The last order's.
+    pub goal: Goal,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The fetch machine.
+    pub fetch: Fetch,
+    /// Counts the fetches: invariant 2.
+    pub fetch_number: u32,
+    /// The load machine.
+    pub load: Load,
+    /// Its disk side.
+    pub store: Store,
+    /// Its format; none while it has no pipeline.
+    pub decode: Option<Box<dyn Decode>>,
+    /// How it stands, for others.
+    pub standing: Arc<Standing>,
+    /// The next offset to ask for.
+    pub fetched: Offset,
+    /// Leader epoch of the last record batch loaded; -1 none.
+    pub epoch: i32,
+    /// Up to this leader epoch, `epoch` was checked.
+    pub epoch_checked: i32,
+    /// Who leads.
+    pub leader: Option<Leader>,
+    /// The leader said that it is none, with what words, and is not asked again before this time.
+    pub moved: Option<(ErrorCode, u64)>,
+    /// Offsets up to here were deleted by retention and are given up.
+    pub lost_until: Option<Offset>,
+    /// The settings cannot be used.
+    pub broken: Option<Failure>,
+    /// The lane to it.
+    pub lane: Option<u32>,
+    /// When the aggregator was last asked, for each partition its own question.
+    pub asked_us: Option<u64>,
+    /// Retriable answers of the broker.
+    pub retriable: Backoff,
+    /// Answers that no waiting mends; bounded by the settings.
+    pub extract: Backoff,
+    /// Where a corrupt record batch was met once.
+    pub corrupt_at: Option<Offset>,
+    /// PARSER failures since the last commit began.
+    pub parse_errors: u64,
+    /// START ... FOREGROUND.
+    pub foreground: Option<Foreground>,
+    /// The store stands still until it is opened again.
+    pub store_failed: bool,
+    /// A goal was ordered since Attach.
+    pub goal_given: bool,
+    /// The leaf is ending: no report of the drain.
+    pub ending: bool,
+    /// When recovery began.
+    pub opened_us: u64,
+    /// The words shown last.
+    shown: String,
+}
+
+impl Partition {
+    /// A partition whose store is about to recover.
+    #[must_use]
+    pub fn new(
+        slot: Slot,
+        generation: u64,
+        pairing: Pairing,
+        store: Store,
+        standing: Arc<Standing>,
+        now_us: u64,
+    ) -> Partition {
+        let start = Offset(pairing.start_offset);
+        Partition {
+            slot,
+            pairing,
+            settings: None,
+            generation,
+            attach_generation: generation,
+            goal: Goal::Stop,
+            phase: Phase::Opening,
+            fetch: Fetch::Stopped,
+            fetch_number: 0,
+            load: Load::Empty,
+            store,
+            decode: None,
+            standing,
+            fetched: start,
+            epoch: -1,
+            epoch_checked: -1,
+            leader: None,
+            moved: None,
+            lost_until: None,
+            broken: None,
+            lane: None,
+            asked_us: None,
+            retriable: Backoff::new(Pauses {
+                first_ms: limits::RETRIABLE_FIRST_MS,
+                max_ms: limits::RETRIABLE_MAX_MS,
+                doubling: true,
+            }),
+            extract: Backoff::new(Pauses {
+                first_ms: limits::RETRIABLE_FIRST_MS,
+                max_ms: limits::RETRIABLE_MAX_MS,
+                doubling: true,
+            }),
+            corrupt_at: None,
+            parse_errors: 0,
+            foreground: None,
+            store_failed: false,
+            goal_given: false,
+            ending: false,
+            opened_us: now_us,
+            shown: String::new(),
+        }
+    }
+
+    /// The cursor.
+    #[must_use]
+    pub fn visible(&self) -> Offset {
+        self.store.cursors().visible
+    }
+
+    /// Takes settings: the format's decoder was built from them.
+    pub fn configure(&mut self, settings: Settings, decode: Box<dyn Decode>) {
+        self.extract = Backoff::new(Pauses {
+            first_ms: settings.retry_interval_ms,
+            max_ms: settings.max_retry_interval_ms,
+            doubling: settings.retry_exponential,
+        });
+        self.decode = Some(decode);
+        self.settings = Some(settings);
+    }
+
+    /// What is on its way or waits in a frame is not for us any more; the next fetch begins at the
+    /// cursor.
+    pub fn void_fetch(&mut self) {
+        self.fetch_number = self.fetch_number.wrapping_add(1);
+        self.fetched = self.visible();
+        self.load = Load::Empty;
+        if self.fetch == Fetch::InFlight {
+            self.fetch = Fetch::Queued;
+        }
+    }
+
+    /// Stops fetching and loading.
+    pub fn stop_fetch(&mut self) {
+        self.void_fetch();
+        self.fetch = Fetch::Stopped;
+        self.asked_us = None;
+    }
+
+    /// Exclusive: as far as the next step may reach.
+    #[must_use]
+    pub fn offsets_end(&self) -> Offset {
+        let mut end = self.store.offsets_end();
+        if let Some(last) = self.pairing.end_offset {
+            end = end.min(Offset(last));
+        }
+        if let Some(limit) = self
+            .foreground
+            .and_then(|foreground| foreground.offsets_end)
+        {
+            end = end.min(limit);
+        }
+        end.max(self.visible())
+    }
+
+    /// Whether there is nothing left that may be loaded.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.pairing
+            .end_offset
+            .is_some_and(|end| self.fetched >= Offset(end))
+    }
+
+    /// What must be known before the next fetch.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        let Some(leader) = &self.leader else {
+            return Some(Question::Leader);
+        };
+        if self.moved.is_some() {
+            return Some(Question::Leader);
+        }
+        (self.epoch >= 0 && leader.epoch > self.epoch && leader.epoch > self.epoch_checked)
+            .then_some(Question::Epoch(self.epoch))
+    }
+
+    /// A fetch left with it.
+    pub fn fetch_sent(&mut self) {
+        self.fetch = Fetch::InFlight;
+    }
+
+    /// The broker answered without an error.
+    pub fn answered(&mut self) {
+        self.retriable.reset();
+        self.extract.reset();
+        self.moved = None;
+    }
+
+    /// Takes what a response says of the log.
+    pub fn log_said(&mut self, head: &PartitionHead) {
+        if head.error.is_error() {
+            return;
+        }
+        let standing = &self.standing;
+        let end = match head.last_stable_offset {
+            ..0 => head.high_watermark,
+            end => end,
+        };
+        standing.last_stable_offset.store(end, Ordering::Relaxed);
+        standing
+            .log_end_offset
+            .store(head.high_watermark, Ordering::Relaxed);
+        if head.log_start_offset >= 0 {
+            standing
+                .log_start_offset
+                .store(head.log_start_offset, Ordering::Relaxed);
+        }
+    }
+
+    /// The log's end as last told: the last stable offset.
+    #[must_use]
+    pub fn log_end(&self) -> Option<Offset> {
+        let end = self.standing.last_stable_offset.load(Ordering::Relaxed);
+        (end >= 0).then_some(Offset(end))
+    }
+
+    /// The timestamp of the last message loaded.
+    pub fn timestamp_said(&self, timestamp_ms: i64) {
+        let gauge = &self.standing.last_timestamp_ms;
+        gauge.store(timestamp_ms, Ordering::Relaxed);
+    }
+
+    /// A range was given up.
+    pub fn skipped(&self) {
+        self.standing.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it wants a lane.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.phase == Phase::Running && self.fetch != Fetch::Stopped
+    }
+
+    /// Takes what is known of the leader; whether that changed anything. An epoch never falls.
+    pub fn take_leader(&mut self, leader: Leader) -> bool {
+        if let Some(known) = &self.leader {
+            if leader.epoch >= 0 && leader.epoch < known.epoch {
+                return false;
+            }
+            if *known == leader {
+                return false;
+            }
+        }
+        self.standing.leader.store(Some(Arc::new(leader.clone())));
+        self.leader = Some(leader);
+        true
+    }
+
+    /// Shows how it stands. `lane_why`: why its lane is closed, when it is.
+    pub fn show(&mut self, lane_why: Option<&str>, no_room: bool) {
+        let words = self.words(lane_why, no_room);
+        let running = matches!(self.phase, Phase::Running)
+            || (self.phase == Phase::Opening && self.goal != Goal::Stop);
+        self.standing.running.store(running, Ordering::Relaxed);
+        self.standing
+            .fetched
+            .store(self.fetched.0, Ordering::Relaxed);
+        let retries = self.retriable.failures().max(self.extract.failures());
+        self.standing
+            .retries
+            .store(u64::from(retries), Ordering::Relaxed);
+        if words != self.shown {
+            self.standing.words.store(Arc::new(words.clone()));
+            self.shown = words;
+        }
+    }
+
+    /// The state in words, with the reason of a wait.
+    fn words(&self, lane_why: Option<&str>, no_room: bool) -> String {
+        match &self.phase {
+            Phase::Opening => "Recovering".to_owned(),
+            Phase::Stopped => "Stopped".to_owned(),
+            Phase::Draining => "Draining".to_owned(),
+            Phase::Dropped => "Dropped".to_owned(),
+            Phase::Failed(failure) => format!("Failed: {}", failure.text),
+            Phase::Running => self.running_words(lane_why, no_room),
+        }
+    }
+
+    fn running_words(&self, lane_why: Option<&str>, no_room: bool) -> String {
+        let leader = || match &self.leader {
+            Some(leader) => format!("broker {} ({}:{})", leader.broker, leader.host, leader.port),
+            None => "the leader".to_owned(),
+        };
+        match self.load {
+            Load::Blocked(Blocked::Space) => {
+                return "Held: the disk is full; goes on when there is room".to_owned();
+            }
+            Load::Blocked(Blocked::Memory) => {
+                return "Held: the leaf's memory is in use; goes on when a block is free"
+                    .to_owned();
+            }
+            Load::Blocked(Blocked::Voiding) => {
+                return "Held: what a failed write left is taken back".to_owned();
+            }
+            Load::Empty | Load::Loading | Load::Blocked(_) => {}
+        }
+        match &self.fetch {
+            Fetch::Locating(Question::Leader) => "Locating: asks who leads".to_owned(),
+            Fetch::Locating(Question::Epoch(epoch)) => {
+                format!(
+                    "Locating: asks where epoch {epoch} ends in the log of {}",
+                    leader()
+                )
+            }
+            Fetch::Locating(Question::Range) => {
+                "Locating: asks what the log holds, the cursor is out of its range".to_owned()
+            }
+            Fetch::Held {
+                why: Hold::Broker(code),
+                ..
+            } => {
+                let times = self.retriable.failures().max(self.extract.failures());
+                format!("Held: {} answers {code}, {times} times in a row", leader())
+            }
+            Fetch::Losing => "Running: gives up what retention deleted".to_owned(),
+            Fetch::Stopped => "Ended: the handed-over range is loaded".to_owned(),
+            Fetch::Queued | Fetch::InFlight => {
+                if let Some(why) = lane_why {
+                    return format!("Held: no connection to {}: {why}", leader());
+                }
+                if no_room && self.fetch == Fetch::Queued {
+                    return "Held: the leaf's memory for responses is in use".to_owned();
+                }
+                let end = self.standing.last_stable_offset.load(Ordering::Relaxed);
+                if end >= 0 && self.visible().0 >= end {
+                    "Running: caught up".to_owned()
+                } else {
+                    "Running".to_owned()
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! What the leaf's stores say, and what the aggregator answers: recovered, durable, void, reached,
+//! failed; who leads, what the log holds, where an epoch ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use storage::format::rejects::{FaultKind, RejectKind};
+use storage::ids::{LeafPartitionId, Lineage, Offset};
+use storage::store::{
+    Blocked, FaultRecord, RecoveredReport, StoreEffect, StoreEffects, StoreEvent,
+};
+
+use super::event::{Effect, Effects, Now, Slot};
+use super::machine::Leaf;
+use super::order::{Failure, FailureKind, Goal, Leader, Report};
+use super::ordering::{failure, lineage_start};
+use super::partition::{Fetch, Load, Partition, Phase, Question};
+use super::rows::Row;
+use super::views::Attached;
+use crate::limits;
+use crate::pipeline::Poison;
+
+impl Leaf {
+    /// Hands an event to a slot's store and does what it says.
+    pub(super) fn store(&mut self, now: Now, slot: Slot, event: StoreEvent, out: &mut Effects) {
+        if let StoreEvent::Done(done) = &event
+            && done.is_sync()
+        {
+            self.syncs.end();
+        }
+        let mut said = std::mem::take(&mut self.store_out);
+        let pool = &mut self.pool;
+        let partition = self.partitions.get_mut(slot.index as usize);
+        if let Some(partition) = partition.and_then(|partition| partition.as_mut())
+            && partition.slot == slot
+        {
+            partition.store.on(now.ms(), event, pool, &mut said);
+        }
+        self.hear(now, slot, said, out);
+    }
+
+    /// Does what a store says. That may lead to another event for it: each is taken whole before the
+    /// next.
+    pub(super) fn hear(&mut self, now: Now, slot: Slot, mut said: StoreEffects, out: &mut Effects) {
+        let effects: Vec<StoreEffect> = said.drain().collect();
+        self.store_out = said;
+        for effect in effects {
+            self.said(now, slot, effect, out);
+        }
+    }
+
+    /// Starts the syncs that are due, oldest first, as many as the leaf may have on their way.
+    pub(super) fn start_syncs(&mut self, now: Now, out: &mut Effects) {
+        while self.syncs.is_open() {
+            let wanted = self.partitions.iter().flatten().filter_map(|partition| {
+                let wanted = partition.store.sync_wanted(now.ms())?;
+                Some((wanted.since_ms, partition.slot))
+            });
+            let Some((_, slot)) = wanted.min_by_key(|&(since_ms, slot)| (since_ms, slot.index))
+            else {
+                return;
+            };
+            self.syncs.begin();
+            let mut said = std::mem::take(&mut self.store_out);
+            if let Some(partition) = self.get_mut(slot) {
+                partition.store.sync(now.ms(), &mut said);
+            }
+            self.hear(now, slot, said, out);
+        }
+    }
+
+    fn said(&mut self, now: Now, slot: Slot, effect: StoreEffect, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        match effect {
+            StoreEffect::Disk(op) => out.push(Effect::Disk(slot, op)),
+            StoreEffect::Recovered(report) => self.recovered(now, slot, *report, out),
+            StoreEffect::Committed { .. } => {
+                partition.parse_errors = 0;
+                if let Some(foreground) = &mut partition.foreground
+                    && let Some(left) = &mut foreground.batches_left
+                {
+                    *left = left.saturating_sub(1);
+                }
+                self.room = true;
+                self.count(Row::Committed);
+                self.foreground_due(now, slot, out);
+            }
+            StoreEffect::Durable {
+                lineage,
+                offset,
+                leader_epoch,
+            } => {
+                let report = Report::Durable {
+                    leaf_partition: partition.pairing.leaf_partition,
+                    lineage: lineage.0,
+                    offset: offset.0,
+                    leader_epoch,
+                };
+                self.reports.push(report);
+                self.count(Row::Durable);
+            }
+            StoreEffect::Voided { cursor, why } => {
+                tracing::warn!(
+                    leaf_partition = partition.pairing.leaf_partition,
+                    cursor = cursor.0,
+                    "what was not durable is void and is fetched again: {why}"
+                );
+                partition.epoch = partition.store.leader_epoch();
+                self.drop_frames_of(slot);
+                self.count(Row::Voided);
+                if let Some(partition) = self.get_mut(slot) {
+                    partition.void_fetch();
+                    if partition.phase == Phase::Running {
+                        self.locate(now, slot, out);
+                    }
+                }
+            }
+            StoreEffect::Drained { .. } => self.drained(now, slot, out),
+            StoreEffect::Rewound { lineage, cursor } => self.rewound(slot, lineage, cursor),
+            StoreEffect::Dropped => {
+                partition.phase = Phase::Dropped;
+                self.reached(slot);
+                self.forget(slot);
+            }
+            StoreEffect::Failed(why) => {
+                partition.store_failed = true;
+                self.count(Row::StoreFailed);
+                let text = why.to_string();
+                self.enter_failed(slot, failure(FailureKind::Load, -1, text, false));
+            }
+            StoreEffect::Held(why) => {
+                if why == Blocked::Space {
+                    self.count(Row::HeldSpace);
+                }
+            }
+            StoreEffect::Released => {
+                if let Some(partition) = self.get_mut(slot)
+                    && matches!(partition.load, Load::Blocked(_))
+                {
+                    partition.load = Load::Loading;
+                }
+            }
+        }
+    }
+
+    fn recovered(&mut self, now: Now, slot: Slot, found: RecoveredReport, out: &mut Effects) {
+        let views = Arc::clone(&self.views);
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let recovery_us = now.us.saturating_sub(partition.opened_us);
+        let leaf_partition = partition.pairing.leaf_partition;
+        for note in &found.notes {
+            tracing::warn!(leaf_partition, "recovery: {note:?}");
+        }
+        tracing::info!(
+            leaf_partition,
+            recovery_us,
+            cursor = found.cursor.0,
+            commits = found.commits,
+            rows = found.rows,
+            "recovered"
+        );
+        partition.phase = Phase::Stopped;
+        partition.store_failed = false;
+        partition.fetched = found.cursor;
+        partition.epoch = found.leader_epoch;
+        let attached = Attached {
+            view: partition.store.view(),
+            standing: Arc::clone(&partition.standing),
+        };
+        views.insert(LeafPartitionId(leaf_partition), Arc::new(attached));
+        let report = Report::Attached {
+            leaf_partition,
+            generation: partition.attach_generation,
+            lineage: found.lineage.0,
+            durable: found.cursor.0,
+            recovery_us,
+            commits: found.commits,
+            rows: found.rows,
+        };
+        let (goal, ending) = (partition.goal, partition.ending);
+        let given = partition.goal_given;
+        self.reports.push(report);
+        if ending || !given {
+            return;
+        }
+        self.goal_again(now, slot, goal, out);
+    }
+
+    fn drained(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if partition.phase != Phase::Draining {
+            return;
+        }
+        partition.phase = Phase::Stopped;
+        if partition.ending {
+            return;
+        }
+        match partition.goal {
+            Goal::Stop => self.reached(slot),
+            Goal::Foreground { .. } if partition.foreground.is_some_and(|one| one.reached) => {
+                let report = Report::CaughtUp {
+                    leaf_partition: partition.pairing.leaf_partition,
+                    generation: partition.generation,
+                    cursor: partition.store.cursors().durable.0,
+                    rows: partition.foreground.map_or(0, |one| one.rows),
+                };
+                partition.foreground = None;
+                self.reports.push(report);
+            }
+            // Started again, or turned back to, while it drained.
+            goal => self.goal_again(now, slot, goal, out),
+        }
+    }
+
+    fn rewound(&mut self, slot: Slot, lineage: Lineage, cursor: Offset) {
+        self.count(Row::GoalRewind);
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if lineage != Lineage(partition.pairing.lineage) {
+            return;
+        }
+        partition.phase = Phase::Stopped;
+        partition.fetched = cursor;
+        partition.epoch = -1;
+        partition.epoch_checked = -1;
+        partition.corrupt_at = None;
+        self.reached(slot);
+    }
+
+    /// Says that the goal is reached.
+    pub(super) fn reached(&mut self, slot: Slot) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let report = Report::Reached {
+            leaf_partition: partition.pairing.leaf_partition,
+            generation: partition.generation,
+            goal: partition.goal,
+            cursor: partition.store.cursors().durable.0,
+        };
+        if partition.goal == Goal::Drop {
+            self.rows.count(Row::GoalDrop);
+        }
+        self.reports.push(report);
+    }
+
+    /// A dropped partition's place is free again.
+    fn forget(&mut self, slot: Slot) {
+        if let Some(partition) = self.partitions[slot.index as usize].take() {
+            self.by_id.remove(&partition.pairing.leaf_partition);
+        }
+    }
+
+    /// FOREGROUND: whether it has what it was started for; then it drains.
+    pub(super) fn foreground_due(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let visible = partition.visible();
+        let Some(foreground) = &mut partition.foreground else {
+            return;
+        };
+        if foreground.reached || partition.phase != Phase::Running {
+            return;
+        }
+        let at = |end: Option<Offset>| end.is_some_and(|end| visible >= end);
+        if foreground.batches_left == Some(0) || at(foreground.offsets_end) || at(foreground.end) {
+            foreground.reached = true;
+            self.drain(slot);
+            self.store(now, slot, StoreEvent::Drain, out);
+        }
+    }
+
+    /// Asks what must be known before the next fetch, or queues it.
+    pub(super) fn locate(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        let Some(partition) = self.get(slot) else {
+            return;
+        };
+        let question = match partition.fetch {
+            Fetch::Locating(Question::Range) => Some(Question::Range),
+            _ => partition.question(),
+        };
+        let due = self.ask_due_us(partition) <= now.us;
+        let topic = partition.pairing.topic.clone();
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let Some(question) = question else {
+            partition.fetch = if partition.is_at_end() {
+                Fetch::Stopped
+            } else {
+                Fetch::Queued
+            };
+            partition.asked_us = None;
+            self.assign_lane(slot, out);
+            return;
+        };
+        partition.fetch = Fetch::Locating(question);
+        if !due {
+            return;
+        }
+        partition.asked_us = Some(now.us);
+        let leaf_partition = partition.pairing.leaf_partition;
+        let leader_epoch = partition.leader.as_ref().map_or(-1, |leader| leader.epoch);
+        let report = match question {
+            Question::Leader => Report::LeaderUnknown {
+                leaf_partition,
+                epoch: leader_epoch,
+            },
+            Question::Epoch(epoch) => Report::EpochUnchecked {
+                leaf_partition,
+                leader_epoch,
+                epoch,
+            },
+            Question::Range => Report::RangeUnknown {
+                leaf_partition,
+                offset: partition.visible().0,
+            },
+        };
+        if question == Question::Leader {
+            self.asked_topics.insert(topic, now.us);
+        }
+        self.reports.push(report);
+    }
+
+    /// When a partition may ask next: its own question once a second, a topic's leader every 100 ms.
+    pub(super) fn ask_due_us(&self, partition: &Partition) -> u64 {
+        let own = partition
+            .asked_us
+            .map_or(0, |asked| asked + limits::ASK_AGAIN_MS * 1_000);
+        let topic = match partition.fetch {
+            Fetch::Locating(Question::Range | Question::Epoch(_)) => None,
+            _ => self.asked_topics.get(&partition.pairing.topic),
+        };
+        own.max(topic.map_or(0, |asked| asked + limits::ASK_INTERVAL_MS * 1_000))
+    }
+
+    pub(super) fn learn_leader(
+        &mut self,
+        now: Now,
+        leaf_partition: u64,
+        leader: Leader,
+        out: &mut Effects,
+    ) {
+        let Some(&slot) = self.by_id.get(&leaf_partition) else {
+            return;
+        };
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let changed = partition.take_leader(leader);
+        if changed && partition.phase == Phase::Running {
+            // What is on its way comes from a leader that is none any more.
+            self.drop_frames_of(slot);
+            if let Some(partition) = self.get_mut(slot) {
+                partition.void_fetch();
+            }
+        }
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if partition.phase != Phase::Running {
+            return;
+        }
+        let waits = partition.fetch == Fetch::Locating(Question::Leader);
+        if waits || (changed && !matches!(partition.fetch, Fetch::Held { .. })) {
+            partition.asked_us = None;
+            if waits {
+                partition.fetch = Fetch::Queued;
+                self.count(Row::LeaderLearned);
+            }
+            self.locate(now, slot, out);
+        }
+    }
+
+    pub(super) fn learn_epoch_end(
+        &mut self,
+        now: Now,
+        leaf_partition: u64,
+        epoch: i32,
+        end_offset: i64,
+        out: &mut Effects,
+    ) {
+        let Some(&slot) = self.by_id.get(&leaf_partition) else {
+            return;
+        };
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        if partition.phase != Phase::Running
+            || partition.fetch != Fetch::Locating(Question::Epoch(epoch))
+        {
+            return;
+        }
+        let cursor = partition.visible();
+        let leader_epoch = partition.leader.as_ref().map_or(-1, |leader| leader.epoch);
+        if end_offset >= 0 && end_offset < cursor.0 {
+            self.count(Row::Diverged);
+            let text = format!(
+                "diverged: in the log of leader epoch {leader_epoch}, epoch {epoch} ends at offset \
+                 {end_offset}, but offsets {end_offset} to {} were loaded and are another log's now \
+                 (an unclean election); rows cannot be unmade: ALTER PIPELINE ... SET OFFSETS to go on",
+                cursor.0 - 1
+            );
+            let failure = failure(FailureKind::Extract, end_offset, text, true);
+            return self.fail(now, slot, failure, out);
+        }
+        partition.epoch_checked = leader_epoch;
+        partition.asked_us = None;
+        partition.fetch = Fetch::Queued;
+        self.count(Row::EpochChecked);
+        self.locate(now, slot, out);
+    }
+
+    pub(super) fn learn_range(
+        &mut self,
+        now: Now,
+        leaf_partition: u64,
+        log_start_offset: i64,
+        log_end_offset: i64,
+        out: &mut Effects,
+    ) {
+        let Some(&slot) = self.by_id.get(&leaf_partition) else {
+            return;
+        };
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        let standing = Arc::clone(&partition.standing);
+        standing
+            .log_start_offset
+            .store(log_start_offset, Ordering::Relaxed);
+        if partition.phase != Phase::Running || partition.fetch != Fetch::Locating(Question::Range)
+        {
+            return;
+        }
+        let cursor = partition.visible();
+        partition.asked_us = None;
+        if cursor.0 > log_end_offset {
+            self.count(Row::OutOfRangeFailed);
+            let text = format!(
+                "the cursor {} lies beyond the log's end {log_end_offset}: the topic was cut or made \
+                 anew; ALTER PIPELINE ... SET OFFSETS to go on",
+                cursor.0
+            );
+            let failure = failure(FailureKind::Extract, cursor.0, text, true);
+            self.fail(now, slot, failure, out);
+        } else if cursor.0 < log_start_offset {
+            let stop = partition
+                .settings
+                .as_ref()
+                .is_none_or(|settings| settings.stop_on_error);
+            let text = format!(
+                "offsets {} to {} ({} of them) were deleted by retention before they were loaded; the \
+                 log begins at {log_start_offset}",
+                cursor.0,
+                log_start_offset - 1,
+                log_start_offset - cursor.0
+            );
+            if stop {
+                self.count(Row::OutOfRangeFailed);
+                let text = format!("{text}: ALTER PIPELINE ... SET OFFSETS to go on");
+                let failure = failure(FailureKind::Extract, cursor.0, text, true);
+                self.fail(now, slot, failure, out);
+            } else {
+                partition.lost_until = Some(Offset(log_start_offset));
+                partition.fetch = Fetch::Losing;
+                self.count(Row::OutOfRangeLost);
+                self.record_fault(now, slot, FaultKind::Extract, cursor, &text, None, out);
+                self.lose(now, slot, out);
+            }
+        } else {
+            partition.fetch = Fetch::Queued;
+            self.locate(now, slot, out);
+        }
+    }
+
+    /// Enters Failed with a word to the history.
+    pub(super) fn fail(&mut self, now: Now, slot: Slot, failure: Failure, out: &mut Effects) {
+        let Some(partition) = self.get(slot) else {
+            return;
+        };
+        let offset = match failure.offset {
+            ..0 => partition.visible(),
+            offset => Offset(offset),
+        };
+        let kind = fault_kind(failure.kind);
+        let text = failure.text.clone();
+        self.enter_failed(slot, failure);
+        self.record_fault(now, slot, kind, offset, &text, None, out);
+    }
+
+    /// Enters Failed at a message.
+    pub(super) fn fail_at(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        failure: Failure,
+        poison: &Poison,
+        out: &mut Effects,
+    ) {
+        let text = failure.text.clone();
+        self.enter_failed(slot, failure);
+        let kind = FaultKind::Load;
+        self.record_fault(now, slot, kind, poison.offset, &text, Some(poison), out);
+    }
+
+    /// Enters Failed. The tail that is visible stays, and is committed as ever.
+    fn enter_failed(&mut self, slot: Slot, failure: Failure) {
+        self.drop_frames_of(slot);
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        partition.stop_fetch();
+        partition.lost_until = None;
+        tracing::error!(
+            leaf_partition = partition.pairing.leaf_partition,
+            topic = partition.pairing.topic,
+            kafka_partition = partition.pairing.kafka_partition,
+            "failed: {}",
+            failure.text
+        );
+        let report = Report::Failed {
+            leaf_partition: partition.pairing.leaf_partition,
+            generation: partition.generation,
+            failure: failure.clone(),
+        };
+        partition.phase = Phase::Failed(failure);
+        self.reports.push(report);
+    }
+
+    /// Keeps an error in the history: a commit that carries nothing else.
+    pub(super) fn record_fault(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        kind: FaultKind,
+        offset: Offset,
+        text: &str,
+        poison: Option<&Poison>,
+        out: &mut Effects,
+    ) {
+        let fault = FaultRecord {
+            offset,
+            timestamp_ms: poison.map_or(0, |poison| poison.timestamp_ms),
+            unix_ms: now.unix_ms(),
+            code: poison.map_or(0, |poison| poison.failure.code),
+            kind: RejectKind::Fault(kind),
+            line: poison.map_or(0, |poison| poison.failure.line),
+            column: poison.and_then(|poison| poison.failure.column),
+            text: text.to_owned(),
+            message: poison.map_or_else(Vec::new, |poison| poison.message.to_vec()),
+        };
+        self.store(now, slot, StoreEvent::Fault(Box::new(fault)), out);
+    }
+
+    fn goal_again(&mut self, now: Now, slot: Slot, goal: Goal, out: &mut Effects) {
+        if let Goal::Rewind { .. } = goal
+            && let Some(partition) = self.get(slot)
+        {
+            // Recovery opened the lineage already, or a segment of it is open: answered again.
+            let start = lineage_start(&partition.pairing);
+            self.drain(slot);
+            return self.store(now, slot, StoreEvent::Rewind(start), out);
+        }
+        self.goal(now, slot, goal, out);
+    }
+}
+
+fn fault_kind(kind: FailureKind) -> FaultKind {
+    match kind {
+        FailureKind::Internal => FaultKind::Internal,
+        FailureKind::Extract => FaultKind::Extract,
+        FailureKind::Transform => FaultKind::Transform,
+        FailureKind::Load => FaultKind::Load,
+    }
+}
