@@ -1,4 +1,7 @@
 //! What the project's tests are made of: the rules of the tree, the simulation, the real peers.
 
+pub mod kafka_server;
+pub mod peer;
+
 #[cfg(test)]
 mod tidy;

@@ -7,6 +7,7 @@
 //! - [`wire`]: the primitive types, bounded.
 //! - [`error`]: Kafka's error codes and what each asks of us.
 //! - [`batch`], [`records`], [`decompress`], [`transactions`]: the record batch.
+//! - [`build`]: record batches as a producer writes them, for the simulated and the development broker.
 //! - [`fetch`]: the Fetch request, and the response as it arrives.
 //! - [`requests`]: everything else that is asked of a broker.
 
@@ -15,6 +16,7 @@ pub mod wire;
 pub mod error;
 
 pub mod batch;
+pub mod build;
 pub mod decompress;
 pub mod records;
 pub mod transactions;
@@ -23,7 +25,11 @@ pub mod fetch;
 pub mod requests;
 
 pub use batch::{BatchFault, BatchHeader, Codec, TimestampType};
-pub use decompress::Decompressor;
+pub use build::BatchBuilder;
+pub use decompress::{CodecFault, Decompressor};
 pub use error::ErrorCode;
-pub use records::{Record, Records};
+pub use records::{Record, RecordFault, Records};
 pub use transactions::{Aborted, AbortedFilter, BatchFate, Marker};
+
+#[cfg(test)]
+mod tests;

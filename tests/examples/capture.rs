@@ -1,0 +1,370 @@
+//! Captures a real Kafka's fetch responses, and beside them what librdkafka reads there.
+//!
+//! `cargo run -p tests --example capture -- engine/ingest/tests/captures`: starts a Kafka, writes the
+//! topics, saves each response as `<name>.v<version>.bin` (the frame without its length) and the
+//! records that an independent consumer saw as `<name>.expected`: offset, timestamp, key and value in
+//! hexadecimal, `-` for null, one record a line.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ingest::kafka::fetch::{FetchPartition, FrameEvent, FrameReader};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use storage::ids::{Offset as Cursor, TopicId};
+use tests::kafka_server::KafkaServer;
+use tests::peer::Peer;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const WAIT: Duration = Duration::from_secs(60);
+/// 2026-01-02T03:04:05.678Z
+const FIRST_MS: i64 = 1_767_323_045_678;
+
+fn main() -> Outcome<()> {
+    let out = std::env::args().nth(1).ok_or("where to write?")?;
+    let out = Path::new(&out);
+    fs::create_dir_all(out)?;
+    let home = tempfile::tempdir()?;
+    let kafka = KafkaServer::start(
+        home.path(),
+        1,
+        &[
+            ("log.cleaner.backoff.ms", "200"),
+            ("log.cleaner.threads", "1"),
+        ],
+    )?;
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let topic = format!("rdkafka-{codec}");
+        kafka.create_topic(&topic, 1, &[])?;
+        produce(&kafka, &topic, &[("compression.type", codec)], FIRST_MS)?;
+        save(&kafka, out, &topic, &[None], true)?;
+    }
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let topic = format!("java-{codec}");
+        kafka.create_topic(&topic, 1, &[])?;
+        java(&kafka, home.path(), &topic, codec)?;
+        save(&kafka, out, &topic, &[None], true)?;
+    }
+    kafka.create_topic(
+        "append-time",
+        1,
+        &[("message.timestamp.type", "LogAppendTime")],
+    )?;
+    produce(&kafka, "append-time", &[], FIRST_MS)?;
+    let versions: Vec<_> = (4..=17).map(Some).collect();
+    save(&kafka, out, "append-time", &versions, true)?;
+    transactions(&kafka)?;
+    save(
+        &kafka,
+        out,
+        "transactions",
+        &[Some(4), Some(11), Some(17)],
+        true,
+    )?;
+    compacted(&kafka)?;
+    save(&kafka, out, "compacted", &[None], true)?;
+    cut_off(&kafka, out)?;
+    Ok(())
+}
+
+/// Three record batches of eight: keys, no keys, a tombstone, headers, an empty value.
+fn produce(
+    kafka: &KafkaServer,
+    topic: &str,
+    settings: &[(&str, &str)],
+    first_ms: i64,
+) -> Outcome<()> {
+    let producer = producer(kafka, settings)?;
+    for batch in 0..3 {
+        for place in 0..8_i64 {
+            let number = batch * 8 + place;
+            let key = format!("key-{}", number % 5);
+            let value = format!(
+                "{{\"id\":{number},\"note\":\"{}\",\"price\":\"{}.25\"}}",
+                "all work and no play ".repeat(place as usize),
+                number * 17
+            );
+            let mut record = BaseRecord::<str, str>::to(topic)
+                .partition(0)
+                .timestamp(first_ms + number * 1_001 - (place % 3) * 5_000);
+            if place != 1 {
+                record = record.key(&key);
+            }
+            match place {
+                2 => {}
+                3 => record = record.payload(""),
+                _ => record = record.payload(&value),
+            }
+            if place == 4 {
+                let headers = OwnedHeaders::new()
+                    .insert(Header {
+                        key: "trace",
+                        value: Some("abc"),
+                    })
+                    .insert(Header {
+                        key: "trace",
+                        value: None::<&str>,
+                    });
+                record = record.headers(headers);
+            }
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(WAIT)?;
+    }
+    Ok(())
+}
+
+fn producer(kafka: &KafkaServer, settings: &[(&str, &str)]) -> Outcome<BaseProducer> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("linger.ms", "500");
+    for (key, value) in settings {
+        config.set(*key, *value);
+    }
+    Ok(config.create()?)
+}
+
+/// By Kafka's own producer, whose snappy has a framing of its own.
+fn java(kafka: &KafkaServer, home: &Path, topic: &str, codec: &str) -> Outcome<()> {
+    let payloads = home.join("payloads");
+    let lines: Vec<_> = (0..20)
+        .map(|line| {
+            format!(
+                "{{\"line\":{line},\"text\":\"{}\"}}",
+                "to be or not ".repeat(line)
+            )
+        })
+        .collect();
+    fs::write(&payloads, lines.join("\n"))?;
+    let bootstrap = format!("bootstrap.servers={}", kafka.bootstrap());
+    let codec = format!("compression.type={codec}");
+    kafka.tool(
+        "org.apache.kafka.tools.ProducerPerformance",
+        &[
+            "--topic",
+            topic,
+            "--num-records",
+            "30",
+            "--throughput",
+            "-1",
+            "--payload-file",
+            payloads.to_str().ok_or("a path that is UTF-8")?,
+            "--producer-props",
+            &bootstrap,
+            &codec,
+            "linger.ms=200",
+        ],
+    )?;
+    Ok(())
+}
+
+/// Two transactional producers whose transactions overlap: A aborts, commits, aborts; B commits
+/// across A's first abort and then aborts; plain records between.
+fn transactions(kafka: &KafkaServer) -> Outcome<()> {
+    const TOPIC: &str = "transactions";
+    kafka.create_topic(TOPIC, 1, &[])?;
+    let one = producer(kafka, &[("transactional.id", "one")])?;
+    let two = producer(
+        kafka,
+        &[("transactional.id", "two"), ("compression.type", "lz4")],
+    )?;
+    let plain = producer(kafka, &[])?;
+    one.init_transactions(WAIT)?;
+    two.init_transactions(WAIT)?;
+    let send = |producer: &BaseProducer, text: &str| -> Outcome<()> {
+        for place in 0..3 {
+            let value = format!("{text} {place}");
+            let record = BaseRecord::<str, str>::to(TOPIC)
+                .partition(0)
+                .key("k")
+                .payload(&value)
+                .timestamp(FIRST_MS);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        producer.flush(WAIT)?;
+        Ok(())
+    };
+    one.begin_transaction()?;
+    two.begin_transaction()?;
+    send(&one, "one, aborted")?;
+    send(&two, "two, committed")?;
+    send(&plain, "plain")?;
+    send(&one, "one, aborted, more")?;
+    one.abort_transaction(WAIT)?;
+    send(&two, "two, committed, more")?;
+    one.begin_transaction()?;
+    send(&one, "one, committed")?;
+    two.commit_transaction(WAIT)?;
+    two.begin_transaction()?;
+    send(&two, "two, aborted")?;
+    one.commit_transaction(WAIT)?;
+    one.begin_transaction()?;
+    send(&one, "one, aborted at last")?;
+    two.abort_transaction(WAIT)?;
+    one.abort_transaction(WAIT)?;
+    send(&plain, "plain at last")
+}
+
+/// Gaps within a batch, a batch that is gone, and one that is kept empty for its producer's sequence.
+fn compacted(kafka: &KafkaServer) -> Outcome<()> {
+    const TOPIC: &str = "compacted";
+    kafka.create_topic(
+        TOPIC,
+        1,
+        &[
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "1000"),
+            ("min.cleanable.dirty.ratio", "0.001"),
+        ],
+    )?;
+    let idempotent = producer(kafka, &[("enable.idempotence", "true")])?;
+    let plain = producer(kafka, &[])?;
+    let mut at_ms = FIRST_MS;
+    let mut send = |producer: &BaseProducer, keys: &[&str]| -> Outcome<()> {
+        for key in keys {
+            at_ms += 100;
+            let value = format!("{key} at {at_ms}");
+            let record = BaseRecord::<str, str>::to(TOPIC)
+                .partition(0)
+                .key(*key)
+                .payload(&value)
+                .timestamp(at_ms);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        at_ms += 5_000;
+        producer.flush(WAIT)?;
+        Ok(())
+    };
+    send(&plain, &["a", "b", "c", "d", "e", "f"])?;
+    send(&idempotent, &["g", "h"])?;
+    send(&plain, &["b", "e"])?;
+    send(&plain, &["g", "h", "f"])?;
+    send(&plain, &["x", "y"])?;
+    send(&plain, &["z"])?;
+    let began = Instant::now();
+    while read(kafka, TOPIC)?.lines().count() > 11 {
+        if began.elapsed() > WAIT {
+            return Err("the log was not compacted".into());
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// The first fetch that leaves the second or a later batch cut off.
+fn cut_off(kafka: &KafkaServer, out: &Path) -> Outcome<()> {
+    let mut peer = Peer::connect(kafka.addr(1))?;
+    let topic = "rdkafka-none";
+    let id = topic_id(&mut peer, topic)?;
+    for bytes_max in (500..8_000).step_by(100) {
+        let (version, correlation, frame) =
+            peer.fetch(None, true, bytes_max, &[ask(topic, id, bytes_max)])?;
+        let mut reader = FrameReader::new(version, correlation, frame.len());
+        let (mut whole, mut cut) = (0, false);
+        loop {
+            match reader.next(&frame)? {
+                Some(FrameEvent::Batch(_)) => whole += 1,
+                Some(FrameEvent::CutOff { .. }) => cut = true,
+                Some(FrameEvent::End) | None => break,
+                Some(_) => {}
+            }
+        }
+        if whole == 2 && cut {
+            fs::write(out.join(format!("cut-off.v{version}.bin")), &frame)?;
+            let expected: String = read(kafka, topic)?
+                .lines()
+                .take(16)
+                .map(|line| format!("{line}\n"))
+                .collect();
+            fs::write(out.join("cut-off.expected"), expected)?;
+            return Ok(());
+        }
+    }
+    Err("no fetch cut a batch off".into())
+}
+
+fn ask(topic: &str, topic_id: TopicId, bytes_max: i32) -> FetchPartition<'_> {
+    FetchPartition {
+        topic,
+        topic_id,
+        partition: 0,
+        current_leader_epoch: -1,
+        offset: Cursor(0),
+        last_fetched_epoch: -1,
+        bytes_max,
+    }
+}
+
+fn topic_id(peer: &mut Peer, topic: &str) -> Outcome<TopicId> {
+    let metadata = peer.metadata(&[topic])?;
+    Ok(metadata.topics.first().ok_or("no such topic")?.id)
+}
+
+fn save(
+    kafka: &KafkaServer,
+    out: &Path,
+    topic: &str,
+    versions: &[Option<i16>],
+    read_committed: bool,
+) -> Outcome<()> {
+    let mut peer = Peer::connect(kafka.addr(1))?;
+    let id = topic_id(&mut peer, topic)?;
+    for version in versions {
+        let (version, _, frame) = peer.fetch(
+            *version,
+            read_committed,
+            1 << 20,
+            &[ask(topic, id, 1 << 20)],
+        )?;
+        fs::write(out.join(format!("{topic}.v{version}.bin")), frame)?;
+    }
+    fs::write(out.join(format!("{topic}.expected")), read(kafka, topic)?)?;
+    println!("{topic}");
+    Ok(())
+}
+
+/// What a read_committed librdkafka consumer sees, to the end.
+fn read(kafka: &KafkaServer, topic: &str) -> Outcome<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("group.id", "capture")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .set("check.crcs", "true")
+        .set("isolation.level", "read_committed")
+        .create()?;
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&partitions)?;
+    let mut text = String::new();
+    loop {
+        let message = match consumer.poll(WAIT).ok_or("no message and no end")? {
+            Ok(message) => message,
+            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => return Ok(text),
+            Err(error) => return Err(error.into()),
+        };
+        writeln!(
+            text,
+            "{}\t{}\t{}\t{}",
+            message.offset(),
+            message.timestamp().to_millis().unwrap_or(-1),
+            hex(message.key()),
+            hex(message.payload()),
+        )?;
+    }
+}
+
+fn hex(bytes: Option<&[u8]>) -> String {
+    bytes.map_or_else(
+        || "-".to_owned(),
+        |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    )
+}
