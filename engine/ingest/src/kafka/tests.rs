@@ -681,3 +681,69 @@ fn a_hostile_response_is_an_error_or_an_answer() {
     assert!(fetch::frame_size_bytes([0xff, 0, 0, 3]).is_err());
     assert_eq!(fetch::frame_size_bytes([0, 1, 0, 0]), Ok(65_536));
 }
+
+/// Our own writer of responses says the same as the other codec, byte for byte.
+#[test]
+fn a_response_written_here_is_the_same_bytes() {
+    use super::fetch::{FetchResponse, ResponsePartition, encode_response};
+    let (one, two) = (batch(10, Codec::None, 3), batch(13, Codec::Lz4, 4));
+    let aborted = [(7, 12), (8, 5)].map(|(producer_id, first_offset)| Aborted {
+        producer_id,
+        first_offset: Offset(first_offset),
+    });
+    for version in fetch::VERSION_MIN..=fetch::VERSION_MAX {
+        let partition = |topic, id, partition, records| ResponsePartition {
+            topic,
+            topic_id: TopicId([id; 16]),
+            partition,
+            error: ErrorCode::None,
+            high_watermark: 1_000,
+            last_stable_offset: 900,
+            log_start_offset: 10,
+            aborted: &[],
+            diverging: None,
+            current_leader: None,
+            records,
+        };
+        let partitions = [
+            ResponsePartition {
+                aborted: &aborted,
+                ..partition("orders", 1, 0, &one)
+            },
+            ResponsePartition {
+                error: ErrorCode::NotLeaderOrFollower,
+                diverging: Some(Diverging {
+                    epoch: 4,
+                    end_offset: Offset(44),
+                }),
+                current_leader: Some(CurrentLeader {
+                    leader_id: 3,
+                    leader_epoch: 17,
+                }),
+                ..partition("orders", 1, 5, &[])
+            },
+            partition("b", 2, 0, &two),
+        ];
+        let response_here = FetchResponse {
+            version,
+            correlation_id: 55,
+            throttle_ms: 3,
+            error: ErrorCode::None,
+            partitions: &partitions,
+            endpoints: &[(3, "b3.example", 9094)],
+        };
+        let mut out = Vec::new();
+        encode_response(&mut out, &response_here);
+        let size = fetch::frame_size_bytes(out[..4].try_into().unwrap()).unwrap();
+        assert_eq!(size, out.len() - 4);
+        let here = events(version, &out[4..], 50).unwrap();
+        let frame = response(version, [&one, &[], &two]);
+        if version < 16 {
+            assert_eq!(out[4..], frame, "{version}");
+        }
+        // The other codec's response names one endpoint more.
+        let there = events(version, &frame, 50).unwrap();
+        let last = here.len() - 1;
+        assert_eq!(here[..last], there[..last], "{version}");
+    }
+}
