@@ -37,8 +37,6 @@ pub const PIPELINE_PARTITIONS_MAX: usize = 16_384;
 pub const BOOTSTRAP_SERVERS_MAX: usize = 64;
 /// CONFIG keys of one pipeline.
 pub const CONFIG_KEYS_MAX: usize = 128;
-/// One response of a broker to the aggregator.
-pub const BROKER_RESPONSE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Brokers of one cluster.
 pub const CLUSTER_BROKERS_MAX: usize = 1_024;
 /// How often topics are looked at for new partitions, deletion and another id.
@@ -53,21 +51,31 @@ pub const GROUP_OFFSET_INTERVAL_MS: u64 = 1_000;
 pub const GROUP_OFFSET_REFRESH_MS: u64 = 24 * 3_600 * 1_000;
 /// `operation.timeout.ms` where CONFIG does not say.
 pub const OPERATION_TIMEOUT_MS: u64 = 10_000;
-/// How often the aggregator looks at what is due.
-pub const AGGREGATOR_TICK_MS: u64 = 50;
+/// How often orders that a leaf's queue refused are tried again.
+pub const AGGREGATOR_TICK_MS: u64 = 250;
+/// At start, how long who leads may take to learn; leaf partitions are dealt without it then.
+pub const START_METADATA_MS: u64 = 3_000;
+/// The pause after brokers that could not be asked, while a leaf waits for the answer.
+pub const UNREACHABLE_PAUSE_MS: u64 = 1_000;
+/// Questions of a pipeline's leaves that wait; beyond it they are dropped, a leaf asks again.
+pub const SOURCE_QUEUE_QUESTIONS_MAX: usize = 4_096;
 /// Rows TEST PIPELINE returns without a LIMIT.
 pub const TEST_ROWS_DEFAULT: u64 = 1;
 /// Rows TEST PIPELINE returns at most.
 pub const TEST_ROWS_MAX: u64 = 65_536;
-/// Errors START PIPELINE ... FOREGROUND returns.
-pub const FOREGROUND_ERRORS_MAX: usize = 64;
+/// Bytes of messages that TEST PIPELINE decodes at most.
+pub const TEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Room for strings, per column, in a block of TEST PIPELINE; a larger message gets its own.
+pub const TEST_BLOCK_STRING_BYTES: u32 = 256 * 1024;
 /// How long the leaves may drain at shutdown before it is said that they do not.
 pub const DRAIN_WARN_MS: u64 = 10_000;
 
 const _: () = assert!(TOPIC_QUESTION_INTERVAL_MS < METADATA_INTERVAL_MS);
 const _: () = assert!(METADATA_INTERVAL_MS < TOPIC_DELETED_AFTER_MS);
 const _: () = assert!(GROUP_OFFSET_INTERVAL_MS < GROUP_OFFSET_REFRESH_MS);
-const _: () = assert!(AGGREGATOR_TICK_MS < TOPIC_QUESTION_INTERVAL_MS);
+const _: () = assert!(TOPIC_QUESTION_INTERVAL_MS <= UNREACHABLE_PAUSE_MS);
+const _: () = assert!(UNREACHABLE_PAUSE_MS < METADATA_INTERVAL_MS);
+const _: () = assert!(START_METADATA_MS < METADATA_INTERVAL_MS);
 const _: () = assert!(TEST_ROWS_DEFAULT <= TEST_ROWS_MAX);
 const _: () = assert!(PIPELINE_PARTITIONS_MAX <= PAIRINGS_MAX);
 const _: () = assert!(AGGREGATOR_QUEUE_COMMANDS_MAX <= AGGREGATOR_OPEN_COMMANDS_MAX);

@@ -3,29 +3,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ingest::leaf::order::Leader;
 use storage::ids::LeafPartitionId;
 
-use crate::catalog::PipelineId;
+use crate::catalog::{PipelineDef, PipelineId, PipelineState};
 
 /// One instant of the aggregator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LiveView {
-    /// Pipelines that TEST PIPELINE reads right now: SHOW PIPELINES says Testing.
+    /// Pipelines that TEST PIPELINE reads right now.
     pub testing: BTreeSet<PipelineId>,
-    /// Where each leaf partition is served and what its broker last said.
+    /// Pipelines that START ... FOREGROUND runs right now; the catalog has them as stopped.
+    pub foreground: BTreeSet<PipelineId>,
+    /// What the brokers last said of each leaf partition's Kafka partition.
     pub places: BTreeMap<LeafPartitionId, Place>,
+    /// Why a running pipeline's brokers cannot be asked at the moment.
+    pub unreachable: BTreeMap<PipelineId, String>,
+}
+
+impl LiveView {
+    /// The state as SHOW PIPELINES prints it.
+    #[must_use]
+    pub fn state(&self, pipeline: &PipelineDef) -> &'static str {
+        if self.testing.contains(&pipeline.id) {
+            return "Testing";
+        }
+        if self.foreground.contains(&pipeline.id) {
+            return "Running";
+        }
+        match pipeline.state {
+            PipelineState::Running => "Running",
+            PipelineState::Stopped => "Stopped",
+            PipelineState::Error => "Error",
+        }
+    }
 }
 
 /// One leaf partition's place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The index of the leaf that serves it since this start.
     pub leaf: usize,
-    /// The leaf's CPU.
-    pub cpu: usize,
-    /// The broker that leads its Kafka partition, as far as is known.
-    pub leader: Option<Leader>,
     /// EARLIEST_OFFSET; -1 unknown.
     pub earliest_offset: i64,
     /// LATEST_OFFSET, exclusive: the end a reader of the pipeline's isolation level sees; -1 unknown.
@@ -34,4 +51,21 @@ pub struct Place {
     pub asked_unix_ms: i64,
     /// The offset last published to Kafka for the group; -1 none.
     pub group_offset: i64,
+    /// What recovery lost, named: the cursor came back below the published group offset.
+    pub damage: Option<String>,
+}
+
+impl Place {
+    /// Nothing asked yet.
+    #[must_use]
+    pub fn on(leaf: usize) -> Place {
+        Place {
+            leaf,
+            earliest_offset: -1,
+            latest_offset: -1,
+            asked_unix_ms: 0,
+            group_offset: -1,
+            damage: None,
+        }
+    }
 }

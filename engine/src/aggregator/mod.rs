@@ -4,14 +4,25 @@
 //! and every step can be repeated. What a session holds is [`Aggregator`], a handle: dropping a call's
 //! future does not undo what was committed.
 
+pub mod client;
 pub mod clock;
 pub mod deal;
 pub mod error;
 pub mod live;
 pub mod orphans;
+pub mod run;
 pub mod settings;
 pub mod statement;
 pub mod supervisor;
+pub mod watch;
+
+mod definitions;
+mod pairing;
+mod pipelines;
+mod sample;
+mod shared;
+mod source;
+mod tables;
 
 use std::sync::Arc;
 
@@ -21,6 +32,8 @@ use tokio::sync::{mpsc, oneshot};
 pub use clock::Clock;
 pub use error::{AggregatorError, Exists, Unknown, WrongState};
 pub use live::{LiveView, Place};
+pub use run::{End, Ended, LeafLink};
+pub use shared::{AggregatorConfig, SendOrder, effective};
 pub use statement::{
     Changed, CreatePipeline, CreateTable, Foreground, Name, OffsetsTo, StartPipeline, Started,
     Tested,

@@ -450,6 +450,7 @@ fn tell(
             lineage: pairing.lineage.0,
             live_lineage: pairing.live_lineage.0,
             start_offset: pairing.start_offset.0,
+            topic_id: pairing.topic_id.0,
         }
     } else {
         desired

@@ -105,6 +105,8 @@ pub enum Goal {
         live_lineage: u64,
         /// Its first offset.
         start_offset: i64,
+        /// The topic's id from here on: another one where a replaced topic was accepted.
+        topic_id: [u8; 16],
     },
     /// Drain, then unlink the directory.
     Drop,

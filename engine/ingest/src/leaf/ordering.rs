@@ -291,7 +291,9 @@ impl Leaf {
                 lineage,
                 live_lineage,
                 start_offset,
+                topic_id,
             } => {
+                partition.pairing.topic_id = topic_id;
                 partition.pairing.lineage = lineage;
                 partition.pairing.live_lineage = live_lineage;
                 partition.pairing.start_offset = start_offset;

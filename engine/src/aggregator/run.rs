@@ -1,0 +1,399 @@
+//! From a catalog and leaves to a running aggregator, and its end.
+//!
+//! Start: the data directory is mended, dropped tables are finished, pipelines that ran run again,
+//! leaf partitions are dealt and attached. End: every leaf drains and syncs, sources publish once
+//! more, and statements are refused.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::leaf::order::{Order, Report};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::client::{Client, TopicAnswer};
+use super::clock::Clock;
+use super::error::AggregatorError;
+use super::orphans::{expected, mend};
+use super::pairing::blocking;
+use super::settings::client_settings;
+use super::shared::{AggregatorConfig, SendOrder, Shared, ordered, pairings_of};
+use super::{Aggregator, Command, Reply};
+use crate::catalog::{Catalog, Change, PipelineState};
+use crate::limits::{
+    AGGREGATOR_OPEN_COMMANDS_MAX, AGGREGATOR_QUEUE_COMMANDS_MAX, AGGREGATOR_TICK_MS, DRAIN_WARN_MS,
+    REPORTS_PER_TURN_MAX, START_METADATA_MS,
+};
+
+/// A leaf, as the aggregator sees it.
+pub struct LeafLink {
+    /// Gives an order; false when the queue is full.
+    pub send: SendOrder,
+    /// What it says; closed when it ends.
+    pub reports: mpsc::Receiver<Report>,
+}
+
+impl LeafLink {
+    /// From a leaf's orders and reports.
+    #[must_use]
+    pub fn new(orders: ingest::leaf::LeafOrders, reports: mpsc::Receiver<Report>) -> LeafLink {
+        LeafLink {
+            send: Box::new(move |order| orders.try_send(order).is_ok()),
+            reports,
+        }
+    }
+}
+
+/// Why the aggregator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// It was asked to, and every leaf has drained.
+    #[error("shut down")]
+    Shutdown,
+    /// A leaf ended without being asked: the process must end, recovery does the rest.
+    #[error("leaf {leaf} ended by itself: the process must be started again")]
+    LeafLost {
+        /// Which one.
+        leaf: usize,
+    },
+}
+
+/// What resolves when the aggregator has ended. Whoever runs the process waits for it.
+pub type End = oneshot::Receiver<Ended>;
+
+impl Aggregator {
+    /// Starts the aggregator on the current tokio runtime, the control core's: its tasks live there.
+    ///
+    /// Returns once every leaf partition is attached or refused; queries may run then.
+    ///
+    /// # Errors
+    /// `Disk`: a leaf partition that the catalog knows is not there, or the kernel refused.
+    /// `Catalog`. `Full`: no leaf.
+    pub async fn start(
+        config: AggregatorConfig,
+        catalog: Catalog,
+        leaves: Vec<LeafLink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Aggregator, End), AggregatorError> {
+        if leaves.is_empty() {
+            return Err(AggregatorError::Full {
+                what: "leaves on this node",
+                max: 0,
+            });
+        }
+        let (sends, reports): (Vec<_>, Vec<_>) = leaves
+            .into_iter()
+            .map(|leaf| (leaf.send, leaf.reports))
+            .unzip();
+        let shared = Shared::new(config, catalog, sends, clock);
+        shared.mend().await?;
+        shared.finish_dropped().await?;
+        shared.revive().await?;
+        shared.learn_leaders().await;
+        shared.warn_of_variables();
+        let (ended, end) = oneshot::channel();
+        let (commands, queue) = mpsc::channel(AGGREGATOR_QUEUE_COMMANDS_MAX);
+        let (lost, losses) = mpsc::channel(reports.len());
+        for (leaf, reports) in reports.into_iter().enumerate() {
+            tokio::spawn(listen(shared.clone(), leaf, reports, lost.clone()));
+        }
+        drop(lost);
+        shared.carry_out();
+        let aggregator = Aggregator {
+            commands,
+            catalog: shared.views.clone(),
+            live: shared.live.clone(),
+        };
+        shared.all_attached().await?;
+        tokio::spawn(serve(shared, queue, losses, ended));
+        Ok((aggregator, end))
+    }
+}
+
+impl Shared {
+    async fn mend(&self) -> Result<(), AggregatorError> {
+        let expected = expected(&self.view(), self.config.node);
+        let data_dir = self.config.data_dir.clone();
+        for path in blocking(move || mend(&data_dir, &expected)).await? {
+            tracing::warn!(path = %path.display(),
+                "the catalog does not know this leaf partition; it was moved to orphans/");
+        }
+        Ok(())
+    }
+
+    /// DROP TABLE that a crash cut short: `mend` has unlinked what was left.
+    async fn finish_dropped(&self) -> Result<(), AggregatorError> {
+        self.transact(|view| {
+            let dropped = view
+                .tables_dropping()
+                .map(|table| Change::TableDropped { table: table.id.0 });
+            Ok((dropped.collect(), ()))
+        })
+        .await
+    }
+
+    /// Pipelines that failed for a reason that time may mend run again, as those that ran do.
+    async fn revive(&self) -> Result<(), AggregatorError> {
+        self.transact(|view| {
+            let mut changes = Vec::new();
+            let mut revived = Vec::new();
+            for pipeline in view.pipelines() {
+                let failure = pipeline.failure.as_ref();
+                let mendable = failure.is_some_and(|failure| !failure.failure.deterministic);
+                if pipeline.state == PipelineState::Error && mendable {
+                    revived.extend(pairings_of(view, pipeline.id));
+                    changes.push(Change::PipelineState {
+                        pipeline: pipeline.id,
+                        state: PipelineState::Running,
+                        failure: None,
+                    });
+                }
+            }
+            if !revived.is_empty() {
+                changes.push(ordered(view, revived));
+            }
+            Ok((changes, ()))
+        })
+        .await
+    }
+
+    /// Who leads, so that leaves draw on every broker; nobody waits long for brokers that are away.
+    async fn learn_leaders(self: &Arc<Shared>) {
+        let mut asking = JoinSet::new();
+        for pipeline in self.view().pipelines() {
+            let Ok(settings) = client_settings(&pipeline.spec) else {
+                continue;
+            };
+            let (id, topic) = (pipeline.id, pipeline.spec.topic.clone());
+            asking.spawn(async move { (id, Client::new(settings).topic(&topic).await) });
+        }
+        let learn = async {
+            while let Some(asked) = asking.join_next().await {
+                if let Ok((id, Ok(TopicAnswer::There(state)))) = asked {
+                    let mut shared = self.state();
+                    for (index, leader) in state.partitions {
+                        if let Some(leader) = leader {
+                            shared.supervisor.led(id, index, leader);
+                        }
+                    }
+                }
+            }
+        };
+        let limit = Duration::from_millis(START_METADATA_MS);
+        if tokio::time::timeout(limit, learn).await.is_err() {
+            tracing::warn!("not every broker has answered; leaf partitions are dealt without it");
+        }
+    }
+
+    fn warn_of_variables(&self) {
+        let view = self.view();
+        for (name, value) in view.global_variables() {
+            let configured = self.config.variables.get(name).unwrap_or_default();
+            if configured != value {
+                tracing::info!(
+                    name,
+                    value,
+                    configured,
+                    "SET GLOBAL beats the configuration's variable"
+                );
+            }
+        }
+    }
+
+    async fn all_attached(&self) -> Result<(), AggregatorError> {
+        self.until(|state, _| {
+            state
+                .supervisor
+                .all()
+                .all(|(_, known)| known.attached)
+                .then_some(())
+        })
+        .await
+    }
+
+    /// Drains every leaf.
+    async fn shut_down(self: &Arc<Shared>) {
+        let sources = {
+            let mut state = self.state();
+            state.ending = true;
+            std::mem::take(&mut state.sources)
+        };
+        self.bump();
+        let started_ms = self.clock.now_ms();
+        let mut warned = false;
+        let mut told = false;
+        loop {
+            if !told {
+                told = self.tell_all(&Order::Shutdown);
+            }
+            if self.state().leaves_ended >= self.leaves() {
+                break;
+            }
+            if !warned && self.clock.now_ms() - started_ms > DRAIN_WARN_MS {
+                warned = true;
+                tracing::warn!("leaves are still draining: the disk is slow or full");
+            }
+            tokio::time::sleep(Duration::from_millis(AGGREGATOR_TICK_MS / 10)).await;
+        }
+        for mut source in sources.into_values() {
+            if let Some(task) = source.stop()
+                && tokio::time::timeout(Duration::from_millis(AGGREGATOR_TICK_MS), task)
+                    .await
+                    .is_err()
+            {
+                tracing::debug!("a source's last group offsets were not published in time");
+            }
+        }
+    }
+}
+
+/// One leaf's reports, until it ends.
+async fn listen(
+    shared: Arc<Shared>,
+    leaf: usize,
+    mut reports: mpsc::Receiver<Report>,
+    lost: mpsc::Sender<usize>,
+) {
+    let mut batch = Vec::new();
+    let mut ended = false;
+    while reports.recv_many(&mut batch, REPORTS_PER_TURN_MAX).await > 0 {
+        ended |= batch.contains(&Report::Ended);
+        shared.hear(leaf, &batch);
+        batch.clear();
+    }
+    if !ended {
+        // Err: the aggregator has ended before it.
+        let _ = lost.send(leaf).await;
+    }
+}
+
+/// Takes statements until the end.
+async fn serve(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Command>,
+    mut losses: mpsc::Receiver<usize>,
+    ended: oneshot::Sender<Ended>,
+) {
+    let mut open = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(AGGREGATOR_TICK_MS));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let end = loop {
+        tokio::select! {
+            Some(leaf) = losses.recv() => break Ended::LeafLost { leaf },
+            command = queue.recv(), if open.len() < AGGREGATOR_OPEN_COMMANDS_MAX => match command {
+                Some(Command::Shutdown { reply }) => {
+                    shared.shut_down().await;
+                    // Err: nobody waits for it.
+                    drop(reply.send(Ok(())));
+                    break Ended::Shutdown;
+                }
+                Some(command) => begin(&mut open, &shared, command),
+                None => {
+                    shared.shut_down().await;
+                    break Ended::Shutdown;
+                }
+            },
+            Some(done) = open.join_next() => if let Err(panic) = done
+                && panic.is_panic()
+            {
+                std::panic::resume_unwind(panic.into_panic());
+            },
+            _ = tick.tick() => shared.carry_out_rest(),
+        }
+    };
+    drop(ended.send(end));
+}
+
+fn begin(open: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
+    let shared = shared.clone();
+    match command {
+        Command::CreateDatabase {
+            name,
+            if_not_exists,
+            reply,
+        } => answer(open, reply, async move {
+            shared.create_database(name, if_not_exists).await
+        }),
+        Command::DropDatabase {
+            name,
+            if_exists,
+            reply,
+        } => answer(open, reply, async move {
+            shared.drop_database(name, if_exists).await
+        }),
+        Command::CreateTable { table, reply } => {
+            answer(open, reply, async move { shared.create_table(table).await });
+        }
+        Command::DropTable {
+            name,
+            if_exists,
+            reply,
+        } => answer(open, reply, async move {
+            shared.drop_table(name, if_exists).await
+        }),
+        Command::TruncateTable { name, reply } => {
+            answer(
+                open,
+                reply,
+                async move { shared.truncate_table(name).await },
+            );
+        }
+        Command::CreatePipeline { pipeline, reply } => answer(open, reply, async move {
+            shared.create_pipeline(*pipeline).await
+        }),
+        Command::StartPipeline { start, reply } => {
+            answer(
+                open,
+                reply,
+                async move { shared.start_pipeline(start).await },
+            );
+        }
+        Command::StopPipeline {
+            name,
+            if_running,
+            reply,
+        } => answer(open, reply, async move {
+            shared.stop_pipeline(name, if_running).await
+        }),
+        Command::DropPipeline {
+            name,
+            if_exists,
+            reply,
+        } => answer(open, reply, async move {
+            shared.drop_pipeline(name, if_exists).await
+        }),
+        Command::AlterOffsets { name, to, reply } => {
+            answer(
+                open,
+                reply,
+                async move { shared.alter_offsets(name, to).await },
+            );
+        }
+        Command::TestPipeline { name, limit, reply } => answer(open, reply, async move {
+            shared.test_pipeline(name, limit).await
+        }),
+        Command::SetGlobal { name, value, reply } => {
+            answer(
+                open,
+                reply,
+                async move { shared.set_global(name, value).await },
+            );
+        }
+        // `serve` takes it before it comes here.
+        Command::Shutdown { reply } => {
+            answer(open, reply, async { Err(AggregatorError::ShuttingDown) })
+        }
+    }
+}
+
+fn answer<T: Send + 'static>(
+    open: &mut JoinSet<()>,
+    reply: Reply<T>,
+    work: impl Future<Output = Result<T, AggregatorError>> + Send + 'static,
+) {
+    open.spawn(async move {
+        // A session that went away does not want the answer; what was begun is carried to its end.
+        drop(reply.send(work.await));
+    });
+}

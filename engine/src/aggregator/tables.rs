@@ -1,0 +1,345 @@
+//! CREATE, DROP and TRUNCATE of databases and tables.
+
+use std::sync::Arc;
+
+use ingest::leaf::order::Goal;
+use storage::ids::{LeafPartitionId, TableId};
+
+use super::definitions::{check_name, check_table};
+use super::error::{AggregatorError, Exists, Unknown, WrongState};
+use super::orphans::remove_table;
+use super::pairing::blocking;
+use super::shared::{Shared, ordered, resting};
+use super::statement::{Changed, CreateTable, Name};
+use super::supervisor::Held;
+use crate::catalog::{CatalogView, Change, DatabaseDef, DatabaseId, PipelineState, TableDef};
+
+impl Shared {
+    /// CREATE DATABASE.
+    pub async fn create_database(
+        self: &Arc<Shared>,
+        name: String,
+        if_not_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        check_name("database", &name)?;
+        let _turn = self.definitions.lock().await;
+        let create_unix_ms = self.clock.unix_ms();
+        self.transact(|view| {
+            if view.database(&name).is_some() {
+                return match if_not_exists {
+                    true => Ok((vec![], Changed::Nothing)),
+                    false => Err(AggregatorError::Exists(Exists::Database { database: name })),
+                };
+            }
+            let created = Change::DatabaseCreated(DatabaseDef {
+                id: DatabaseId(view.next_id()),
+                name,
+                create_unix_ms,
+            });
+            Ok((vec![created], Changed::Yes))
+        })
+        .await
+    }
+
+    /// DROP DATABASE.
+    pub async fn drop_database(
+        self: &Arc<Shared>,
+        name: String,
+        if_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        let _turn = self.definitions.lock().await;
+        let view = self.view();
+        let Some(database) = view.database(&name).map(|database| database.id) else {
+            return match if_exists {
+                true => Ok(Changed::Nothing),
+                false => Err(AggregatorError::Unknown(Unknown::Database {
+                    database: name,
+                })),
+            };
+        };
+        let mut turns = Vec::new();
+        for pipeline in view.pipelines_of(database) {
+            turns.push(self.pipeline_turn(pipeline.id).await);
+        }
+        let dropping = self
+            .transact(|view| {
+                let mut changes = Vec::new();
+                for pipeline in view.pipelines_of(database) {
+                    if pipeline.state == PipelineState::Running || self.is_foreground(pipeline.id) {
+                        return Err(AggregatorError::State(WrongState::LoadedNow {
+                            name,
+                            pipeline: pipeline.name.clone(),
+                        }));
+                    }
+                    changes.push(Change::PipelineDropped {
+                        pipeline: pipeline.id,
+                    });
+                }
+                let tables: Vec<TableId> = view.tables_of(database).map(|table| table.id).collect();
+                let mut pairings = Vec::new();
+                for table in &tables {
+                    changes.push(Change::TableDropping { table: table.0 });
+                    pairings.extend(leaf_partitions(view, *table));
+                }
+                changes.push(ordered(view, pairings));
+                // Those too whose DROP a crash or a failed disk cut short.
+                let tables = view
+                    .tables_dropping()
+                    .filter(|table| table.database == database)
+                    .map(|table| table.id)
+                    .chain(tables)
+                    .collect::<Vec<_>>();
+                Ok((changes, tables))
+            })
+            .await?;
+        drop(turns);
+        self.carry_out();
+        for table in dropping {
+            self.finish_drop(table).await?;
+        }
+        self.transact(|_| Ok((vec![Change::DatabaseDropped { database }], Changed::Yes)))
+            .await
+    }
+
+    /// CREATE TABLE.
+    pub async fn create_table(
+        self: &Arc<Shared>,
+        table: CreateTable,
+    ) -> Result<Changed, AggregatorError> {
+        check_name("table", &table.name.name)?;
+        check_table(&table.spec)?;
+        let _turn = self.definitions.lock().await;
+        let unix_ms = self.clock.unix_ms();
+        self.transact(|view| {
+            let database = known_database(view, &table.name.database)?;
+            if view.table(&table.name.database, &table.name.name).is_some() {
+                return match table.if_not_exists {
+                    true => Ok((vec![], Changed::Nothing)),
+                    false => Err(AggregatorError::Exists(Exists::Table {
+                        table: table.name.name,
+                    })),
+                };
+            }
+            let created = Change::TableCreated {
+                table: view.next_id(),
+                database,
+                name: table.name.name,
+                spec: table.spec,
+                unix_ms,
+            };
+            Ok((vec![created], Changed::Yes))
+        })
+        .await
+    }
+
+    /// DROP TABLE.
+    pub async fn drop_table(
+        self: &Arc<Shared>,
+        name: Name,
+        if_exists: bool,
+    ) -> Result<Changed, AggregatorError> {
+        let _turn = self.definitions.lock().await;
+        let dropping = self
+            .transact(|view| {
+                known_database(view, &name.database)?;
+                let table = match known_table(view, &name) {
+                    Ok(table) => table,
+                    Err(_) if if_exists => return Ok((vec![], None)),
+                    Err(unknown) => return Err(unknown),
+                };
+                if let Some(pipeline) = view.pipelines().find(|p| p.table == table.id) {
+                    return Err(AggregatorError::State(WrongState::TableLoaded {
+                        table: name.name,
+                        pipeline: pipeline.name.clone(),
+                    }));
+                }
+                let changes = vec![
+                    Change::TableDropping { table: table.id.0 },
+                    ordered(view, leaf_partitions(view, table.id)),
+                ];
+                Ok((changes, Some(table.id)))
+            })
+            .await?;
+        let Some(table) = dropping else {
+            return Ok(Changed::Nothing);
+        };
+        self.carry_out();
+        self.finish_drop(table).await?;
+        Ok(Changed::Yes)
+    }
+
+    /// Waits until every leaf has unlinked its part, then removes the directory and the row.
+    async fn finish_drop(self: &Arc<Shared>, table: TableId) -> Result<(), AggregatorError> {
+        let ids = leaf_partitions(&self.view(), table);
+        let failed = self
+            .until(|state, _| {
+                let mut failed = None;
+                for id in &ids {
+                    let known = state.supervisor.known(*id)?;
+                    match &known.failed {
+                        Some(failure) if known.goal == Goal::Drop => failed = Some(failure.clone()),
+                        _ if known.goal == Goal::Drop && known.reached => {}
+                        _ => return None,
+                    }
+                }
+                Some(failed)
+            })
+            .await?;
+        if let Some(failure) = failed {
+            return Err(AggregatorError::Disk {
+                path: self.config.data_dir.join("tables").join(table.to_string()),
+                doing: "unlinking the table's rows",
+                what: format!(
+                    "{}; the table is gone from the catalog, and the next start unlinks the rest",
+                    failure.text
+                ),
+            });
+        }
+        let data_dir = self.config.data_dir.clone();
+        blocking(move || remove_table(&data_dir, table)).await?;
+        self.transact(|_| Ok((vec![Change::TableDropped { table: table.0 }], ())))
+            .await?;
+        self.carry_out();
+        Ok(())
+    }
+
+    /// TRUNCATE TABLE: drained, then an empty lineage from the same cursor.
+    pub async fn truncate_table(self: &Arc<Shared>, name: Name) -> Result<(), AggregatorError> {
+        let _turn = self.definitions.lock().await;
+        let view = self.view();
+        known_database(&view, &name.database)?;
+        let table = known_table(&view, &name)?.id;
+        let mut turns = Vec::new();
+        for pipeline in view.pipelines().filter(|p| p.table == table) {
+            turns.push(self.pipeline_turn(pipeline.id).await);
+            self.not_in_foreground(pipeline.id, &pipeline.name, "TRUNCATE the table")?;
+        }
+        let ids = leaf_partitions(&self.view(), table);
+        self.drained(&ids, &name.name, async || {
+            self.transact(|view| {
+                let generation = view.next_generation();
+                let state = self.state();
+                let changes = ids
+                    .iter()
+                    .filter_map(|id| {
+                        let pairing = view.pairing(*id)?;
+                        let known = state.supervisor.known(*id)?;
+                        let lineage = pairing.lineage.0 + 1;
+                        Some(Change::Lineage {
+                            leaf_partition: id.0,
+                            generation,
+                            lineage,
+                            live_lineage: lineage,
+                            start_offset: known.durable.unwrap_or(pairing.start_offset).0,
+                            topic_id: None,
+                        })
+                    })
+                    .collect();
+                Ok((changes, ()))
+            })
+            .await
+        })
+        .await?;
+        self.rewound(&ids, &name.name).await
+    }
+
+    /// Holds these leaf partitions drained and durable while `commit` runs; then lets them go, also
+    /// when anything failed.
+    pub(super) async fn drained<T>(
+        self: &Arc<Shared>,
+        ids: &[LeafPartitionId],
+        name: &str,
+        commit: impl AsyncFnOnce() -> Result<T, AggregatorError>,
+    ) -> Result<T, AggregatorError> {
+        self.transact(|view| Ok((vec![ordered(view, ids.to_vec())], ())))
+            .await?;
+        for id in ids {
+            self.state().supervisor.hold(*id, Held::Stopped);
+        }
+        self.carry_out();
+        let outcome = async {
+            let failed = self.until(|state, view| resting(state, view, ids)).await?;
+            match failed {
+                Some((id, failure)) => Err(self.failed_at(id, name, failure)),
+                None => commit().await,
+            }
+        }
+        .await;
+        for id in ids {
+            self.state().supervisor.release(*id);
+        }
+        if outcome.is_err() {
+            // They may go on: under a generation of its own, since the drain's is taken.
+            let again = self
+                .transact(|view| Ok((vec![ordered(view, ids.to_vec())], ())))
+                .await;
+            if let Err(error) = again {
+                tracing::error!(%error, "drained leaf partitions could not be let go");
+            }
+        }
+        self.carry_out();
+        outcome
+    }
+
+    /// Waits until each has taken the catalog's lineage.
+    pub(super) async fn rewound(
+        self: &Arc<Shared>,
+        ids: &[LeafPartitionId],
+        name: &str,
+    ) -> Result<(), AggregatorError> {
+        let failed = self
+            .until(|state, view| {
+                for id in ids {
+                    let Some(pairing) = view.pairing(*id) else {
+                        continue;
+                    };
+                    let known = state.supervisor.known(*id)?;
+                    if known.lineage < pairing.lineage || !known.attached {
+                        return None;
+                    }
+                    if let Some(failure) = &known.failed {
+                        return Some(Some((*id, failure.clone())));
+                    }
+                    if matches!(known.goal, Goal::Rewind { .. }) && !known.reached {
+                        return None;
+                    }
+                }
+                Some(None)
+            })
+            .await?;
+        match failed {
+            Some((id, failure)) => Err(self.failed_at(id, name, failure)),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn known_database(
+    view: &CatalogView,
+    name: &str,
+) -> Result<DatabaseId, AggregatorError> {
+    match view.database(name) {
+        Some(database) => Ok(database.id),
+        None => Err(AggregatorError::Unknown(Unknown::Database {
+            database: name.to_owned(),
+        })),
+    }
+}
+
+pub(super) fn known_table<'a>(
+    view: &'a CatalogView,
+    name: &Name,
+) -> Result<&'a Arc<TableDef>, AggregatorError> {
+    view.table(&name.database, &name.name).ok_or_else(|| {
+        AggregatorError::Unknown(Unknown::Table {
+            database: name.database.clone(),
+            table: name.name.clone(),
+        })
+    })
+}
+
+fn leaf_partitions(view: &CatalogView, table: TableId) -> Vec<LeafPartitionId> {
+    view.pairings_of_table(table)
+        .map(|pairing| pairing.leaf_partition)
+        .collect()
+}
