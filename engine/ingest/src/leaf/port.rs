@@ -373,7 +373,7 @@ async fn run(
     config: LeafConfig,
     views: Arc<Views>,
     disks: DiskThreads,
-    mut orders: Receiver<Order>,
+    orders: Receiver<Order>,
     mut done: Receiver<(Slot, DiskDone)>,
     reports: Sender<Report>,
 ) {
@@ -388,6 +388,7 @@ async fn run(
         })),
         bell: Rc::default(),
     };
+    let mut orders = Some(orders);
     loop {
         let timer = {
             let mut port = shared.port.borrow_mut();
@@ -406,7 +407,10 @@ async fn run(
         match woken(&shared.bell, &mut orders, &mut done, timer).await {
             Woken::Order(order) => {
                 // A node that lets go of its leaf wants it to end.
-                let order = order.unwrap_or(Order::Shutdown);
+                let order = order.unwrap_or_else(|| {
+                    orders = None;
+                    Order::Shutdown
+                });
                 let mut port = shared.port.borrow_mut();
                 port.on(&shared, Event::Order(order));
             }
@@ -422,10 +426,11 @@ async fn run(
         }
         loop {
             let more = shared.port.borrow_mut().turn(&shared);
+            // The connections' tasks have their turn, also while events come in one after another.
+            glommio::executor().yield_now().await;
             if !more {
                 break;
             }
-            glommio::executor().yield_now().await;
         }
     }
     if let Ok(port) = Rc::try_unwrap(shared.port) {
@@ -436,7 +441,7 @@ async fn run(
 /// Waits for whatever comes first.
 async fn woken(
     bell: &Bell,
-    orders: &mut Receiver<Order>,
+    orders: &mut Option<Receiver<Order>>,
     done: &mut Receiver<(Slot, DiskDone)>,
     timer: Option<Duration>,
 ) -> Woken {
@@ -448,7 +453,9 @@ async fn woken(
         if bell.rung.replace(false) {
             return Poll::Ready(Woken::Rung);
         }
-        if let Poll::Ready(order) = orders.poll_recv(cx) {
+        if let Some(orders) = orders
+            && let Poll::Ready(order) = orders.poll_recv(cx)
+        {
             return Poll::Ready(Woken::Order(order));
         }
         if let Some(timer) = &mut timer
