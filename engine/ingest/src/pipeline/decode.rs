@@ -65,7 +65,9 @@ pub struct Loaded {
     pub parse_errors: u64,
     /// Bytes of the messages that were taken.
     pub bytes: u64,
-    /// The highest timestamp of the records that were taken, ms; `i64::MIN` if there was none.
+    /// The lowest timestamp of the records that were taken, ms; `i64::MAX` if there was none.
+    pub timestamp_ms_min: i64,
+    /// The highest; `i64::MIN` if there was none.
     pub timestamp_ms_max: i64,
     /// Why it stopped.
     pub ended: Ended,
@@ -161,6 +163,7 @@ pub(crate) fn walk(
         rows: 0,
         parse_errors: 0,
         bytes: 0,
+        timestamp_ms_min: i64::MAX,
         timestamp_ms_max: i64::MIN,
         ended: Ended::Batch,
     };
@@ -189,6 +192,7 @@ pub(crate) fn walk(
             go_back(records, start, record.offset);
             break ended;
         }
+        loaded.timestamp_ms_min = loaded.timestamp_ms_min.min(record.timestamp_ms);
         loaded.timestamp_ms_max = loaded.timestamp_ms_max.max(record.timestamp_ms);
         loaded.next_offset = record.offset.next();
     };
