@@ -120,10 +120,10 @@ pub enum Cast {
     Double,
     /// DECIMAL.
     Decimal {
+        /// Digits in all, 1 to 38.
+        precision: u8,
         /// Digits behind the point.
         scale: u8,
-        /// Largest unscaled value.
-        max: i128,
     },
     /// DATE.
     Date,
@@ -197,10 +197,7 @@ impl Cast {
                 if !(1..=38).contains(&precision) || scale > precision {
                     return None;
                 }
-                Cast::Decimal {
-                    scale,
-                    max: 10_i128.pow(precision.into()) - 1,
-                }
+                Cast::Decimal { precision, scale }
             }
             SqlType::Date => Cast::Date,
             SqlType::DateTime { fsp } | SqlType::Timestamp { fsp } => match fsp {
@@ -308,7 +305,12 @@ impl Cast {
             }
             Cast::Float => tail.put(column, number::float(text)?),
             Cast::Double => tail.put(column, number::double(text)?),
-            Cast::Decimal { scale, max } => tail.put(column, number::decimal(text, scale, max)?),
+            Cast::Decimal { precision, scale } => {
+                tail.put(
+                    column,
+                    number::decimal(text, scale, number::decimal_max(precision))?,
+                );
+            }
             Cast::Date => tail.put(column, time::date(text)?),
             Cast::DateTime { digits } => tail.put(column, time::datetime(text, digits)?),
             Cast::Chars { .. } | Cast::Bytes { .. } | Cast::Json => {
@@ -325,23 +327,36 @@ impl Cast {
     /// [`CastError::TooLong`].
     #[inline]
     pub fn fitting(self, text: &str) -> Result<&str, CastError> {
+        Ok(&text[..self.fitting_bytes(text.as_bytes())?])
+    }
+
+    /// How many bytes of a string, which is UTF-8, its column keeps: all, or all but CHAR's spaces.
+    ///
+    /// # Errors
+    /// [`CastError::TooLong`].
+    #[inline]
+    pub fn fitting_bytes(self, text: &[u8]) -> Result<usize, CastError> {
         match self {
             Cast::Chars { max, trim } => {
-                let text = if trim {
-                    text.trim_end_matches(' ')
-                } else {
-                    text
-                };
+                let mut kept = text.len();
+                while trim && kept > 0 && text[kept - 1] == b' ' {
+                    kept -= 1;
+                }
                 // Bytes bound characters, and most strings are short: seldom counted.
-                if text.len() > max as usize && text.chars().count() > max as usize {
+                if kept > max as usize && characters(&text[..kept]) > max as usize {
                     return Err(CastError::TooLong);
                 }
-                Ok(text)
+                Ok(kept)
             }
             Cast::Bytes { max } if text.len() > max as usize => Err(CastError::TooLong),
-            _ => Ok(text),
+            _ => Ok(text.len()),
         }
     }
+}
+
+/// Characters of a text in UTF-8: the bytes that do not go on with one.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// Puts a signed integer that is known to fit.

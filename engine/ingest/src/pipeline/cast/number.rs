@@ -117,6 +117,27 @@ pub fn integer(text: &str, min: i128, max: i128) -> Result<i128, CastError> {
     Ok(value)
 }
 
+/// 10 to the powers 0 to 38.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut at = 1;
+    while at < 39 {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
+/// The largest unscaled value of a DECIMAL of so many digits.
+///
+/// # Panics
+/// Beyond 38 digits: [`super::Cast::to`] has refused them.
+#[inline]
+#[must_use]
+pub fn decimal_max(precision: u8) -> i128 {
+    POWERS[usize::from(precision)] - 1
+}
+
 /// A DECIMAL's unscaled value: rounded half away from zero to `scale` digits, at most `max` in size.
 ///
 /// # Errors

@@ -225,7 +225,9 @@ fn check(cast: Cast, nullable: bool, constant: &Constant) -> Result<(), CastErro
         Cast::UInt { max, .. } => number::integer(text, 0, max.into()).map(drop),
         Cast::Float => number::float(text).map(drop),
         Cast::Double => number::double(text).map(drop),
-        Cast::Decimal { scale, max } => number::decimal(text, scale, max).map(drop),
+        Cast::Decimal { precision, scale } => {
+            number::decimal(text, scale, number::decimal_max(precision)).map(drop)
+        }
         Cast::Date | Cast::DateTime { .. } if number => Err(CastError::IncorrectTime),
         Cast::Date => time::date(text).map(drop),
         Cast::DateTime { digits } => time::datetime(text, digits).map(drop),

@@ -43,37 +43,37 @@ const POWERS_F32: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
 impl Point {
     /// The nearest double, where one division of two exact ones gives it.
     #[inline]
-    pub(super) fn double(self) -> Option<(f64, usize)> {
+    pub(super) fn double(self) -> Option<f64> {
         if self.digits_value > 1 << 53 {
             return None;
         }
         let value = self.digits_value as f64 / POWERS_F64.get(self.fraction as usize)?;
-        Some((if self.negative { -value } else { value }, self.end))
+        Some(if self.negative { -value } else { value })
     }
 
     /// The nearest single, as [`Point::double`].
     #[inline]
-    pub(super) fn float(self) -> Option<(f32, usize)> {
+    pub(super) fn float(self) -> Option<f32> {
         if self.digits_value > 1 << 24 {
             return None;
         }
         let value = self.digits_value as f32 / POWERS_F32.get(self.fraction as usize)?;
-        Some((if self.negative { -value } else { value }, self.end))
+        Some(if self.negative { -value } else { value })
     }
 
     /// A DECIMAL's unscaled value, where no digit is rounded away.
     #[inline]
-    pub(super) fn unscaled(self, scale: u8) -> Option<(i128, usize)> {
+    pub(super) fn unscaled(self, scale: u8) -> Option<i128> {
         let zeros = u32::from(scale).checked_sub(self.fraction)?;
         // 19 digits and 19 zeros stay below 10^38.
         let power = *POWERS.get(zeros as usize)?;
         let value = (u128::from(self.digits_value) * u128::from(power)) as i128;
-        Some((if self.negative { -value } else { value }, self.end))
+        Some(if self.negative { -value } else { value })
     }
 }
 
 /// Goes on with the digits from `at` on; `None` if there are more than fit.
-#[inline]
+#[inline(always)]
 fn run(bytes: &[u8], mut at: usize, mut value: u64, digits: u32) -> Option<(u64, u32, usize)> {
     let mut total = digits;
     loop {
@@ -94,7 +94,7 @@ fn run(bytes: &[u8], mut at: usize, mut value: u64, digits: u32) -> Option<(u64,
 }
 
 /// The number at `at`.
-#[inline]
+#[inline(always)]
 pub(super) fn point(bytes: &[u8], mut at: usize) -> Option<Point> {
     let mut first = *bytes.get(at)?;
     let quoted = first == b'"';

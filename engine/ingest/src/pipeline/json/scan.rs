@@ -123,32 +123,32 @@ pub(super) fn sixteen(bytes: &[u8], at: usize) -> u128 {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// The high bit of each byte that ends a plain run of a string: a quote, a backslash, a control
-/// character. Exact up to and with the lowest bit that is set; those above it may be wrong.
-#[inline]
-fn specials(word: u64) -> u64 {
+/// Where among eight bytes, the first lowest, the first one stands that ends a plain run of a string:
+/// a quote, a backslash, a control character. 8 if there is none.
+#[inline(always)]
+fn first_special(word: u64) -> usize {
     let quote = word ^ (ONES * b'"' as u64);
     let backslash = word ^ (ONES * b'\\' as u64);
     let control = word.wrapping_sub(ONES * 0x20);
-    ((quote.wrapping_sub(ONES) & !quote)
+    // The high bit of each such byte: exact up to and with the lowest that is set, which is asked for.
+    let special = ((quote.wrapping_sub(ONES) & !quote)
         | (backslash.wrapping_sub(ONES) & !backslash)
         | (control & !word))
-        & HIGHS
+        & HIGHS;
+    (special.trailing_zeros() / 8) as usize
 }
 
 /// The first quote, backslash or control character from `at` on.
-#[inline]
+#[inline(always)]
 pub(super) fn special(bytes: &[u8], mut at: usize) -> Result<usize, Syntax> {
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let found = specials(u64::from_le_bytes(*chunk));
-        if found != 0 {
-            return Ok(at + (found.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
     // Zeros beyond the end count as control characters, so something is found.
-    let found = specials(eight(bytes, at));
-    at += (found.trailing_zeros() / 8) as usize;
+    loop {
+        let found = first_special(eight(bytes, at));
+        at += found;
+        if found < 8 {
+            break;
+        }
+    }
     if at < bytes.len() {
         Ok(at)
     } else {
@@ -263,7 +263,8 @@ pub(super) fn unescape(content: &[u8], to: &mut [u8]) -> usize {
     let mut from = 0;
     let mut len = 0;
     loop {
-        let run = memchr::memchr(b'\\', &content[from..]).unwrap_or(content.len() - from);
+        // What ends a run can only be a backslash here, or the content's end.
+        let run = special(content, from).unwrap_or(content.len()) - from;
         to[len..len + run].copy_from_slice(&content[from..from + run]);
         from += run;
         len += run;
@@ -443,4 +444,67 @@ pub(super) fn digits_value(digits: u64, count: u32) -> u64 {
     let high = (pairs & MASK).wrapping_mul(0x000f_4240_0000_0064);
     let low = ((pairs >> 16) & MASK).wrapping_mul(0x0000_2710_0000_0001);
     high.wrapping_add(low) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_special_byte_of_eight() {
+        for place in 0..=8 {
+            for special in 0..=255_u8 {
+                for filler in [
+                    b' ', b'a', 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xa2, 0xdc, 0xff,
+                ] {
+                    let mut bytes = [filler; 8];
+                    if place < 8 {
+                        bytes[place] = special;
+                    }
+                    let expected = bytes
+                        .iter()
+                        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
+                        .unwrap_or(8);
+                    let word = u64::from_le_bytes(bytes);
+                    assert_eq!(first_special(word), expected, "{bytes:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn loads_beyond_the_end_are_zeros() {
+        let text: Vec<u8> = (1..=40).collect();
+        for len in 0..=40 {
+            for at in 0..=len + 20 {
+                let mut expected = [0; 16];
+                for (to, from) in expected.iter_mut().zip(text[..len].iter().skip(at)) {
+                    *to = *from;
+                }
+                assert_eq!(
+                    sixteen(&text[..len], at).to_le_bytes(),
+                    expected,
+                    "{at} of {len}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn digits_eight_at_a_time() {
+        for text in [
+            "0", "7", "12", "123", "1234", "12345", "123456", "1234567", "12345678", "00000009",
+            "99999999",
+        ] {
+            for after in ["", "x", ":", "/", "\u{80}", "\u{ff}99999999", ".5", "\0\0"] {
+                let bytes = format!("{text}{after}");
+                let (count, digits) = leading_digits(eight(bytes.as_bytes(), 0));
+                assert_eq!(count as usize, text.len(), "{bytes:?}");
+                assert_eq!(
+                    digits_value(digits, count).to_string(),
+                    text.trim_start_matches('0').to_owned() + if text == "0" { "0" } else { "" }
+                );
+            }
+        }
+    }
 }

@@ -66,10 +66,23 @@ impl Shape {
     /// - `head`: sixteen bytes from `at` on.
     #[inline]
     pub(super) fn guess(&self, place: usize, head: u128, bytes: &[u8], at: usize) -> Option<Guess> {
+        let member = self.members.get(place)?;
+        if member.matches(head, bytes, at) {
+            return Some(Guess {
+                next: place + 1,
+                node: member.node,
+                len: usize::from(member.len),
+            });
+        }
+        self.guess_ahead(place + 1, head, bytes, at)
+    }
+
+    #[inline(never)]
+    fn guess_ahead(&self, place: usize, head: u128, bytes: &[u8], at: usize) -> Option<Guess> {
         let ahead = self.members.get(place..)?;
+        let ahead = &ahead[..ahead.len().min(SHAPE_AHEAD_MEMBERS)];
         let found = ahead
             .iter()
-            .take(1 + SHAPE_AHEAD_MEMBERS)
             .position(|member| member.matches(head, bytes, at))?;
         let member = &ahead[found];
         Some(Guess {
