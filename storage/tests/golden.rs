@@ -2,7 +2,7 @@
 //! back through maps, and survive being cut and flipped. A change of a byte is a change of the format:
 //! raise `FORMAT_VERSION`, then take the new files from where the failing test says it left them.
 
-mod planted;
+mod sample;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type};
-use planted::{BAD_MESSAGE, planted};
+use sample::{BAD_MESSAGE, sample};
 use storage::counts::Counts;
 use storage::error::StorageError;
 use storage::format::{check_body, check_commit, parse_commit, parse_header, parse_seal};
@@ -35,7 +35,7 @@ fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
 
 #[test]
 fn segments_are_what_they_were() {
-    let segment = planted();
+    let segment = sample();
     let now = [
         ("open.arrow", segment.open()),
         ("sealed.arrow", segment.sealed()),
@@ -54,7 +54,7 @@ fn segments_are_what_they_were() {
 
 #[test]
 fn metadata_says_what_was_written() {
-    let segment = planted();
+    let segment = sample();
     let bytes = segment.sealed();
     let header = parse_header(&bytes).expect("a header");
     assert_eq!(header, segment.header);
@@ -99,13 +99,13 @@ fn attached(name: &str, bytes: &[u8]) -> (Arc<SegmentFile>, Vec<Arc<Commit>>, Ar
     // The map reaches beyond the file's end, as an open segment's does.
     let pages = Map::open(&path, 1 << 20).expect("a map");
     let file = SegmentFile::new(header, path, Arc::new(pages), Arc::clone(&alarm));
-    let commits = planted().commits.into_iter();
+    let commits = sample().commits.into_iter();
     let commits = commits.map(|(at, encoded)| Arc::new(Commit::new(encoded.record, at)));
     (Arc::new(file), commits.collect(), alarm)
 }
 
 fn view() -> PartitionView {
-    let header = planted().header.header;
+    let header = sample().header.header;
     let partition = header.kafka_partition;
     PartitionView::new(
         header.table,
@@ -118,7 +118,7 @@ fn view() -> PartitionView {
 
 #[test]
 fn a_snapshot_reads_rows_rejects_and_history_over_the_map() {
-    let (file, commits, _) = attached("snapshot.arrow", &planted().open());
+    let (file, commits, _) = attached("snapshot.arrow", &sample().open());
     let open = Arc::new(Open::new(file));
     for (index, commit) in commits.iter().enumerate() {
         open.push(index as u32, Arc::clone(commit)).expect("room");
@@ -132,19 +132,19 @@ fn a_snapshot_reads_rows_rejects_and_history_over_the_map() {
         open: Some(Arc::clone(&open)),
         open_commits: 4,
         durable: Durable {
-            sequence: planted().header.header.id.sequence,
+            sequence: sample().header.header.id.sequence,
             commits: 1,
         },
         ..Published::empty(Offset(0))
     });
     let snapshot = view.snapshot();
-    assert_eq!(snapshot.rows(), planted().rows());
+    assert_eq!(snapshot.rows(), sample().rows());
     assert_eq!(snapshot.parts().len(), 3, "the fault's commit holds no row");
-    assert_eq!(snapshot.next_offset(), planted().next_offset());
+    assert_eq!(snapshot.next_offset(), sample().next_offset());
     let durable = snapshot.durable_prefix();
     assert_eq!(durable.rows(), u64::from(snapshot.parts()[0].rows()));
     assert_eq!(durable.next_offset(), snapshot.parts()[0].next_offset());
-    let columns: Vec<usize> = (0..planted().header.header.schema.columns.len() + 2).collect();
+    let columns: Vec<usize> = (0..sample().header.header.schema.columns.len() + 2).collect();
     let offset_column = columns.len() - 2;
     let mut offsets = Vec::new();
     for part in snapshot.parts() {
@@ -158,11 +158,11 @@ fn a_snapshot_reads_rows_rejects_and_history_over_the_map() {
         let statistics = part.statistics(offset_column).expect("statistics");
         assert_eq!(statistics.null_count, 0);
     }
-    assert_eq!(offsets, planted().offsets);
+    assert_eq!(offsets, sample().offsets);
     let arrays = snapshot.parts()[0].read(&columns).expect("sound columns");
     assert_eq!(
         arrays[7].as_primitive::<Decimal128Type>().value(0),
-        planted::decimal(0)
+        sample::decimal(0)
     );
     let rejects: Result<Vec<_>, _> = snapshot.rejects().collect();
     let rejects = rejects.expect("sound rejects");
@@ -189,7 +189,7 @@ fn a_snapshot_reads_rows_rejects_and_history_over_the_map() {
 
 #[test]
 fn a_flipped_byte_of_a_body_is_an_error_with_file_and_range() {
-    let segment = planted();
+    let segment = sample();
     for (_, encoded) in &segment.commits {
         assert!(encoded.record.rejects.at <= encoded.record.body_bytes);
     }
@@ -229,7 +229,7 @@ fn a_flipped_byte_of_a_body_is_an_error_with_file_and_range() {
 
 #[test]
 fn a_file_that_ends_early_is_an_error_and_no_fault_of_memory() {
-    let segment = planted();
+    let segment = sample();
     let (at, encoded) = &segment.commits[3];
     let body_at = (at + u64::from(encoded.record.head_bytes)) as usize;
     let (file, commits, _) = attached("short.arrow", &segment.open()[..body_at + 64]);
@@ -253,8 +253,8 @@ fn a_file_that_ends_early_is_an_error_and_no_fault_of_memory() {
 
 #[test]
 fn no_cut_and_no_flip_makes_a_parser_panic() {
-    let planted = planted();
-    let bytes = planted.sealed();
+    let sample = sample();
+    let bytes = sample.sealed();
     let walk = |bytes: &[u8]| {
         if let Ok(header) = parse_header(bytes) {
             let mut at = header.bytes as usize;
@@ -278,7 +278,7 @@ fn no_cut_and_no_flip_makes_a_parser_panic() {
         walk(&broken);
     }
     // Behind a right checksum too: forged lengths must not be believed either.
-    for (at, encoded) in &planted.commits {
+    for (at, encoded) in &sample.commits {
         let head = &bytes[*at as usize..*at as usize + encoded.record.head_bytes as usize];
         for byte in 0..head.len() - 4 {
             for flip in [0x01, 0x80, 0xff] {
@@ -288,7 +288,7 @@ fn no_cut_and_no_flip_makes_a_parser_panic() {
                 let crc = crc32fast::hash(&forged[..crc_at]);
                 forged[crc_at..].copy_from_slice(&crc.to_le_bytes());
                 if let Ok(record) = parse_commit(&forged) {
-                    let _ = check_commit(&record, &planted.header);
+                    let _ = check_commit(&record, &sample.header);
                 }
             }
         }
@@ -297,7 +297,7 @@ fn no_cut_and_no_flip_makes_a_parser_panic() {
 
 #[test]
 fn inspect_describes_open_sealed_and_torn_files_and_garbage() {
-    let segment = planted();
+    let segment = sample();
     let sealed = inspect(&scratch("inspect-sealed.arrow", &segment.sealed())).expect("readable");
     let text = sealed.to_string();
     for part in [

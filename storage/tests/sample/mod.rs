@@ -16,7 +16,7 @@ use storage::schema::{Column, Physical, Schema, TimeUnit};
 pub const BAD_MESSAGE: &[u8] = b"{\"id\": ,}";
 
 /// A segment in memory.
-pub struct Planted {
+pub struct Sample {
     pub header: ParsedHeader,
     header_bytes: Vec<u8>,
     /// Position and commit.
@@ -25,7 +25,7 @@ pub struct Planted {
     pub offsets: Vec<i64>,
 }
 
-impl Planted {
+impl Sample {
     pub fn open(&self) -> Vec<u8> {
         let commits = self.commits.iter().flat_map(|(_, commit)| commit.to_vec());
         self.header_bytes.iter().copied().chain(commits).collect()
@@ -164,7 +164,7 @@ fn reject(
 }
 
 /// The segment.
-pub fn planted() -> Planted {
+pub fn sample() -> Sample {
     let header = SegmentHeader {
         id: SegmentId {
             leaf_partition: LeafPartitionId(7),
@@ -187,14 +187,14 @@ pub fn planted() -> Planted {
         schema: schema(),
     };
     let (header, header_bytes) = encode_header(&header);
-    let mut planted = Planted {
+    let mut sample = Sample {
         commits: Vec::new(),
         offsets: Vec::new(),
         header,
         header_bytes,
     };
-    planted.commit(20, 0, |_| {});
-    planted.commit(1, 0, |tail| {
+    sample.commit(20, 0, |_| {});
+    sample.commit(1, 0, |tail| {
         let bad = reject(
             1_022,
             RejectKind::Constraint,
@@ -203,16 +203,16 @@ pub fn planted() -> Planted {
         );
         tail.reject(&bad).expect("room");
     });
-    planted.commit(0, 0, |tail| {
+    sample.commit(0, 0, |tail| {
         let text = "the broker no longer has offsets 900 to 999";
         let fault = reject(1_023, RejectKind::Fault(FaultKind::Extract), text, b"");
         tail.reject(&fault).expect("room");
     });
-    planted.commit(70, 30, |_| {});
-    planted
+    sample.commit(70, 30, |_| {});
+    sample
 }
 
-impl Planted {
+impl Sample {
     /// Appends a commit of `rows` rows, each of its own offset, then `gap` offsets without one.
     fn commit(&mut self, rows: i64, gap: u64, more: impl FnOnce(&mut Tail<'_>)) {
         let last = self
