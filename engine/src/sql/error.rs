@@ -199,6 +199,16 @@ codes! {
     IncorrectValue = 1525, "HY000";
     /// A column list in which every name must be there once.
     ColumnCount = 1136, "21S01";
+    /// A name of more than 64 characters.
+    IdentifierTooLong = 1059, "42000";
+    /// A column's or table's comment that is too long.
+    TooLongComment = 1629, "HY000";
+    /// No such storage engine.
+    UnknownEngine = 1286, "42000";
+    /// A key over a column that is not there.
+    KeyColumnMissing = 1072, "42000";
+    /// More `?` than the protocol can count.
+    TooManyParameters = 1390, "HY000";
     /// A regular expression that does not compile.
     Regexp = 1139, "42000";
 }

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod engine;
 pub mod error;
+pub mod parse;
 pub mod processes;
 pub mod select;
 pub mod session;

@@ -40,7 +40,12 @@ impl<'a> Cursor<'a> {
         let tokens = Tokenizer::new(&MySql, sql)
             .tokenize_with_location()
             .map_err(|fault| syntax(sql, fault.location))?;
-        let mut places = Places { sql, byte: 0, line: 1, column: 1 };
+        let mut places = Places {
+            sql,
+            byte: 0,
+            line: 1,
+            column: 1,
+        };
         let tokens = tokens
             .into_iter()
             .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF))
@@ -63,7 +68,9 @@ impl<'a> Cursor<'a> {
     /// The token `ahead` of the next one.
     #[must_use]
     pub fn peek_at(&self, ahead: usize) -> &Token {
-        self.tokens.get(self.at + ahead).map_or(&Token::EOF, |found| &found.token)
+        self.tokens
+            .get(self.at + ahead)
+            .map_or(&Token::EOF, |found| &found.token)
     }
 
     /// Steps over the next token.
@@ -84,7 +91,11 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// 1064.
     pub fn end(&self) -> Result<(), SqlError> {
-        if self.at_end() { Ok(()) } else { Err(self.syntax()) }
+        if self.at_end() {
+            Ok(())
+        } else {
+            Err(self.syntax())
+        }
     }
 
     /// Whether the next token is this keyword.
@@ -103,7 +114,10 @@ impl<'a> Cursor<'a> {
     /// Whether the next tokens are these keywords.
     #[must_use]
     pub fn are(&self, keywords: &str) -> bool {
-        keywords.split(' ').enumerate().all(|(ahead, keyword)| self.is_at(ahead, keyword))
+        keywords
+            .split(' ')
+            .enumerate()
+            .all(|(ahead, keyword)| self.is_at(ahead, keyword))
     }
 
     /// Takes these keywords if they are next, all or none.
@@ -140,7 +154,11 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// 1064.
     pub fn expect_token(&mut self, token: &Token) -> Result<(), SqlError> {
-        if self.take_token(token) { Ok(()) } else { Err(self.syntax()) }
+        if self.take_token(token) {
+            Ok(())
+        } else {
+            Err(self.syntax())
+        }
     }
 
     /// A name: bare or in backticks.
@@ -171,9 +189,15 @@ impl<'a> Cursor<'a> {
     pub fn object_name(&mut self) -> Result<ObjectName, SqlError> {
         let first = self.ident()?;
         if self.take_token(&Token::Period) {
-            return Ok(ObjectName { database: Some(first), name: self.ident()? });
+            return Ok(ObjectName {
+                database: Some(first),
+                name: self.ident()?,
+            });
         }
-        Ok(ObjectName { database: None, name: first })
+        Ok(ObjectName {
+            database: None,
+            name: first,
+        })
     }
 
     /// A string in either quote; strings side by side are one, as in MySQL.
@@ -225,7 +249,9 @@ impl<'a> Cursor<'a> {
     /// The next token's start, in bytes of the text; the text's end behind the last token.
     #[must_use]
     pub fn byte(&self) -> usize {
-        self.tokens.get(self.at).map_or(self.sql.len(), |found| found.start_byte)
+        self.tokens
+            .get(self.at)
+            .map_or(self.sql.len(), |found| found.start_byte)
     }
 
     /// The end of the token before the next one, in bytes of the text.
@@ -254,7 +280,13 @@ impl<'a> Cursor<'a> {
     pub fn location(&self) -> Location {
         match self.tokens.get(self.at) {
             Some(found) => found.start,
-            None => Places { sql: self.sql, byte: 0, line: 1, column: 1 }.last(),
+            None => Places {
+                sql: self.sql,
+                byte: 0,
+                line: 1,
+                column: 1,
+            }
+            .last(),
         }
     }
 
@@ -277,7 +309,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn refuse_at(&self, at: Location, what: &str, because: &str) -> SqlError {
-        let because = if because.is_empty() { String::new() } else { format!(": {because}") };
+        let because = if because.is_empty() {
+            String::new()
+        } else {
+            format!(": {because}")
+        };
         SqlError::new(
             Code::NotSupported,
             format!(

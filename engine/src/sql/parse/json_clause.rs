@@ -37,7 +37,9 @@ impl<'de> Deserialize<'de> for Object {
                 let mut found: Vec<(String, Json)> = Vec::new();
                 while let Some((key, value)) = map.next_entry::<String, Json>()? {
                     if found.iter().any(|(other, _)| *other == key) {
-                        return Err(serde::de::Error::custom(format!("the key '{key}' stands there twice")));
+                        return Err(serde::de::Error::custom(format!(
+                            "the key '{key}' stands there twice"
+                        )));
                     }
                     found.push((key, value));
                 }
@@ -53,9 +55,17 @@ fn object(clause: &str, text: &str, secrets: Secrets) -> Result<Object, SqlError
         let what = match (secrets, fault.classify()) {
             // serde_json quotes what it did not expect: not where that may be a password.
             (Secrets::Hidden, serde_json::error::Category::Data) => {
-                format!("not a JSON object of distinct keys, at line {} column {}", fault.line(), fault.column())
+                format!(
+                    "not a JSON object of distinct keys, at line {} column {}",
+                    fault.line(),
+                    fault.column()
+                )
             }
-            (Secrets::Hidden, _) => format!("not JSON at line {} column {}", fault.line(), fault.column()),
+            (Secrets::Hidden, _) => format!(
+                "not JSON at line {} column {}",
+                fault.line(),
+                fault.column()
+            ),
             (Secrets::Shown, _) => fault.to_string(),
         };
         SqlError::new(Code::PipelineFault, format!("{clause}: {what}"))
@@ -70,7 +80,11 @@ fn wrong(clause: &str, key: &str, what: &str) -> SqlError {
 ///
 /// # Errors
 /// The clause, the key and what is wrong with it.
-pub fn config(clause: &str, text: &str, secrets: Secrets) -> Result<BTreeMap<String, String>, SqlError> {
+pub fn config(
+    clause: &str,
+    text: &str,
+    secrets: Secrets,
+) -> Result<BTreeMap<String, String>, SqlError> {
     object(clause, text, secrets)?
         .0
         .into_iter()
@@ -80,7 +94,11 @@ pub fn config(clause: &str, text: &str, secrets: Secrets) -> Result<BTreeMap<Str
                 let value = value.to_string();
                 Ok((key, value))
             }
-            Json::Null | Json::Array(_) => Err(wrong(clause, &key, "must be a string, a number or a boolean")),
+            Json::Null | Json::Array(_) => Err(wrong(
+                clause,
+                &key,
+                "must be a string, a number or a boolean",
+            )),
         })
         .collect()
 }
@@ -97,12 +115,21 @@ pub fn retry_options(text: &str) -> Result<RetryOptions, SqlError> {
             value
                 .as_u64()
                 .filter(|number| (min..=max).contains(number))
-                .ok_or_else(|| wrong(CLAUSE, &key, &format!("must be a whole number from {min} to {max}")))
+                .ok_or_else(|| {
+                    wrong(
+                        CLAUSE,
+                        &key,
+                        &format!("must be a whole number from {min} to {max}"),
+                    )
+                })
         };
         match key.as_str() {
             "exponential" => {
-                options.exponential =
-                    Some(value.as_bool().ok_or_else(|| wrong(CLAUSE, &key, "must be true or false"))?);
+                options.exponential = Some(
+                    value
+                        .as_bool()
+                        .ok_or_else(|| wrong(CLAUSE, &key, "must be true or false"))?,
+                );
             }
             "retry_interval" => options.retry_interval_ms = Some(number(0, 86_400_000)?),
             "max_retry_interval" => options.max_retry_interval_ms = Some(number(0, 86_400_000)?),
@@ -129,7 +156,9 @@ pub fn offsets(text: &str) -> Result<BTreeMap<i32, i64>, SqlError> {
     if object.0.is_empty() {
         return Err(SqlError::new(
             Code::PipelineFault,
-            format!("{CLAUSE}: names no partition: write '{{\"0\": 100, ...}}', EARLIEST or LATEST"),
+            format!(
+                "{CLAUSE}: names no partition: write '{{\"0\": 100, ...}}', EARLIEST or LATEST"
+            ),
         ));
     }
     let mut found = BTreeMap::new();
@@ -144,7 +173,11 @@ pub fn offsets(text: &str) -> Result<BTreeMap<i32, i64>, SqlError> {
             .filter(|offset| (0..i64::MAX).contains(offset))
             .ok_or_else(|| wrong(CLAUSE, &key, "must be an offset, a whole number from 0"))?;
         if found.insert(partition, offset).is_some() {
-            return Err(wrong(CLAUSE, &key, "names a partition that stands there twice"));
+            return Err(wrong(
+                CLAUSE,
+                &key,
+                "names a partition that stands there twice",
+            ));
         }
     }
     Ok(found)

@@ -94,7 +94,9 @@ pub fn parse(sql: &str) -> Result<Statement, SqlError> {
         return Err(SqlError::new(Code::EmptyQuery, "Query was empty"));
     }
     let cursor = &mut cursor;
-    if ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|keyword| cursor.is(keyword))
+    if ["SELECT", "WITH", "VALUES", "TABLE"]
+        .iter()
+        .any(|keyword| cursor.is(keyword))
         || *cursor.peek() == Token::LParen
     {
         return query(sql).map(Statement::Query);
@@ -161,8 +163,12 @@ pub fn parameters(sql: &str) -> Result<u16, SqlError> {
         found += u32::from(matches!(cursor.peek(), Token::Placeholder(mark) if mark == "?"));
         cursor.skip();
     }
-    u16::try_from(found)
-        .map_err(|_| SqlError::new(Code::TooManyParameters, "Prepared statement contains too many placeholders"))
+    u16::try_from(found).map_err(|_| {
+        SqlError::new(
+            Code::TooManyParameters,
+            "Prepared statement contains too many placeholders",
+        )
+    })
 }
 
 /// The one query of a text.
@@ -184,7 +190,10 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
         how = select::Explain::Analyze;
     }
     if cursor.is("FORMAT") {
-        if !["TREE", "TRADITIONAL"].iter().any(|known| cursor.is_at(2, known)) {
+        if !["TREE", "TRADITIONAL"]
+            .iter()
+            .any(|known| cursor.is_at(2, known))
+        {
             return Err(cursor.refuse("EXPLAIN FORMAT"));
         }
         cursor.skip();
@@ -194,12 +203,18 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     if cursor.is("EXTENDED") || cursor.is("PARTITIONS") {
         cursor.skip();
     }
-    let is_query = ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|keyword| cursor.is(keyword));
+    let is_query = ["SELECT", "WITH", "VALUES", "TABLE"]
+        .iter()
+        .any(|keyword| cursor.is(keyword));
     if is_query || *cursor.peek() == Token::LParen {
         // Blanks in the place of EXPLAIN, so that places in errors stay right.
         let start = cursor.byte();
         let blank = |byte: char| if byte == '\n' { '\n' } else { ' ' };
-        let text: String = cursor.sql()[..start].chars().map(blank).chain(cursor.sql()[start..].chars()).collect();
+        let text: String = cursor.sql()[..start]
+            .chars()
+            .map(blank)
+            .chain(cursor.sql()[start..].chars())
+            .collect();
         return Ok(Statement::Explain(how, query(&text)?));
     }
     for refused in ["INSERT", "UPDATE", "DELETE", "REPLACE", "FOR"] {
@@ -225,7 +240,10 @@ fn create(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
             }
         }
         cursor.end()?;
-        return Ok(Statement::CreateDatabase { name, if_not_exists });
+        return Ok(Statement::CreateDatabase {
+            name,
+            if_not_exists,
+        });
     }
     if cursor.take("TABLE") {
         return table::create_table(cursor).map(|table| Statement::CreateTable(Box::new(table)));
@@ -286,7 +304,11 @@ fn begin(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
 }
 
 fn end_transaction(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
-    let statement = if cursor.take("COMMIT") { Statement::Commit } else { Statement::Rollback };
+    let statement = if cursor.take("COMMIT") {
+        Statement::Commit
+    } else {
+        Statement::Rollback
+    };
     cursor.take("ROLLBACK");
     cursor.take("WORK");
     if cursor.is("TO") {
@@ -317,11 +339,60 @@ fn kill(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
 
 /// What MySQL's and the vendor's statements begin with, and this server does not do.
 const REFUSED: &[&str] = &[
-    "INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "GRANT", "REVOKE", "CALL", "DO", "HANDLER", "LOCK", "UNLOCK",
-    "FLUSH", "RESET", "PURGE", "CHANGE", "ANALYZE", "CHECK", "CHECKSUM", "OPTIMIZE", "REPAIR", "RENAME", "PREPARE",
-    "EXECUTE", "DEALLOCATE", "SAVEPOINT", "RELEASE", "XA", "HELP", "INSTALL", "UNINSTALL", "SIGNAL", "RESIGNAL",
-    "CACHE", "IMPORT", "RESTART", "SHUTDOWN", "CLONE", "BINLOG", "ALTER PIPELINE", "ALTER", "PROFILE", "EXTRACT",
-    "DETACH", "CLEAR", "INFER", "BACKUP", "RESTORE", "ATTACH", "REBALANCE", "SNAPSHOT", "COPY", "ECHO", "TRIGGER",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "REPLACE",
+    "LOAD",
+    "GRANT",
+    "REVOKE",
+    "CALL",
+    "DO",
+    "HANDLER",
+    "LOCK",
+    "UNLOCK",
+    "FLUSH",
+    "RESET",
+    "PURGE",
+    "CHANGE",
+    "ANALYZE",
+    "CHECK",
+    "CHECKSUM",
+    "OPTIMIZE",
+    "REPAIR",
+    "RENAME",
+    "PREPARE",
+    "EXECUTE",
+    "DEALLOCATE",
+    "SAVEPOINT",
+    "RELEASE",
+    "XA",
+    "HELP",
+    "INSTALL",
+    "UNINSTALL",
+    "SIGNAL",
+    "RESIGNAL",
+    "CACHE",
+    "IMPORT",
+    "RESTART",
+    "SHUTDOWN",
+    "CLONE",
+    "BINLOG",
+    "ALTER PIPELINE",
+    "ALTER",
+    "PROFILE",
+    "EXTRACT",
+    "DETACH",
+    "CLEAR",
+    "INFER",
+    "BACKUP",
+    "RESTORE",
+    "ATTACH",
+    "REBALANCE",
+    "SNAPSHOT",
+    "COPY",
+    "ECHO",
+    "TRIGGER",
 ];
 
 fn refused(cursor: &Cursor<'_>) -> SqlError {
@@ -333,7 +404,9 @@ fn refused(cursor: &Cursor<'_>) -> SqlError {
             cursor.refuse_because(keyword, "rows come from pipelines alone")
         }
         "GRANT" | "REVOKE" => cursor.refuse_because(keyword, "users stand in the configuration"),
-        "ALTER" | "TEST" | "PROFILE" | "EXTRACT" | "DETACH" | "CLEAR" | "INFER" => match cursor.peek_at(1) {
+        "ALTER" | "TEST" | "PROFILE" | "EXTRACT" | "DETACH" | "CLEAR" | "INFER" => match cursor
+            .peek_at(1)
+        {
             Token::Word(word) => cursor.refuse(&format!("{keyword} {}", word.value.to_uppercase())),
             _ => cursor.syntax(),
         },
@@ -343,9 +416,36 @@ fn refused(cursor: &Cursor<'_>) -> SqlError {
 
 /// What may stand behind CREATE and DROP in MySQL, and is refused here by name.
 const REFUSED_OBJECTS: &[&str] = &[
-    "VIEW", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "USER", "ROLE", "FUNCTION", "PROCEDURE", "TRIGGER", "EVENT",
-    "SERVER", "TABLESPACE", "TEMPORARY", "ROWSTORE", "REFERENCE", "COLUMNSTORE", "GLOBAL", "EXTERNAL", "INFERRED",
-    "AGGREGATE", "LINK", "RESOURCE", "MILESTONE", "PROJECTION", "GROUP", "DEFINER", "ALGORITHM", "SQL", "LIVE",
+    "VIEW",
+    "INDEX",
+    "UNIQUE",
+    "FULLTEXT",
+    "SPATIAL",
+    "USER",
+    "ROLE",
+    "FUNCTION",
+    "PROCEDURE",
+    "TRIGGER",
+    "EVENT",
+    "SERVER",
+    "TABLESPACE",
+    "TEMPORARY",
+    "ROWSTORE",
+    "REFERENCE",
+    "COLUMNSTORE",
+    "GLOBAL",
+    "EXTERNAL",
+    "INFERRED",
+    "AGGREGATE",
+    "LINK",
+    "RESOURCE",
+    "MILESTONE",
+    "PROJECTION",
+    "GROUP",
+    "DEFINER",
+    "ALGORITHM",
+    "SQL",
+    "LIVE",
 ];
 
 fn named(cursor: &Cursor<'_>, verb: &str) -> SqlError {

@@ -107,7 +107,10 @@ pub enum PipelineStatement {
 ///
 /// # Errors
 /// 1064; 1235 with name and place for a clause that is not done; the number that a wrong value has.
-pub fn create_pipeline(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreatePipelineText, SqlError> {
+pub fn create_pipeline(
+    cursor: &mut Cursor<'_>,
+    or_replace: bool,
+) -> Result<CreatePipelineText, SqlError> {
     let if_not_exists = cursor.take_if("IF NOT EXISTS");
     let name = cursor.object_name()?;
     check_name(&name.name, Code::PipelineFault, "pipeline")?;
@@ -116,7 +119,10 @@ pub fn create_pipeline(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Crea
         return Err(match cursor.peek() {
             Token::Word(word) if word.quote_style.is_none() => {
                 let source = word.value.to_uppercase();
-                cursor.refuse_because(&format!("LOAD DATA {source}"), "the source is KAFKA 'host[:port],.../topic'")
+                cursor.refuse_because(
+                    &format!("LOAD DATA {source}"),
+                    "the source is KAFKA 'host[:port],.../topic'",
+                )
             }
             _ => cursor.syntax(),
         });
@@ -131,7 +137,10 @@ pub fn create_pipeline(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Crea
         return Err(missing(cursor, "INTO TABLE"));
     };
     if !clauses.format {
-        return Err(cursor.refuse_because("FORMAT CSV", "a pipeline without FORMAT loads CSV; write FORMAT JSON"));
+        return Err(cursor.refuse_because(
+            "FORMAT CSV",
+            "a pipeline without FORMAT loads CSV; write FORMAT JSON",
+        ));
     }
     Ok(CreatePipelineText {
         name,
@@ -163,10 +172,15 @@ fn connection(text: &str, near: &str) -> Result<(Vec<String>, String), SqlError>
     let Some((brokers, topic)) = text.split_once('/') else {
         return Err(SqlError::new(
             Code::PipelineFault,
-            format!("KAFKA: '{text}' names no topic: write 'host[:port][,host[:port]...]/topic' near {near}"),
+            format!(
+                "KAFKA: '{text}' names no topic: write 'host[:port][,host[:port]...]/topic' near {near}"
+            ),
         ));
     };
-    let brokers = brokers.split(',').map(|broker| broker.trim().to_owned()).collect();
+    let brokers = brokers
+        .split(',')
+        .map(|broker| broker.trim().to_owned())
+        .collect();
     Ok((brokers, topic.to_owned()))
 }
 
@@ -189,8 +203,14 @@ struct Clauses {
 /// The clauses that other versions have: the keywords that begin one, and its name.
 const REFUSED_CLAUSES: &[(&str, &str)] = &[
     ("RESOURCE POOL", "RESOURCE POOL"),
-    ("ENABLE OUT_OF_ORDER OPTIMIZATION", "ENABLE OUT_OF_ORDER OPTIMIZATION"),
-    ("DISABLE OUT_OF_ORDER OPTIMIZATION", "DISABLE OUT_OF_ORDER OPTIMIZATION"),
+    (
+        "ENABLE OUT_OF_ORDER OPTIMIZATION",
+        "ENABLE OUT_OF_ORDER OPTIMIZATION",
+    ),
+    (
+        "DISABLE OUT_OF_ORDER OPTIMIZATION",
+        "DISABLE OUT_OF_ORDER OPTIMIZATION",
+    ),
     ("ENABLE OFFSETS METADATA GC", "ENABLE OFFSETS METADATA GC"),
     ("DISABLE OFFSETS METADATA GC", "DISABLE OFFSETS METADATA GC"),
     ("WITH TRANSFORM", "WITH TRANSFORM"),
@@ -222,7 +242,11 @@ impl Clauses {
     fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
         if cursor.is("CONFIG") {
             once(cursor, self.config.is_some(), "CONFIG")?;
-            self.config = Some(json_clause::config("CONFIG", &cursor.string()?, Secrets::Shown)?);
+            self.config = Some(json_clause::config(
+                "CONFIG",
+                &cursor.string()?,
+                Secrets::Shown,
+            )?);
         } else if cursor.is("CREDENTIALS") {
             once(cursor, self.credentials, "CREDENTIALS")?;
             self.credentials = true;
@@ -230,21 +254,50 @@ impl Clauses {
             if let Some(key) = secrets.keys().next() {
                 return Err(SqlError::new(
                     Code::PipelineFault,
-                    format!("CREDENTIALS: '{key}': TLS and SASL are not supported yet, brokers are reached in plaintext"),
+                    format!(
+                        "CREDENTIALS: '{key}': TLS and SASL are not supported yet, brokers are reached in plaintext"
+                    ),
                 ));
             }
         } else if cursor.is("BATCH_INTERVAL") {
             once(cursor, self.batch_interval_ms.is_some(), "BATCH_INTERVAL")?;
             self.batch_interval_ms = Some(within(cursor, "BATCH_INTERVAL", 0, 86_400_000)?);
         } else if cursor.is("MAX_PARTITIONS_PER_BATCH") {
-            once(cursor, self.max_partitions.is_some(), "MAX_PARTITIONS_PER_BATCH")?;
-            self.max_partitions = Some(small(within(cursor, "MAX_PARTITIONS_PER_BATCH", 1, u32::MAX.into())?));
+            once(
+                cursor,
+                self.max_partitions.is_some(),
+                "MAX_PARTITIONS_PER_BATCH",
+            )?;
+            self.max_partitions = Some(small(within(
+                cursor,
+                "MAX_PARTITIONS_PER_BATCH",
+                1,
+                u32::MAX.into(),
+            )?));
         } else if cursor.is("MAX_RETRIES_PER_BATCH_PARTITION") {
-            once(cursor, self.max_retries.is_some(), "MAX_RETRIES_PER_BATCH_PARTITION")?;
-            self.max_retries = Some(small(within(cursor, "MAX_RETRIES_PER_BATCH_PARTITION", 0, 1_000_000)?));
+            once(
+                cursor,
+                self.max_retries.is_some(),
+                "MAX_RETRIES_PER_BATCH_PARTITION",
+            )?;
+            self.max_retries = Some(small(within(
+                cursor,
+                "MAX_RETRIES_PER_BATCH_PARTITION",
+                0,
+                1_000_000,
+            )?));
         } else if cursor.is("MAX_OFFSETS_PER_BATCH_PARTITION") {
-            once(cursor, self.max_offsets.is_some(), "MAX_OFFSETS_PER_BATCH_PARTITION")?;
-            self.max_offsets = Some(within(cursor, "MAX_OFFSETS_PER_BATCH_PARTITION", 1, 1 << 40)?);
+            once(
+                cursor,
+                self.max_offsets.is_some(),
+                "MAX_OFFSETS_PER_BATCH_PARTITION",
+            )?;
+            self.max_offsets = Some(within(
+                cursor,
+                "MAX_OFFSETS_PER_BATCH_PARTITION",
+                1,
+                1 << 40,
+            )?);
         } else if cursor.is("RETRY_OPTIONS") {
             once(cursor, self.retry_options.is_some(), "RETRY_OPTIONS")?;
             self.retry_options = Some(json_clause::retry_options(&cursor.string()?)?);
@@ -252,7 +305,10 @@ impl Clauses {
             once(cursor, self.stop_on_error.is_some(), "STOP_ON_ERROR")?;
             cursor.take_token(&Token::Eq);
             self.stop_on_error = Some(on_or_off(cursor)?);
-        } else if let Some(refused) = REFUSED_CLAUSES.iter().find(|(keywords, _)| cursor.are(keywords)) {
+        } else if let Some(refused) = REFUSED_CLAUSES
+            .iter()
+            .find(|(keywords, _)| cursor.are(keywords))
+        {
             return Err(cursor.refuse(refused.1));
         } else if cursor.is("SKIP") {
             once(cursor, self.skip_errors.is_some(), "SKIP ... ERRORS")?;
@@ -267,7 +323,10 @@ impl Clauses {
             self.format = true;
         } else if *cursor.peek() == Token::LParen {
             if self.mapping.is_some() {
-                return Err(missing(cursor, "this is a second mapping: something before it"));
+                return Err(missing(
+                    cursor,
+                    "this is a second mapping: something before it",
+                ));
             }
             self.mapping = Some(mapping(cursor)?);
         } else {
@@ -292,7 +351,11 @@ fn within(cursor: &mut Cursor<'_>, name: &str, min: u64, max: u64) -> Result<u64
     let written = cursor.peek().to_string();
     match cursor.number() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
-        Err(fault) if !written.starts_with(|first: char| first.is_ascii_digit() || first == '-') => Err(fault),
+        Err(fault)
+            if !written.starts_with(|first: char| first.is_ascii_digit() || first == '-') =>
+        {
+            Err(fault)
+        }
         _ => Err(SqlError::new(
             Code::PipelineFault,
             format!("{name}: '{written}' is not a whole number from {min} to {max}"),
@@ -332,18 +395,32 @@ fn mapping(cursor: &mut Cursor<'_>) -> Result<Vec<MappingElement>, SqlError> {
     cursor.expect_token(&Token::LParen)?;
     let mut elements = Vec::new();
     loop {
-        if matches!(cursor.peek(), Token::Word(word) if word.quote_style.is_none() && word.value.starts_with('@')) {
-            return Err(cursor.refuse_because("a user variable in a mapping", "SET is not supported, name a column"));
+        if matches!(cursor.peek(), Token::Word(word) if word.quote_style.is_none() && word.value.starts_with('@'))
+        {
+            return Err(cursor.refuse_because(
+                "a user variable in a mapping",
+                "SET is not supported, name a column",
+            ));
         }
         let column = cursor.object_name()?;
         if matches!(cursor.peek(), Token::Comma | Token::RParen) {
-            return Err(cursor.refuse_because("a CSV column list", "FORMAT JSON maps 'column <- path'"));
+            return Err(
+                cursor.refuse_because("a CSV column list", "FORMAT JSON maps 'column <- path'")
+            );
         }
         cursor.expect_token(&Token::Lt)?;
         cursor.expect_token(&Token::Minus)?;
         let path = path(cursor)?;
-        let default = if cursor.take("DEFAULT") { Some(literal(cursor)?) } else { None };
-        elements.push(MappingElement { column, path, default });
+        let default = if cursor.take("DEFAULT") {
+            Some(literal(cursor)?)
+        } else {
+            None
+        };
+        elements.push(MappingElement {
+            column,
+            path,
+            default,
+        });
         if !cursor.take_token(&Token::Comma) {
             break;
         }
@@ -387,7 +464,10 @@ fn path(cursor: &mut Cursor<'_>) -> Result<Path, SqlError> {
 /// 1064, 1235 for START ALL.
 pub fn start(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
     if cursor.are("ALL PIPELINES") || cursor.are("FAILED PIPELINES") {
-        return Err(cursor.refuse_because("START ALL or FAILED PIPELINES", "name one pipeline at a time"));
+        return Err(cursor.refuse_because(
+            "START ALL or FAILED PIPELINES",
+            "name one pipeline at a time",
+        ));
     }
     cursor.expect("PIPELINE")?;
     let if_not_running = cursor.take_if("IF NOT RUNNING");
@@ -401,7 +481,11 @@ pub fn start(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
         }
     }
     cursor.end()?;
-    Ok(PipelineStatement::Start { name, if_not_running, foreground })
+    Ok(PipelineStatement::Start {
+        name,
+        if_not_running,
+        foreground,
+    })
 }
 
 /// Reads what follows STOP.
@@ -439,7 +523,11 @@ pub fn drop(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
 /// 1064.
 pub fn test(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
     let name = cursor.object_name()?;
-    let limit = if cursor.take("LIMIT") { Some(within(cursor, "LIMIT", 1, 1 << 40)?) } else { None };
+    let limit = if cursor.take("LIMIT") {
+        Some(within(cursor, "LIMIT", 1, 1 << 40)?)
+    } else {
+        None
+    };
     cursor.end()?;
     Ok(PipelineStatement::Test { name, limit })
 }
@@ -451,8 +539,16 @@ pub fn test(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
 pub fn alter(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
     let name = cursor.object_name()?;
     let refused = [
-        "STOP_ON_ERROR", "RELOAD TRANSFORM", "DROP PARTITION", "DROP ORPHAN PARTITIONS", "FIELDS", "COLUMNS", "LINES",
-        "ENABLE", "DISABLE", "RESOURCE POOL",
+        "STOP_ON_ERROR",
+        "RELOAD TRANSFORM",
+        "DROP PARTITION",
+        "DROP ORPHAN PARTITIONS",
+        "FIELDS",
+        "COLUMNS",
+        "LINES",
+        "ENABLE",
+        "DISABLE",
+        "RESOURCE POOL",
     ];
     let because = "CREATE OR REPLACE PIPELINE keeps the cursors";
     if let Some(refused) = refused.iter().find(|keywords| cursor.are(keywords)) {

@@ -61,8 +61,17 @@ pub enum Assigned {
 /// # Errors
 /// 1064; 1235 for SET PASSWORD and their like.
 pub fn set(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError> {
-    for refused in ["PASSWORD", "ROLE", "DEFAULT ROLE", "RESOURCE GROUP", "PERSIST", "PERSIST_ONLY"] {
-        if cursor.are(refused) && !matches!(cursor.peek_at(refused.split(' ').count()), Token::Comma) {
+    for refused in [
+        "PASSWORD",
+        "ROLE",
+        "DEFAULT ROLE",
+        "RESOURCE GROUP",
+        "PERSIST",
+        "PERSIST_ONLY",
+    ] {
+        if cursor.are(refused)
+            && !matches!(cursor.peek_at(refused.split(' ').count()), Token::Comma)
+        {
             return Err(cursor.refuse(&format!("SET {refused}")));
         }
     }
@@ -80,7 +89,11 @@ pub fn set(cursor: &mut Cursor<'_>) -> Result<Vec<Assignment>, SqlError> {
 fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment, SqlError> {
     if cursor.take("NAMES") {
         let charset = charset(cursor)?;
-        let collation = if cursor.take("COLLATE") { Some(word_or_string(cursor)?) } else { None };
+        let collation = if cursor.take("COLLATE") {
+            Some(word_or_string(cursor)?)
+        } else {
+            None
+        };
         return Ok(Assignment::Names { charset, collation });
     }
     if cursor.take("CHARACTER SET") || cursor.take("CHARSET") {
@@ -107,7 +120,10 @@ fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment, SqlError> {
             Some(name) => name.to_owned(),
         };
         let value = value(cursor)?;
-        return Ok(Assignment::User { name: name.to_lowercase(), value });
+        return Ok(Assignment::User {
+            name: name.to_lowercase(),
+            value,
+        });
     }
     let mut name = match word.value.strip_prefix("@@") {
         Some("") => {
@@ -122,14 +138,20 @@ fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment, SqlError> {
         _ => cursor.ident()?,
     };
     if word.value.starts_with("@@")
-        && ["global", "session", "local"].iter().any(|scope| scope.eq_ignore_ascii_case(&name))
+        && ["global", "session", "local"]
+            .iter()
+            .any(|scope| scope.eq_ignore_ascii_case(&name))
         && cursor.take_token(&Token::Period)
     {
         global = name.eq_ignore_ascii_case("global");
         name = cursor.ident()?;
     }
     let value = value(cursor)?;
-    Ok(Assignment::System { global, name: name.to_lowercase(), value })
+    Ok(Assignment::System {
+        global,
+        name: name.to_lowercase(),
+        value,
+    })
 }
 
 fn is_equals(token: &Token) -> bool {
@@ -137,7 +159,11 @@ fn is_equals(token: &Token) -> bool {
 }
 
 fn charset(cursor: &mut Cursor<'_>) -> Result<Option<String>, SqlError> {
-    if cursor.take("DEFAULT") { Ok(None) } else { word_or_string(cursor).map(Some) }
+    if cursor.take("DEFAULT") {
+        Ok(None)
+    } else {
+        word_or_string(cursor).map(Some)
+    }
 }
 
 fn value(cursor: &mut Cursor<'_>) -> Result<Assigned, SqlError> {
@@ -155,7 +181,9 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Assigned, SqlError> {
         }
         if let Token::Word(word) = cursor.peek()
             && !word.value.starts_with('@')
-            && !["null", "true", "false"].iter().any(|constant| constant.eq_ignore_ascii_case(&word.value))
+            && !["null", "true", "false"]
+                .iter()
+                .any(|constant| constant.eq_ignore_ascii_case(&word.value))
         {
             return Ok(Assigned::Word(cursor.ident()?));
         }
@@ -172,14 +200,21 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Assigned, SqlError> {
         }
         cursor.skip();
     }
-    Ok(Assigned::Expression(cursor.text(start, cursor.byte_before()).to_owned()))
+    Ok(Assigned::Expression(
+        cursor.text(start, cursor.byte_before()).to_owned(),
+    ))
 }
 
 fn transaction(cursor: &mut Cursor<'_>, global: bool) -> Result<Assignment, SqlError> {
     let (mut isolation, mut read_only) = (None, None);
     loop {
         if cursor.take("ISOLATION LEVEL") {
-            let levels = ["REPEATABLE READ", "READ COMMITTED", "READ UNCOMMITTED", "SERIALIZABLE"];
+            let levels = [
+                "REPEATABLE READ",
+                "READ COMMITTED",
+                "READ UNCOMMITTED",
+                "SERIALIZABLE",
+            ];
             let Some(level) = levels.iter().find(|level| cursor.take(level)) else {
                 return Err(cursor.syntax());
             };
@@ -195,5 +230,9 @@ fn transaction(cursor: &mut Cursor<'_>, global: bool) -> Result<Assignment, SqlE
             break;
         }
     }
-    Ok(Assignment::Transaction { isolation, read_only, global })
+    Ok(Assignment::Transaction {
+        isolation,
+        read_only,
+        global,
+    })
 }

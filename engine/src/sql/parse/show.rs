@@ -134,7 +134,10 @@ pub fn show(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
         cursor.take("LOCAL");
     }
     if cursor.take("VARIABLES") {
-        return Ok(Show::Variables { global, filter: filter(cursor)? });
+        return Ok(Show::Variables {
+            global,
+            filter: filter(cursor)?,
+        });
     }
     if cursor.take("STATUS") {
         return Ok(Show::Status(filter(cursor)?));
@@ -150,11 +153,19 @@ pub fn show(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
     }
     if cursor.take("TABLES") {
         let database = from(cursor)?;
-        return Ok(Show::Tables { full, database, filter: filter(cursor)? });
+        return Ok(Show::Tables {
+            full,
+            database,
+            filter: filter(cursor)?,
+        });
     }
     if cursor.take("COLUMNS") || cursor.take("FIELDS") {
         let table = of_table(cursor)?;
-        return Ok(Show::Columns { full, table, filter: filter(cursor)? });
+        return Ok(Show::Columns {
+            full,
+            table,
+            filter: filter(cursor)?,
+        });
     }
     if full {
         return Err(cursor.syntax());
@@ -164,15 +175,24 @@ pub fn show(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
     }
     if cursor.take("TABLE STATUS") {
         let database = from(cursor)?;
-        return Ok(Show::TableStatus { database, filter: filter(cursor)? });
+        return Ok(Show::TableStatus {
+            database,
+            filter: filter(cursor)?,
+        });
     }
     if cursor.take("INDEX") || cursor.take("INDEXES") || cursor.take("KEYS") {
         let table = of_table(cursor)?;
-        return Ok(Show::Index { table, filter: filter(cursor)? });
+        return Ok(Show::Index {
+            table,
+            filter: filter(cursor)?,
+        });
     }
     if cursor.take("PIPELINES") {
         let database = from(cursor)?;
-        return Ok(Show::Pipelines { database, filter: filter(cursor)? });
+        return Ok(Show::Pipelines {
+            database,
+            filter: filter(cursor)?,
+        });
     }
     if cursor.take("STORAGE ENGINES") || cursor.take("ENGINES") {
         cursor.end()?;
@@ -186,7 +206,10 @@ pub fn show(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
     }
     if cursor.take("GRANTS") {
         if cursor.is("FOR") {
-            return Err(cursor.refuse_because("SHOW GRANTS FOR", "every user of the configuration may do everything"));
+            return Err(cursor.refuse_because(
+                "SHOW GRANTS FOR",
+                "every user of the configuration may do everything",
+            ));
         }
         cursor.end()?;
         return Ok(Show::Grants);
@@ -223,10 +246,38 @@ fn nothing(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
 }
 
 const MYSQL_SHOWS: &[&str] = &[
-    "BINARY", "BINLOG", "ENGINE", "FUNCTION", "MASTER", "OPEN", "PRIVILEGES", "PROCEDURE", "PROFILE", "PROFILES",
-    "RELAYLOG", "REPLICA", "REPLICAS", "SLAVE", "AGGREGATORS", "LEAVES", "PARTITIONS", "LINKS", "PROJECTIONS",
-    "FUNCTIONS", "PROCEDURES", "AGGREGATES", "USERS", "GROUPS", "ROLES", "WORKLOAD", "RESOURCE", "CLUSTER", "PLANCACHE",
-    "REPRODUCTION", "STATUS", "TRANSFORM",
+    "BINARY",
+    "BINLOG",
+    "ENGINE",
+    "FUNCTION",
+    "MASTER",
+    "OPEN",
+    "PRIVILEGES",
+    "PROCEDURE",
+    "PROFILE",
+    "PROFILES",
+    "RELAYLOG",
+    "REPLICA",
+    "REPLICAS",
+    "SLAVE",
+    "AGGREGATORS",
+    "LEAVES",
+    "PARTITIONS",
+    "LINKS",
+    "PROJECTIONS",
+    "FUNCTIONS",
+    "PROCEDURES",
+    "AGGREGATES",
+    "USERS",
+    "GROUPS",
+    "ROLES",
+    "WORKLOAD",
+    "RESOURCE",
+    "CLUSTER",
+    "PLANCACHE",
+    "REPRODUCTION",
+    "STATUS",
+    "TRANSFORM",
 ];
 
 fn show_create(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
@@ -247,7 +298,16 @@ fn show_create(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
         cursor.end()?;
         return Ok(Show::CreatePipeline { name, extended });
     }
-    for refused in ["VIEW", "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "USER", "AGGREGATE", "LINK"] {
+    for refused in [
+        "VIEW",
+        "PROCEDURE",
+        "FUNCTION",
+        "TRIGGER",
+        "EVENT",
+        "USER",
+        "AGGREGATE",
+        "LINK",
+    ] {
         if cursor.is(refused) {
             return Err(cursor.refuse(&format!("SHOW CREATE {refused}")));
         }
@@ -275,7 +335,12 @@ fn warnings(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
         }
     }
     cursor.end()?;
-    Ok(Show::Warnings { errors_only, count, skip, limit })
+    Ok(Show::Warnings {
+        errors_only,
+        count,
+        skip,
+        limit,
+    })
 }
 
 /// Reads what follows DESCRIBE, where it is a table.
@@ -289,14 +354,28 @@ pub fn describe(cursor: &mut Cursor<'_>) -> Result<Show, SqlError> {
     } else if cursor.peek_string().is_some() {
         Filter::Like(cursor.string()?)
     } else {
-        Filter::Like(cursor.ident()?.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+        Filter::Like(
+            cursor
+                .ident()?
+                .replace('\\', "\\\\")
+                .replace('%', "\\%")
+                .replace('_', "\\_"),
+        )
     };
     cursor.end()?;
-    Ok(Show::Columns { full: false, table, filter })
+    Ok(Show::Columns {
+        full: false,
+        table,
+        filter,
+    })
 }
 
 fn from(cursor: &mut Cursor<'_>) -> Result<Option<String>, SqlError> {
-    if cursor.take("FROM") || cursor.take("IN") { cursor.ident().map(Some) } else { Ok(None) }
+    if cursor.take("FROM") || cursor.take("IN") {
+        cursor.ident().map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn of_table(cursor: &mut Cursor<'_>) -> Result<ObjectName, SqlError> {
@@ -328,5 +407,7 @@ fn filter(cursor: &mut Cursor<'_>) -> Result<Filter, SqlError> {
     while !cursor.at_end() {
         cursor.skip();
     }
-    Ok(Filter::Where(cursor.text(start, cursor.byte_before()).to_owned()))
+    Ok(Filter::Where(
+        cursor.text(start, cursor.byte_before()).to_owned(),
+    ))
 }

@@ -35,9 +35,17 @@ pub fn create_table(cursor: &mut Cursor<'_>) -> Result<CreateTableText, SqlError
         return Err(cursor.refuse("CREATE TABLE ... LIKE or AS SELECT"));
     }
     cursor.expect_token(&Token::LParen)?;
-    let mut spec = TableSpec { columns: Vec::new(), shard_key: None, sort_key: None, comment: String::new() };
+    let mut spec = TableSpec {
+        columns: Vec::new(),
+        shard_key: None,
+        sort_key: None,
+        comment: String::new(),
+    };
     if cursor.take_token(&Token::RParen) {
-        return Err(SqlError::new(Code::TableWithoutColumns, "A table must have at least 1 column"));
+        return Err(SqlError::new(
+            Code::TableWithoutColumns,
+            "A table must have at least 1 column",
+        ));
     }
     loop {
         item(cursor, &mut spec)?;
@@ -49,7 +57,11 @@ pub fn create_table(cursor: &mut Cursor<'_>) -> Result<CreateTableText, SqlError
     options(cursor, &mut spec)?;
     cursor.end()?;
     check(&spec)?;
-    Ok(CreateTableText { name, if_not_exists, spec })
+    Ok(CreateTableText {
+        name,
+        if_not_exists,
+        spec,
+    })
 }
 
 /// Whether a name may be given to a table, column, database or pipeline.
@@ -58,16 +70,31 @@ pub fn create_table(cursor: &mut Cursor<'_>) -> Result<CreateTableText, SqlError
 /// 1059 for one that is too long, `wrong` for one with blanks at its end or that is empty.
 pub fn check_name(name: &str, wrong: Code, what: &str) -> Result<(), SqlError> {
     if name.chars().count() > NAME_CHARS_MAX {
-        return Err(SqlError::new(Code::IdentifierTooLong, format!("Identifier name '{name}' is too long")));
+        return Err(SqlError::new(
+            Code::IdentifierTooLong,
+            format!("Identifier name '{name}' is too long"),
+        ));
     }
     if name.is_empty() || name.ends_with(' ') || name.contains('\0') {
-        return Err(SqlError::new(wrong, format!("Incorrect {what} name '{name}'")));
+        return Err(SqlError::new(
+            wrong,
+            format!("Incorrect {what} name '{name}'"),
+        ));
     }
     Ok(())
 }
 
 const REFUSED_KEYS: &[&str] = &[
-    "PRIMARY KEY", "UNIQUE", "FOREIGN KEY", "FULLTEXT", "SPATIAL", "VECTOR", "CONSTRAINT", "CHECK", "INDEX", "KEY",
+    "PRIMARY KEY",
+    "UNIQUE",
+    "FOREIGN KEY",
+    "FULLTEXT",
+    "SPATIAL",
+    "VECTOR",
+    "CONSTRAINT",
+    "CHECK",
+    "INDEX",
+    "KEY",
 ];
 
 fn item(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError> {
@@ -76,7 +103,12 @@ fn item(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError> {
             return Err(cursor.refuse("a second SHARD KEY"));
         }
         key_name(cursor)?;
-        spec.shard_key = Some(key_columns(cursor, false)?.into_iter().map(|part| part.column).collect());
+        spec.shard_key = Some(
+            key_columns(cursor, false)?
+                .into_iter()
+                .map(|part| part.column)
+                .collect(),
+        );
         return Ok(());
     }
     if cursor.take("SORT KEY") {
@@ -89,7 +121,10 @@ fn item(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError> {
     }
     if let Some(refused) = REFUSED_KEYS.iter().find(|keywords| cursor.are(keywords)) {
         // `key INT` is a column named key only in backticks: KEY is reserved.
-        return Err(cursor.refuse_because(refused, "rows are only ever added, SHARD KEY and SORT KEY are kept"));
+        return Err(cursor.refuse_because(
+            refused,
+            "rows are only ever added, SHARD KEY and SORT KEY are kept",
+        ));
     }
     column(cursor, spec)
 }
@@ -123,14 +158,23 @@ fn column(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError>
     let name = cursor.ident()?;
     check_name(&name, Code::WrongColumnName, "column")?;
     let hidden = [OFFSET_COLUMN, TIMESTAMP_COLUMN, PARTITION_COLUMN, "_key"];
-    if hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(&name)) {
+    if hidden
+        .iter()
+        .any(|hidden| hidden.eq_ignore_ascii_case(&name))
+    {
         return Err(SqlError::new(
             Code::WrongColumnName,
             format!("Incorrect column name '{name}': every table has that column, hidden"),
         ));
     }
     let sql_type = sql_type(cursor, &name)?;
-    let mut column = ColumnDef { name, sql_type, nullable: true, default: None, comment: String::new() };
+    let mut column = ColumnDef {
+        name,
+        sql_type,
+        nullable: true,
+        default: None,
+        comment: String::new(),
+    };
     loop {
         if cursor.take("NOT NULL") {
             column.nullable = false;
@@ -145,8 +189,22 @@ fn column(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError>
         }
     }
     for refused in [
-        "AUTO_INCREMENT", "PRIMARY KEY", "UNIQUE", "KEY", "ON UPDATE", "GENERATED ALWAYS", "AS", "PERSISTED",
-        "REFERENCES", "CHECK", "SERIES TIMESTAMP", "SPARSE", "VISIBLE", "INVISIBLE", "STORAGE", "COLUMN_FORMAT",
+        "AUTO_INCREMENT",
+        "PRIMARY KEY",
+        "UNIQUE",
+        "KEY",
+        "ON UPDATE",
+        "GENERATED ALWAYS",
+        "AS",
+        "PERSISTED",
+        "REFERENCES",
+        "CHECK",
+        "SERIES TIMESTAMP",
+        "SPARSE",
+        "VISIBLE",
+        "INVISIBLE",
+        "STORAGE",
+        "COLUMN_FORMAT",
     ] {
         if cursor.are(refused) {
             return Err(cursor.refuse(refused));
@@ -172,7 +230,9 @@ pub fn literal(cursor: &mut Cursor<'_>) -> Result<Literal, SqlError> {
         Token::Plus => false,
         Token::Number(..) => return number(cursor, ""),
         Token::Word(_) | Token::LParen => {
-            return Err(cursor.refuse_because("DEFAULT with an expression", "a DEFAULT is a constant"));
+            return Err(
+                cursor.refuse_because("DEFAULT with an expression", "a DEFAULT is a constant")
+            );
         }
         _ => return Err(cursor.syntax()),
     };
@@ -181,9 +241,11 @@ pub fn literal(cursor: &mut Cursor<'_>) -> Result<Literal, SqlError> {
 }
 
 fn literal_word(cursor: &mut Cursor<'_>) -> Option<Literal> {
-    for (word, found) in
-        [("NULL", Literal::Null), ("TRUE", Literal::Bool(true)), ("FALSE", Literal::Bool(false))]
-    {
+    for (word, found) in [
+        ("NULL", Literal::Null),
+        ("TRUE", Literal::Bool(true)),
+        ("FALSE", Literal::Bool(false)),
+    ] {
         if cursor.take(word) {
             return Some(found);
         }
@@ -198,7 +260,11 @@ fn number(cursor: &mut Cursor<'_>, sign: &str) -> Result<Literal, SqlError> {
             let (whole, rest) = text.split_at(text.find(['.', 'e', 'E']).unwrap_or(text.len()));
             let whole = whole.trim_start_matches('0');
             let whole = if whole.is_empty() { "0" } else { whole };
-            let rest = rest.strip_suffix('.').unwrap_or(rest).replacen(".e", "e", 1).replacen(".E", "E", 1);
+            let rest = rest
+                .strip_suffix('.')
+                .unwrap_or(rest)
+                .replacen(".e", "e", 1)
+                .replacen(".E", "E", 1);
             let found = Literal::Number(format!("{sign}{whole}{rest}"));
             cursor.skip();
             Ok(found)
@@ -224,7 +290,10 @@ pub(super) fn charset_or_collation(cursor: &mut Cursor<'_>) -> Result<bool, SqlE
         cursor.take_token(&Token::Eq);
         let at = cursor.refuse_because("another CHARACTER SET", "text is utf8mb4");
         let name = word_or_string(cursor)?;
-        if !["utf8mb4", "default"].iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+        if !["utf8mb4", "default"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&name))
+        {
             return Err(at);
         }
         return Ok(true);
@@ -233,7 +302,10 @@ pub(super) fn charset_or_collation(cursor: &mut Cursor<'_>) -> Result<bool, SqlE
         cursor.take_token(&Token::Eq);
         let at = cursor.refuse_because("another COLLATE", "text is compared as utf8mb4_bin");
         let name = word_or_string(cursor)?;
-        if !["utf8mb4_bin", "binary", "default"].iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+        if !["utf8mb4_bin", "binary", "default"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&name))
+        {
             return Err(at);
         }
         return Ok(true);
@@ -242,7 +314,11 @@ pub(super) fn charset_or_collation(cursor: &mut Cursor<'_>) -> Result<bool, SqlE
 }
 
 pub(super) fn word_or_string(cursor: &mut Cursor<'_>) -> Result<String, SqlError> {
-    if cursor.peek_string().is_some() { cursor.string() } else { cursor.ident() }
+    if cursor.peek_string().is_some() {
+        cursor.string()
+    } else {
+        cursor.ident()
+    }
 }
 
 fn width(cursor: &mut Cursor<'_>) -> Result<Option<u64>, SqlError> {
@@ -268,21 +344,50 @@ fn unsigned(cursor: &mut Cursor<'_>) -> Result<bool, SqlError> {
 }
 
 const REFUSED_TYPES: &[&str] = &[
-    "BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB", "TIME", "YEAR", "ENUM", "SET", "BIT",
-    "GEOMETRY", "GEOGRAPHY", "GEOGRAPHYPOINT", "POINT", "LINESTRING", "POLYGON", "VECTOR", "BSON", "SERIAL", "NCHAR",
-    "NVARCHAR", "NATIONAL", "LONG", "UUID",
+    "BINARY",
+    "VARBINARY",
+    "TINYBLOB",
+    "BLOB",
+    "MEDIUMBLOB",
+    "LONGBLOB",
+    "TIME",
+    "YEAR",
+    "ENUM",
+    "SET",
+    "BIT",
+    "GEOMETRY",
+    "GEOGRAPHY",
+    "GEOGRAPHYPOINT",
+    "POINT",
+    "LINESTRING",
+    "POLYGON",
+    "VECTOR",
+    "BSON",
+    "SERIAL",
+    "NCHAR",
+    "NVARCHAR",
+    "NATIONAL",
+    "LONG",
+    "UUID",
 ];
 
 /// A column's type.
 fn sql_type(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType, SqlError> {
     if let Some(refused) = REFUSED_TYPES.iter().find(|name| cursor.is(name)) {
-        return Err(cursor.refuse_because(&format!("column type {refused}"), &format!("column '{column}'")));
+        return Err(cursor.refuse_because(
+            &format!("column type {refused}"),
+            &format!("column '{column}'"),
+        ));
     }
     if cursor.take("TINYINT") || cursor.take("INT1") {
         let width = width(cursor)?;
         let unsigned = unsigned(cursor)?;
         // BOOL's other name, in MySQL too.
-        return Ok(if width == Some(1) && !unsigned { SqlType::Bool } else { SqlType::TinyInt { unsigned } });
+        return Ok(if width == Some(1) && !unsigned {
+            SqlType::Bool
+        } else {
+            SqlType::TinyInt { unsigned }
+        });
     }
     if cursor.take("BOOL") || cursor.take("BOOLEAN") {
         return Ok(SqlType::Bool);
@@ -311,16 +416,23 @@ fn sql_type(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType, SqlError> 
     } else if cursor.take("DOUBLE PRECISION") || cursor.take("DOUBLE") || cursor.take("REAL") {
         width_of_float(cursor)?;
         SqlType::Double
-    } else if ["DECIMAL", "NUMERIC", "DEC", "FIXED"].iter().any(|name| cursor.take(name)) {
+    } else if ["DECIMAL", "NUMERIC", "DEC", "FIXED"]
+        .iter()
+        .any(|name| cursor.take(name))
+    {
         decimal(cursor, column)?
     } else if cursor.take("JSON") {
         SqlType::Json
     } else if cursor.take("DATE") {
         SqlType::Date
     } else if cursor.take("DATETIME") {
-        SqlType::DateTime { fsp: fraction(cursor)? }
+        SqlType::DateTime {
+            fsp: fraction(cursor)?,
+        }
     } else if cursor.take("TIMESTAMP") {
-        SqlType::Timestamp { fsp: fraction(cursor)? }
+        SqlType::Timestamp {
+            fsp: fraction(cursor)?,
+        }
     } else {
         return text_type(cursor, column);
     };
@@ -337,16 +449,30 @@ fn text_type(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType, SqlError>
             format!("Column length too big for column '{column}' (max = {max}); use TEXT instead"),
         )
     };
-    if ["VARCHAR", "VARCHARACTER", "CHARACTER VARYING", "CHAR VARYING"].iter().any(|name| cursor.take(name)) {
+    if [
+        "VARCHAR",
+        "VARCHARACTER",
+        "CHARACTER VARYING",
+        "CHAR VARYING",
+    ]
+    .iter()
+    .any(|name| cursor.take(name))
+    {
         let Some(chars) = width(cursor)? else {
             return Err(cursor.syntax());
         };
-        let chars = u32::try_from(chars).ok().filter(|chars| *chars <= 16_383).ok_or_else(|| too_long(16_383))?;
+        let chars = u32::try_from(chars)
+            .ok()
+            .filter(|chars| *chars <= 16_383)
+            .ok_or_else(|| too_long(16_383))?;
         return Ok(SqlType::VarChar { chars });
     }
     if cursor.take("CHARACTER") || cursor.take("CHAR") {
         let chars = width(cursor)?.unwrap_or(1);
-        let chars = u16::try_from(chars).ok().filter(|chars| *chars <= 255).ok_or_else(|| too_long(255))?;
+        let chars = u16::try_from(chars)
+            .ok()
+            .filter(|chars| *chars <= 255)
+            .ok_or_else(|| too_long(255))?;
         return Ok(SqlType::Char { chars });
     }
     for (name, found) in [
@@ -399,15 +525,23 @@ fn decimal(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType, SqlError> {
     if scale > precision {
         return Err(SqlError::new(
             Code::ScaleAbovePrecision,
-            format!("For float(M,D), double(M,D) or decimal(M,D), M must be >= D (column '{column}')."),
+            format!(
+                "For float(M,D), double(M,D) or decimal(M,D), M must be >= D (column '{column}')."
+            ),
         ));
     }
     let byte = |number: u64| u8::try_from(number).unwrap_or(u8::MAX);
-    Ok(SqlType::Decimal { precision: byte(precision), scale: byte(scale) })
+    Ok(SqlType::Decimal {
+        precision: byte(precision),
+        scale: byte(scale),
+    })
 }
 
 fn fraction(cursor: &mut Cursor<'_>) -> Result<u8, SqlError> {
-    let refused = cursor.refuse_because("a fraction of a second in another number of digits", "write 0, 3 or 6");
+    let refused = cursor.refuse_because(
+        "a fraction of a second in another number of digits",
+        "write 0, 3 or 6",
+    );
     match width(cursor)? {
         None | Some(0) => Ok(0),
         Some(3) => Ok(3),
@@ -427,15 +561,23 @@ fn options(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError
         if cursor.take("ENGINE") {
             cursor.take_token(&Token::Eq);
             let name = word_or_string(cursor)?;
-            if !["pinleaf", "columnstore"].iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            if !["pinleaf", "columnstore"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&name))
+            {
                 return Err(SqlError::new(
                     Code::UnknownEngine,
-                    format!("Unknown storage engine '{name}': leave ENGINE out, or write ENGINE=Pinleaf"),
+                    format!(
+                        "Unknown storage engine '{name}': leave ENGINE out, or write ENGINE=Pinleaf"
+                    ),
                 ));
             }
             continue;
         }
-        if cursor.are("DEFAULT CHARACTER") || cursor.are("DEFAULT CHARSET") || cursor.are("DEFAULT COLLATE") {
+        if cursor.are("DEFAULT CHARACTER")
+            || cursor.are("DEFAULT CHARSET")
+            || cursor.are("DEFAULT COLLATE")
+        {
             cursor.skip();
         }
         if charset_or_collation(cursor)? {
@@ -453,21 +595,37 @@ fn options(cursor: &mut Cursor<'_>, spec: &mut TableSpec) -> Result<(), SqlError
 
 fn check(spec: &TableSpec) -> Result<(), SqlError> {
     if spec.columns.is_empty() {
-        return Err(SqlError::new(Code::TableWithoutColumns, "A table must have at least 1 column"));
+        return Err(SqlError::new(
+            Code::TableWithoutColumns,
+            "A table must have at least 1 column",
+        ));
     }
     if spec.columns.len() > TABLE_COLUMNS_MAX {
-        return Err(SqlError::new(Code::TooManyColumns, format!("Too many columns (max = {TABLE_COLUMNS_MAX})")));
+        return Err(SqlError::new(
+            Code::TooManyColumns,
+            format!("Too many columns (max = {TABLE_COLUMNS_MAX})"),
+        ));
     }
     for (at, column) in spec.columns.iter().enumerate() {
-        if spec.columns[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
-            return Err(SqlError::new(Code::DuplicateColumn, format!("Duplicate column name '{}'", column.name)));
+        if spec.columns[..at]
+            .iter()
+            .any(|other| other.name.eq_ignore_ascii_case(&column.name))
+        {
+            return Err(SqlError::new(
+                Code::DuplicateColumn,
+                format!("Duplicate column name '{}'", column.name),
+            ));
         }
         check_default(column)?;
     }
     let shard = spec.shard_key.iter().flatten();
     let sort = spec.sort_key.iter().flatten().map(|part| &part.column);
     for name in shard.chain(sort) {
-        if !spec.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name)) {
+        if !spec
+            .columns
+            .iter()
+            .any(|column| column.name.eq_ignore_ascii_case(name))
+        {
             return Err(SqlError::new(
                 Code::KeyColumnMissing,
                 format!("Key column '{name}' doesn't exist in table"),
@@ -490,7 +648,10 @@ fn check_default(column: &ColumnDef) -> Result<(), SqlError> {
             default: Some(default.clone()),
         }],
     };
-    JsonDecoder::new(&mapping)
-        .map(|_| ())
-        .map_err(|_| SqlError::new(Code::InvalidDefault, format!("Invalid default value for '{}'", column.name)))
+    JsonDecoder::new(&mapping).map(|_| ()).map_err(|_| {
+        SqlError::new(
+            Code::InvalidDefault,
+            format!("Invalid default value for '{}'", column.name),
+        )
+    })
 }
