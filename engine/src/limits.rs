@@ -117,3 +117,33 @@ const _: () = assert!(QUERY_NESTING_MAX <= EXPRESSION_NESTING_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= STRING_BATCH_BYTES_MAX);
 // Arrow's string offsets are i32.
 const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MAX as usize);
+/// A session's prepared statements: MySQL's `max_prepared_stmt_count` is for all of them.
+pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
+/// What SHOW WARNINGS can show: MySQL's `max_error_count`, 1,024 at most there.
+pub const WARNINGS_MAX: usize = 64;
+/// A session's user variables.
+pub const USER_VARIABLES_MAX: usize = 1_024;
+/// A user variable's value.
+pub const USER_VARIABLE_BYTES_MAX: usize = 1 << 20;
+
+// --- sql: lists ---
+
+/// What a SHOW or one table of information_schema may hold.
+pub const LISTING_BYTES_MAX: usize = 64 << 20;
+/// Rows of PIPELINES_ERRORS, the newest; no more than `ingest_errors_max_disk_space_mb` either.
+pub const VIEW_ERRORS_ROWS_MAX: usize = 10_000;
+/// Bytes of PIPELINES_ERRORS: the newest rows whose messages fit.
+pub const VIEW_ERRORS_BYTES_MAX: usize = 32 << 20;
+/// Rows of PIPELINES_BATCHES, the newest of each leaf partition.
+pub const VIEW_BATCHES_ROWS_MAX: usize = 100_000;
+
+const _: () = assert!(VIEW_ERRORS_BYTES_MAX < LISTING_BYTES_MAX);
+// A row of PIPELINES_BATCHES is 18 cells of at most 32 bytes and four short texts.
+const _: () = assert!(VIEW_BATCHES_ROWS_MAX * (18 * 32) < LISTING_BYTES_MAX);
+
+// --- sql: waiting for leaf partitions ---
+
+/// A query looks so often whether a leaf partition is recovered.
+pub const RECOVERY_POLL_MS: u64 = 5;
+/// And so many times, before it is an error: 10 s.
+pub const RECOVERY_POLLS_MAX: u32 = 2_000;

@@ -1,16 +1,22 @@
-//! What all sessions share: who is connected, the clock, and what the node is called.
+//! What all sessions share: the catalog, the aggregator, the leaves' views, the query cores, the clock.
 
 use std::sync::Arc;
 
+use ingest::leaf::Views;
+
 use super::processes::Processes;
+use super::select::QueryMemory;
+use super::variables::ServerFacts;
+use crate::aggregator::Aggregator;
+use crate::catalog::{CatalogView, EngineVariables};
 
 /// The time, µs since 1970: given by `node`, so that nothing below reads a clock of its own.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// What all sessions of a node share.
 pub struct Engine {
-    processes: Arc<Processes>,
-    clock: Clock,
+    parts: EngineParts,
+    facts: Arc<ServerFacts>,
 }
 
 /// What an [`Engine`] is made of.
@@ -19,25 +25,70 @@ pub struct EngineParts {
     pub processes: Arc<Processes>,
     /// The clock.
     pub clock: Clock,
+    /// The way to the aggregator, and to the catalog as it stands.
+    pub aggregator: Aggregator,
+    /// What the leaves publish.
+    pub views: Arc<Views>,
+    /// The memory that all queries share.
+    pub memory: Arc<QueryMemory>,
+    /// The runtime of the query cores.
+    pub query_runtime: tokio::runtime::Handle,
+    /// How many partitions of a plan run side by side.
+    pub query_threads: usize,
+    /// The configuration's `[variables]` over the defaults; SET GLOBAL beats them.
+    pub variables: EngineVariables,
+    /// What the node says of itself.
+    pub facts: ServerFacts,
 }
 
 impl Engine {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Engine> {
-        let EngineParts { processes, clock } = parts;
-        Arc::new(Engine { processes, clock })
+        let facts = Arc::new(parts.facts.clone());
+        Arc::new(Engine { parts, facts })
     }
 
     /// The registry of connections.
     #[must_use]
     pub fn processes(&self) -> &Arc<Processes> {
-        &self.processes
+        &self.parts.processes
+    }
+
+    /// The parts.
+    #[must_use]
+    pub fn parts(&self) -> &EngineParts {
+        &self.parts
+    }
+
+    /// What the node says of itself.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<ServerFacts> {
+        &self.facts
+    }
+
+    /// The catalog as it stands.
+    #[must_use]
+    pub fn catalog(&self) -> Arc<CatalogView> {
+        self.parts.aggregator.catalog()
+    }
+
+    /// The engine's variables as they stand: default, configuration, SET GLOBAL.
+    #[must_use]
+    pub fn engine_variables(&self, catalog: &CatalogView) -> EngineVariables {
+        let mut variables = self.parts.variables.clone();
+        for (name, value) in catalog.global_variables() {
+            if let Err(fault) = variables.set(name, value) {
+                // SET GLOBAL checked it; a catalog of another release may hold what this one lacks.
+                tracing::warn!(name, %fault, "a variable of the catalog is left out");
+            }
+        }
+        variables
     }
 
     /// µs since 1970.
     #[must_use]
     pub fn now_unix_us(&self) -> i64 {
-        (self.clock)()
+        (self.parts.clock)()
     }
 }

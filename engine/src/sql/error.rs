@@ -199,6 +199,14 @@ codes! {
     IncorrectValue = 1525, "HY000";
     /// A column list in which every name must be there once.
     ColumnCount = 1136, "21S01";
+    /// A column named twice in a list.
+    ColumnTwice = 1110, "42000";
+    /// A NOT NULL column that gets no value.
+    NoDefault = 1364, "HY000";
+    /// Rows that cannot be read yet.
+    NotReady = 1205, "HY000";
+    /// A row where one value is wanted.
+    OperandColumns = 1241, "21000";
     /// A name of more than 64 characters.
     IdentifierTooLong = 1059, "42000";
     /// A column's or table's comment that is too long.

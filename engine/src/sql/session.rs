@@ -1,20 +1,42 @@
 //! A session: one client's database, variables, warnings and prepared statements.
+//!
+//! Statements run one after another. Each sees the catalog as it stood when it began, answers to
+//! KILL at its every await and between any two batches of its rows, and leaves its warnings for SHOW
+//! WARNINGS. There are no transactions to speak of: no statement changes rows, and each reads a
+//! snapshot of its own, so BEGIN, COMMIT and ROLLBACK have nothing to do and say so in a warning.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::answer::{Answer, ResultColumn};
+use super::answer::{Answer, Done, ResultColumn};
 use super::engine::Engine;
-use super::error::SqlError;
+use super::error::{Code, SqlError};
+use super::guard;
+use super::parse::{self, Show, Statement};
 use super::processes::{Identity, KillWatch, Registered};
 use super::value::{Prepared, Value};
+use super::variables::SessionVariables;
+use super::warnings::{Level, Warnings};
+use super::{names, schema_views};
+use crate::aggregator::Name;
+use crate::limits::PREPARED_STATEMENTS_MAX;
 
 /// One client's session. Statements run one after another, in the order they were sent.
 pub struct Session {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) who: Identity,
     registered: Registered,
-    database: Option<String>,
-    autocommit: bool,
-    warnings: u16,
+    pub(super) database: Option<String>,
+    pub(super) variables: Arc<SessionVariables>,
+    pub(super) warnings: Warnings,
+    prepared: HashMap<u32, Arc<PreparedStatement>>,
+    last_prepared: u32,
+}
+
+struct PreparedStatement {
+    sql: String,
+    statement: Statement,
+    params: u16,
 }
 
 impl Session {
@@ -22,12 +44,17 @@ impl Session {
     #[must_use]
     pub fn new(engine: Arc<Engine>, who: Identity) -> Session {
         let registered = engine.processes().register(&who, engine.now_unix_us());
+        let variables = engine.engine_variables(&engine.catalog());
+        let variables = SessionVariables::new(Arc::clone(engine.facts()), variables);
         Session {
             engine,
+            who,
             registered,
             database: None,
-            autocommit: true,
-            warnings: 0,
+            variables: Arc::new(variables),
+            warnings: Warnings::default(),
+            prepared: HashMap::new(),
+            last_prepared: 0,
         }
     }
 
@@ -36,18 +63,66 @@ impl Session {
     /// # Errors
     /// MySQL's number and text for whatever is wrong with it; 1317 when it was killed.
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, SqlError> {
-        let _running = self
-            .registered
-            .begin("Query", sql, self.engine.now_unix_us());
-        Err(SqlError::not_supported(sql))
+        match parse::parse(sql) {
+            Ok(statement) => self.run("Query", sql, &statement, &[]).await,
+            Err(fault) => {
+                self.warnings.clear();
+                Err(self.remember(fault))
+            }
+        }
     }
 
     /// Prepares one statement with `?` for values.
     ///
     /// # Errors
-    /// As [`Session::execute`], as far as it shows without values.
+    /// As [`Session::execute`], as far as it shows without values; 1295 for `?` outside a query, 1461
+    /// for too many statements.
     pub async fn prepare(&mut self, sql: &str) -> Result<Prepared, SqlError> {
-        Err(SqlError::not_supported(sql))
+        self.warnings.clear();
+        let prepared = self.prepare_inner(sql).await;
+        prepared.map_err(|fault| self.remember(fault))
+    }
+
+    async fn prepare_inner(&mut self, sql: &str) -> Result<Prepared, SqlError> {
+        if self.prepared.len() >= PREPARED_STATEMENTS_MAX {
+            return Err(SqlError::new(
+                Code::TooManyStatements,
+                format!(
+                    "Can't create more than max_prepared_stmt_count statements (current value: {PREPARED_STATEMENTS_MAX})"
+                ),
+            ));
+        }
+        let statement = parse::parse(sql)?;
+        let params = parse::parameters(sql)?;
+        let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
+        if params > 0 && !is_query {
+            return Err(SqlError::new(
+                Code::UnsupportedPrepared,
+                "This command is not supported in the prepared statement protocol yet: '?' may stand in a query alone",
+            ));
+        }
+        let mut running = self
+            .registered
+            .begin("Prepare", sql, self.engine.now_unix_us());
+        let columns = tokio::select! {
+            biased;
+            () = running.killed() => Err(SqlError::interrupted()),
+            columns = self.columns_of(&statement) => columns,
+        }?;
+        drop(running);
+        self.last_prepared = self.last_prepared.wrapping_add(1);
+        let id = self.last_prepared;
+        let entry = PreparedStatement {
+            sql: sql.to_owned(),
+            statement,
+            params,
+        };
+        self.prepared.insert(id, Arc::new(entry));
+        Ok(Prepared {
+            id,
+            params,
+            columns,
+        })
     }
 
     /// Runs a prepared statement with a value for each `?`.
@@ -59,13 +134,25 @@ impl Session {
         id: u32,
         params: Vec<Value>,
     ) -> Result<Answer, SqlError> {
-        let _ = params;
-        Err(SqlError::not_supported(id))
+        let Some(prepared) = self.prepared.get(&id).cloned() else {
+            return Err(SqlError::new(
+                Code::UnknownStatement,
+                format!("Unknown prepared statement handler ({id}) given to EXECUTE"),
+            ));
+        };
+        if params.len() != usize::from(prepared.params) {
+            return Err(SqlError::new(
+                Code::WrongArguments,
+                "Incorrect arguments to EXECUTE",
+            ));
+        }
+        self.run("Execute", &prepared.sql, &prepared.statement, &params)
+            .await
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.
     pub fn close_prepared(&mut self, id: u32) {
-        let _ = id;
+        self.prepared.remove(&id);
     }
 
     /// USE and COM_INIT_DB.
@@ -73,8 +160,19 @@ impl Session {
     /// # Errors
     /// 1049 where there is no such database.
     pub async fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
-        self.database = Some(name.to_owned());
-        self.registered.set_database(Some(name));
+        let known = if name.eq_ignore_ascii_case(names::INFORMATION_SCHEMA) {
+            Some(names::INFORMATION_SCHEMA.to_owned())
+        } else {
+            self.engine
+                .catalog()
+                .database(name)
+                .map(|found| found.name.clone())
+        };
+        let Some(known) = known else {
+            return Err(self.remember(unknown_database(name)));
+        };
+        self.registered.set_database(Some(&known));
+        self.database = Some(known);
         Ok(())
     }
 
@@ -88,27 +186,41 @@ impl Session {
         table: &str,
         wildcard: &str,
     ) -> Result<Vec<ResultColumn>, SqlError> {
-        let _ = wildcard;
-        Err(SqlError::not_supported(table))
+        let name = parse::ObjectName {
+            database: None,
+            name: table.to_owned(),
+        };
+        let (name, columns) = self.columns_of_table(&name)?;
+        Ok(columns
+            .iter()
+            .filter(|column| wildcard.is_empty() || super::listing::like(wildcard, &column.name))
+            .map(|column| ResultColumn {
+                database: name.database.clone(),
+                table: name.name.clone(),
+                org_table: name.name.clone(),
+                ..ResultColumn::of_type(&column.name, column.sql_type, column.nullable)
+            })
+            .collect())
     }
 
     /// COM_RESET_CONNECTION: variables, warnings and prepared statements as at the start; the
     /// database stays, as in MySQL.
     pub fn reset(&mut self) {
-        self.autocommit = true;
-        self.warnings = 0;
+        Arc::make_mut(&mut self.variables).reset();
+        self.warnings.clear();
+        self.prepared.clear();
     }
 
     /// The autocommit flag that every OK packet carries.
     #[must_use]
     pub fn autocommit(&self) -> bool {
-        self.autocommit
+        self.variables.is_on("autocommit")
     }
 
     /// How many warnings the last statement left, for OK and EOF packets.
     #[must_use]
     pub fn warnings(&self) -> u16 {
-        self.warnings
+        self.warnings.count()
     }
 
     /// The database in use.
@@ -117,9 +229,137 @@ impl Session {
         self.database.as_deref()
     }
 
+    /// How long the connection may idle, seconds: `wait_timeout`.
+    #[must_use]
+    pub fn wait_timeout_s(&self) -> u64 {
+        self.variables.wait_timeout_s()
+    }
+
+    /// The engine this session runs on.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// What the server watches to close the connection after KILL.
     #[must_use]
     pub fn kill_watch(&self) -> KillWatch {
         self.registered.watch()
+    }
+
+    async fn run(
+        &mut self,
+        command: &'static str,
+        sql: &str,
+        statement: &Statement,
+        params: &[Value],
+    ) -> Result<Answer, SqlError> {
+        if !matches!(statement, Statement::Show(Show::Warnings { .. })) {
+            self.warnings.begin();
+        }
+        let catalog = self.engine.catalog();
+        let engine_variables = self.engine.engine_variables(&catalog);
+        Arc::make_mut(&mut self.variables).refresh(engine_variables);
+        let (handle, cancel) = super::select::Cancel::new();
+        let mut running = self
+            .registered
+            .begin(command, shown(sql), self.engine.now_unix_us());
+        let answer = tokio::select! {
+            biased;
+            () = running.killed() => {
+                handle.cancel();
+                Err(SqlError::interrupted())
+            }
+            answer = self.dispatch(statement, params, cancel) => answer,
+        };
+        match answer {
+            Ok(Answer::Rows(rows)) => {
+                running.set_state("sending");
+                Ok(Answer::Rows(guard::killable(rows, running, handle)))
+            }
+            Ok(Answer::Done(done)) => Ok(Answer::Done(Done {
+                warnings: self.warnings.count(),
+                ..done
+            })),
+            Err(fault) => Err(self.remember(fault)),
+        }
+    }
+
+    async fn columns_of(&mut self, statement: &Statement) -> Result<Vec<ResultColumn>, SqlError> {
+        match statement {
+            Statement::Query(query) => self.describe(query).await,
+            Statement::Show(show) => match self.show(show).await? {
+                Answer::Rows(rows) => Ok(rows.columns),
+                Answer::Done(_) => Ok(Vec::new()),
+            },
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// A name with its database filled in.
+    pub(super) fn qualified(&self, name: &parse::ObjectName) -> Result<Name, SqlError> {
+        match name.database.as_ref().or(self.database.as_ref()) {
+            Some(database) => Ok(Name::new(database.clone(), name.name.clone())),
+            None => Err(SqlError::new(Code::NoDatabase, "No database selected")),
+        }
+    }
+
+    /// A table's name and columns, be it stored or a view.
+    pub(super) fn columns_of_table(
+        &self,
+        name: &parse::ObjectName,
+    ) -> Result<(Name, Vec<crate::catalog::ColumnDef>), SqlError> {
+        let name = self.qualified(name)?;
+        if name
+            .database
+            .eq_ignore_ascii_case(names::INFORMATION_SCHEMA)
+        {
+            return match schema_views::columns(&name.name) {
+                Some(columns) => Ok((name, columns)),
+                None => Err(no_such_table(&name)),
+            };
+        }
+        let catalog = self.engine.catalog();
+        if catalog.database(&name.database).is_none() {
+            return Err(unknown_database(&name.database));
+        }
+        match catalog.table(&name.database, &name.name) {
+            Some(table) => Ok((name, table.spec.columns.clone())),
+            None => Err(no_such_table(&name)),
+        }
+    }
+
+    /// The database in use is gone.
+    pub(super) fn leave_database(&mut self) {
+        self.registered.set_database(None);
+        self.database = None;
+    }
+
+    /// Keeps an error for SHOW WARNINGS.
+    fn remember(&mut self, fault: SqlError) -> SqlError {
+        self.warnings.push(Level::Error, fault.code, &fault.message);
+        fault
+    }
+}
+
+/// 1049.
+pub(super) fn unknown_database(name: &str) -> SqlError {
+    SqlError::new(Code::UnknownDatabase, format!("Unknown database '{name}'"))
+}
+
+/// 1146.
+pub(super) fn no_such_table(name: &Name) -> SqlError {
+    SqlError::new(
+        Code::NoSuchTable,
+        format!("Table '{}.{}' doesn't exist", name.database, name.name),
+    )
+}
+
+/// What SHOW PROCESSLIST may show of a statement: not one that may hold a secret.
+fn shown(sql: &str) -> &str {
+    if sql.to_ascii_lowercase().contains("credentials") {
+        "(a statement with CREDENTIALS)"
+    } else {
+        sql
     }
 }
