@@ -205,8 +205,6 @@ codes! {
     NoDefault = 1364, "HY000";
     /// Rows that cannot be read yet.
     NotReady = 1205, "HY000";
-    /// A row where one value is wanted.
-    OperandColumns = 1241, "21000";
     /// A name of more than 64 characters.
     IdentifierTooLong = 1059, "42000";
     /// A column's or table's comment that is too long.

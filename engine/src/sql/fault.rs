@@ -13,7 +13,9 @@ impl From<AggregatorError> for SqlError {
         let code = match &fault {
             AggregatorError::Unknown(Unknown::Database { .. }) => Code::UnknownDatabase,
             AggregatorError::Unknown(Unknown::Table { .. }) => Code::NoSuchTable,
-            AggregatorError::Unknown(Unknown::Pipeline { .. } | Unknown::Partition { .. }) => Code::NoSuchPipeline,
+            AggregatorError::Unknown(Unknown::Pipeline { .. } | Unknown::Partition { .. }) => {
+                Code::NoSuchPipeline
+            }
             AggregatorError::Exists(Exists::Database { .. }) => Code::DatabaseExists,
             AggregatorError::Exists(Exists::Table { .. }) => Code::TableExists,
             AggregatorError::Exists(Exists::Pipeline { .. }) => Code::PipelineExists,
@@ -33,7 +35,9 @@ impl From<AggregatorError> for SqlError {
             AggregatorError::Disk { .. } => Code::DiskError,
             AggregatorError::Full { .. } => Code::LimitReached,
             AggregatorError::ShuttingDown => Code::ServerShutdown,
-            AggregatorError::Definition(_) | AggregatorError::Variable(_) | AggregatorError::Catalog(_) => Code::Unknown,
+            AggregatorError::Definition(_)
+            | AggregatorError::Variable(_)
+            | AggregatorError::Catalog(_) => Code::Unknown,
         };
         match fault {
             AggregatorError::Variable(fault) => fault.into(),
@@ -47,7 +51,10 @@ impl From<CatalogError> for SqlError {
     fn from(fault: CatalogError) -> SqlError {
         let code = match &fault {
             CatalogError::Corrupt { .. } => Code::Corrupt,
-            CatalogError::Newer { .. } | CatalogError::Locked { .. } | CatalogError::Disk { .. } => Code::DiskError,
+            CatalogError::Misfit(_) => Code::Unknown,
+            CatalogError::Newer { .. }
+            | CatalogError::Locked { .. }
+            | CatalogError::Disk { .. } => Code::DiskError,
             CatalogError::Full { .. } => Code::LimitReached,
             CatalogError::Closed => Code::ServerShutdown,
         };
@@ -79,7 +86,11 @@ impl From<StorageError> for SqlError {
 
 /// An error is one line, whatever a broker or a file put into it.
 fn one_line(text: &str) -> String {
-    text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    text.split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -91,22 +102,55 @@ mod tests {
         let unknown = |fault: Unknown| SqlError::from(AggregatorError::Unknown(fault));
         let (database, table) = ("d".to_owned(), "t".to_owned());
         for (error, code, state, message) in [
-            (unknown(Unknown::Database { database: database.clone() }), 1049, "42000", "Unknown database 'd'"),
-            (unknown(Unknown::Table { database, table }), 1146, "42S02", "Table 'd.t' doesn't exist"),
             (
-                AggregatorError::State(WrongState::NotRunning { pipeline: "p".into() }).into(),
+                unknown(Unknown::Database {
+                    database: database.clone(),
+                }),
+                1049,
+                "42000",
+                "Unknown database 'd'",
+            ),
+            (
+                unknown(Unknown::Table { database, table }),
+                1146,
+                "42S02",
+                "Table 'd.t' doesn't exist",
+            ),
+            (
+                AggregatorError::State(WrongState::NotRunning {
+                    pipeline: "p".into(),
+                })
+                .into(),
                 1972,
                 "HY000",
                 "Pipeline 'p' is not running",
             ),
             (
-                AggregatorError::Broker { brokers: "h:9092".into(), what: "refused\r\n  it".into() }.into(),
+                AggregatorError::Broker {
+                    brokers: "h:9092".into(),
+                    what: "refused\r\n  it".into(),
+                }
+                .into(),
                 1973,
                 "HY000",
                 "h:9092: refused it",
             ),
-            (AggregatorError::ShuttingDown.into(), 1053, "08S01", "the server is shutting down"),
-            (CatalogError::Full { what: "tables", max: 3 }.into(), 1104, "42000", "limit reached: at most 3 tables"),
+            (
+                AggregatorError::ShuttingDown.into(),
+                1053,
+                "08S01",
+                "the server is shutting down",
+            ),
+            (
+                CatalogError::Full {
+                    what: "tables",
+                    max: 3,
+                }
+                .into(),
+                1104,
+                "42000",
+                "limit reached: at most 3 tables",
+            ),
             (
                 StorageError::Full(storage::error::Limit::DiskSpace).into(),
                 1021,
@@ -114,7 +158,10 @@ mod tests {
                 "limit reached: no space on the disk",
             ),
         ] {
-            assert_eq!((error.code, error.state, error.message.as_str()), (code, state, message));
+            assert_eq!(
+                (error.code, error.state, error.message.as_str()),
+                (code, state, message)
+            );
         }
     }
 }

@@ -26,7 +26,10 @@ pub fn killable(rows: Rows, running: Running, cancel: CancelHandle) -> Rows {
             },
         }
     });
-    Rows { columns: rows.columns, batches: Box::pin(batches) }
+    Rows {
+        columns: rows.columns,
+        batches: Box::pin(batches),
+    }
 }
 
 /// The first `limit` rows.
@@ -40,11 +43,16 @@ pub fn limited(rows: Rows, limit: u64) -> Rows {
         let next: Result<RecordBatch, SqlError> = batches.next().await?;
         Some(match next {
             Ok(batch) => {
-                let rows = batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let rows = batch
+                    .num_rows()
+                    .min(usize::try_from(left).unwrap_or(usize::MAX));
                 (Ok(batch.slice(0, rows)), (batches, left - rows as u64))
             }
             Err(fault) => (Err(fault), (batches, 0)),
         })
     });
-    Rows { columns: rows.columns, batches: Box::pin(batches) }
+    Rows {
+        columns: rows.columns,
+        batches: Box::pin(batches),
+    }
 }

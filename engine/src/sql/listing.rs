@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
-    TimestampSecondArray, UInt64Array,
+    ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -36,7 +36,10 @@ pub const SECONDS: SqlType = SqlType::DateTime { fsp: 0 };
 /// A time to the microsecond.
 pub const MICROS: SqlType = SqlType::DateTime { fsp: 6 };
 /// Seconds since 1970 to the microsecond.
-pub const UNIX_TIME: SqlType = SqlType::Decimal { precision: 18, scale: 6 };
+pub const UNIX_TIME: SqlType = SqlType::Decimal {
+    precision: 18,
+    scale: 6,
+};
 
 /// A value of a listing; which of them a column takes follows from its type.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +100,15 @@ impl Listing {
     /// No rows yet.
     #[must_use]
     pub fn new(columns: &[(&str, SqlType)]) -> Listing {
-        let columns = columns.iter().map(|(name, sql_type)| ((*name).to_owned(), *sql_type)).collect();
-        Listing { columns, rows: Vec::new(), bytes: 0 }
+        let columns = columns
+            .iter()
+            .map(|(name, sql_type)| ((*name).to_owned(), *sql_type))
+            .collect();
+        Listing {
+            columns,
+            rows: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Adds a row, a cell for each column.
@@ -145,18 +155,23 @@ impl Listing {
             Cell::Text(text) => text.clone(),
             _ => String::new(),
         };
-        self.rows.sort_by_cached_key(|row| row[..columns].iter().map(text).collect::<Vec<_>>());
+        self.rows
+            .sort_by_cached_key(|row| row[..columns].iter().map(text).collect::<Vec<_>>());
     }
 
     /// Keeps the rows whose first column's text is wanted.
     pub fn retain_first(&mut self, wanted: impl Fn(&str) -> bool) {
-        self.rows.retain(|row| matches!(row.first(), Some(Cell::Text(text)) if wanted(text)));
+        self.rows
+            .retain(|row| matches!(row.first(), Some(Cell::Text(text)) if wanted(text)));
     }
 
     /// The result set's columns.
     #[must_use]
     pub fn result_columns(&self) -> Vec<ResultColumn> {
-        self.columns.iter().map(|(name, sql_type)| ResultColumn::of_type(name, *sql_type, true)).collect()
+        self.columns
+            .iter()
+            .map(|(name, sql_type)| ResultColumn::of_type(name, *sql_type, true))
+            .collect()
     }
 
     /// The rows as one record batch.
@@ -164,8 +179,11 @@ impl Listing {
     /// # Errors
     /// 1105 where Arrow refuses them: a bug.
     pub fn batch(&self) -> Result<RecordBatch, SqlError> {
-        let fields: Vec<Field> =
-            self.columns.iter().map(|(name, sql_type)| Field::new(name, arrow_of(*sql_type), true)).collect();
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .map(|(name, sql_type)| Field::new(name, arrow_of(*sql_type), true))
+            .collect();
         let arrays = (0..self.columns.len()).map(|at| self.array(at)).collect();
         RecordBatch::try_new_with_options(
             Arc::new(Schema::new(fields)),
@@ -182,7 +200,10 @@ impl Listing {
     pub fn into_rows(self) -> Result<Rows, SqlError> {
         let columns = self.result_columns();
         let batch = self.batch()?;
-        Ok(Rows { columns, batches: Box::pin(futures::stream::iter([Ok(batch)])) })
+        Ok(Rows {
+            columns,
+            batches: Box::pin(futures::stream::iter([Ok(batch)])),
+        })
     }
 
     /// As a table that SELECT reads.
@@ -327,9 +348,21 @@ mod tests {
 
     #[test]
     fn a_listing_becomes_a_batch_with_its_nulls() {
-        let mut listing = Listing::new(&[("a", NAME), ("b", UINT), ("c", UNIX_TIME), ("d", SECONDS), ("e", DOUBLE)]);
+        let mut listing = Listing::new(&[
+            ("a", NAME),
+            ("b", UINT),
+            ("c", UNIX_TIME),
+            ("d", SECONDS),
+            ("e", DOUBLE),
+        ]);
         listing
-            .push(vec!["x".into(), Cell::UInt(7), Cell::UnixMicros(1_500_000), Cell::UnixMicros(1_500_000), Cell::Double(0.5)])
+            .push(vec![
+                "x".into(),
+                Cell::UInt(7),
+                Cell::UnixMicros(1_500_000),
+                Cell::UnixMicros(1_500_000),
+                Cell::Double(0.5),
+            ])
             .expect("small");
         listing.push(vec![Cell::Null; 5]).expect("small");
         let batch = listing.batch().expect("a batch");
@@ -342,6 +375,9 @@ mod tests {
         let mut listing = Listing::new(&[("a", TEXT)]);
         let text = "x".repeat(LISTING_BYTES_MAX / 2);
         listing.push(vec![text.clone().into()]).expect("half of it");
-        assert_eq!(listing.push(vec![text.into()]).expect_err("too much").code, 1104);
+        assert_eq!(
+            listing.push(vec![text.into()]).expect_err("too much").code,
+            1104
+        );
     }
 }

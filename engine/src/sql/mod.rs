@@ -2,17 +2,39 @@
 //!
 //! A text is split into statements ([`split`]); a [`session::Session`] runs one at a time against
 //! the [`engine::Engine`] that all sessions share, and gives an [`answer::Answer`] or an
-//! [`error::SqlError`], which the server writes as MySQL's packets.
+//! [`error::SqlError`], which the server writes as MySQL's packets. [`parse`] reads a statement,
+//! [`select`] runs queries, [`statements`] does all else through the aggregator, [`show`] and
+//! [`schema_views`] say how things stand.
 
 pub mod answer;
-pub mod engine;
 pub mod error;
-pub mod parse;
-pub mod processes;
-pub mod select;
-pub mod session;
-pub mod split;
+pub mod fault;
 pub mod value;
+
+pub mod split;
+
+pub mod parse;
+
+pub mod select;
+
+pub mod engine;
+pub mod processes;
+pub mod session;
+pub mod variables;
+pub mod warnings;
+
+pub mod names;
+pub mod statements;
+
+pub mod listing;
+pub mod schema_views;
+pub mod show;
+pub mod text;
+
+mod guard;
+mod mapping;
+mod scalar;
+mod system;
 
 pub use answer::{Answer, Done, ResultColumn, Rows};
 pub use engine::{Clock, Engine, EngineParts};
@@ -21,3 +43,4 @@ pub use processes::{Identity, KillWatch, Process, Processes};
 pub use session::Session;
 pub use split::{Piece, split_statements};
 pub use value::{Prepared, Value};
+pub use variables::ServerFacts;

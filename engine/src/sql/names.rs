@@ -10,7 +10,9 @@ use storage::published::PartitionState;
 use super::engine::Engine;
 use super::error::{Code, SqlError};
 use super::schema_views;
-use super::select::{Names, ScanPart, Source, StoredPartition, StoredTable, TableColumn, VirtualTable};
+use super::select::{
+    Names, ScanPart, Source, StoredPartition, StoredTable, TableColumn, VirtualTable,
+};
 use crate::catalog::{CatalogView, TableDef};
 
 /// The name of the database of views.
@@ -41,13 +43,20 @@ impl Names for StatementNames {
             return Err(SqlError::new(Code::NoDatabase, "No database selected"));
         };
         if database.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
-            return Ok(schema_views::table(&self.engine, &self.catalog, table)?.map(Source::Virtual));
+            return Ok(
+                schema_views::table(&self.engine, &self.catalog, table)?.map(Source::Virtual)
+            );
         }
         if self.catalog.database(database).is_none() {
-            return Err(SqlError::new(Code::UnknownDatabase, format!("Unknown database '{database}'")));
+            return Err(SqlError::new(
+                Code::UnknownDatabase,
+                format!("Unknown database '{database}'"),
+            ));
         }
         match self.catalog.table(database, table) {
-            Some(def) => self.stored(database, def).map(|stored| Some(Source::Stored(stored))),
+            Some(def) => self
+                .stored(database, def)
+                .map(|stored| Some(Source::Stored(stored))),
             None => Ok(None),
         }
     }
@@ -59,7 +68,8 @@ impl StatementNames {
         for pairing in self.catalog.pairings_of_table(table.id) {
             let id = pairing.leaf_partition;
             let view = self.engine.parts().views.get(id);
-            let Some(view) = view.filter(|view| view.gauges.state() != PartitionState::Recovering) else {
+            let Some(view) = view.filter(|view| view.gauges.state() != PartitionState::Recovering)
+            else {
                 self.unreadable(table, &format!("leaf partition {id} is not recovered yet"))?;
                 continue;
             };
@@ -67,8 +77,11 @@ impl StatementNames {
             if self.durable {
                 snapshot = snapshot.durable_prefix();
             }
-            let parts: Vec<Arc<dyn ScanPart>> =
-                snapshot.parts().iter().map(|part| Arc::new(part.clone()) as Arc<dyn ScanPart>).collect();
+            let parts: Vec<Arc<dyn ScanPart>> = snapshot
+                .parts()
+                .iter()
+                .map(|part| Arc::new(part.clone()) as Arc<dyn ScanPart>)
+                .collect();
             partitions.push(StoredPartition {
                 leaf_partition: id,
                 kafka_partition: pairing.kafka_partition,
@@ -88,10 +101,15 @@ impl StatementNames {
         if !self.read_damaged {
             return Err(SqlError::new(
                 Code::NotReady,
-                format!("{message}: see information_schema.PIPELINES_PARTITIONS, or SET pinleaf_read_damaged = ON"),
+                format!(
+                    "{message}: see information_schema.PIPELINES_PARTITIONS, or SET pinleaf_read_damaged = ON"
+                ),
             ));
         }
-        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{message}: left out"));
+        self.left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{message}: left out"));
         Ok(())
     }
 }

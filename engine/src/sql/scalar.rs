@@ -18,11 +18,17 @@ pub async fn only_value(mut rows: Rows) -> Result<Value, SqlError> {
     while let Some(batch) = rows.batches.next().await {
         let batch = batch?;
         if batch.num_columns() != 1 {
-            return Err(SqlError::new(Code::OperandColumns, "Operand should contain 1 column(s)"));
+            return Err(SqlError::new(
+                Code::OperandColumns,
+                "Operand should contain 1 column(s)",
+            ));
         }
         for row in 0..batch.num_rows() {
             if found.replace(value(batch.column(0), row)?).is_some() {
-                return Err(SqlError::new(Code::SubqueryRows, "Subquery returns more than 1 row"));
+                return Err(SqlError::new(
+                    Code::SubqueryRows,
+                    "Subquery returns more than 1 row",
+                ));
             }
         }
     }
@@ -30,7 +36,9 @@ pub async fn only_value(mut rows: Rows) -> Result<Value, SqlError> {
 }
 
 fn value(column: &dyn Array, row: usize) -> Result<Value, SqlError> {
-    let internal = |fault: arrow::error::ArrowError| SqlError::new(Code::Unknown, format!("internal error: {fault}"));
+    let internal = |fault: arrow::error::ArrowError| {
+        SqlError::new(Code::Unknown, format!("internal error: {fault}"))
+    };
     if column.is_null(row) {
         return Ok(Value::Null);
     }
@@ -43,10 +51,18 @@ fn value(column: &dyn Array, row: usize) -> Result<Value, SqlError> {
             let column = arrow::compute::cast(column, &DataType::UInt64).map_err(internal)?;
             Ok(Value::UInt(column.as_primitive::<UInt64Type>().value(row)))
         }
-        DataType::Float32 => Ok(Value::Float(column.as_primitive::<Float32Type>().value(row))),
-        DataType::Float64 => Ok(Value::Double(column.as_primitive::<Float64Type>().value(row))),
-        DataType::Utf8 => Ok(Value::Bytes(column.as_string::<i32>().value(row).as_bytes().to_vec())),
+        DataType::Float32 => Ok(Value::Float(
+            column.as_primitive::<Float32Type>().value(row),
+        )),
+        DataType::Float64 => Ok(Value::Double(
+            column.as_primitive::<Float64Type>().value(row),
+        )),
+        DataType::Utf8 => Ok(Value::Bytes(
+            column.as_string::<i32>().value(row).as_bytes().to_vec(),
+        )),
         // DECIMAL and times, as their text.
-        _ => array_value_to_string(column, row).map(|text| Value::Bytes(text.into_bytes())).map_err(internal),
+        _ => array_value_to_string(column, row)
+            .map(|text| Value::Bytes(text.into_bytes()))
+            .map_err(internal),
     }
 }

@@ -32,15 +32,20 @@ impl Session {
             Statement::Query(query) => self.query(query, params, cancel).await.map(Answer::Rows),
             Statement::Explain(how, query) => {
                 let (ctx, _) = self.context(cancel, None);
-                select::explain(&ctx, query, params, *how).await.map(Answer::Rows)
+                select::explain(&ctx, query, params, *how)
+                    .await
+                    .map(Answer::Rows)
             }
             Statement::Show(show) => self.show(show).await,
             Statement::Set(assignments) => self.set(assignments, cancel).await,
             Statement::Use(name) => self.use_database(name).await.map(|()| done()),
-            Statement::CreateDatabase { name, if_not_exists } => {
-                self.create_database(name, *if_not_exists).await
+            Statement::CreateDatabase {
+                name,
+                if_not_exists,
+            } => self.create_database(name, *if_not_exists).await,
+            Statement::DropDatabase { name, if_exists } => {
+                self.drop_database(name, *if_exists).await
             }
-            Statement::DropDatabase { name, if_exists } => self.drop_database(name, *if_exists).await,
             Statement::CreateTable(table) => self.create_table(table).await,
             Statement::DropTable { names, if_exists } => self.drop_tables(names, *if_exists).await,
             Statement::Truncate(name) => {
@@ -51,7 +56,8 @@ impl Session {
             Statement::CreatePipeline(pipeline) => self.create_pipeline(pipeline).await,
             Statement::Pipeline(statement) => self.pipeline(statement).await,
             Statement::Kill { id, query_only } => {
-                let unknown = || SqlError::new(Code::NoSuchThread, format!("Unknown thread id: {id}"));
+                let unknown =
+                    || SqlError::new(Code::NoSuchThread, format!("Unknown thread id: {id}"));
                 let id = u32::try_from(*id).map_err(|_| unknown())?;
                 self.engine.processes().kill(id, *query_only)?;
                 Ok(done())
@@ -82,7 +88,11 @@ impl Session {
             own,
             left_out: Mutex::new(Vec::new()),
         });
-        let host = self.who.host.rsplit_once(':').map_or(self.who.host.as_str(), |(host, _)| host);
+        let host = self
+            .who
+            .host
+            .rsplit_once(':')
+            .map_or(self.who.host.as_str(), |(host, _)| host);
         let context = SelectContext {
             names: Arc::clone(&names) as Arc<dyn select::Names>,
             database: self.database.clone(),
@@ -116,20 +126,33 @@ impl Session {
         let (rows, names) = loop {
             let (ctx, names) = self.context(cancel.clone(), None);
             match select::select(&ctx, query, params).await {
-                Err(fault) if fault.code == Code::NotReady.number() && polls < RECOVERY_POLLS_MAX => {
+                Err(fault)
+                    if fault.code == Code::NotReady.number() && polls < RECOVERY_POLLS_MAX =>
+                {
                     polls += 1;
                     tokio::time::sleep(Duration::from_millis(RECOVERY_POLL_MS)).await;
                 }
                 rows => break (rows?, names),
             }
         };
-        for left_out in names.left_out.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for left_out in names
+            .left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             self.warnings.warn(Code::NotReady, left_out);
         }
-        Ok(match self.variables.select_limit().filter(|_| query.limit_clause.is_none()) {
-            Some(limit) => guard::limited(rows, limit),
-            None => rows,
-        })
+        Ok(
+            match self
+                .variables
+                .select_limit()
+                .filter(|_| query.limit_clause.is_none())
+            {
+                Some(limit) => guard::limited(rows, limit),
+                None => rows,
+            },
+        )
     }
 
     pub(super) async fn describe(&self, query: &ast::Query) -> Result<Vec<ResultColumn>, SqlError> {
@@ -137,14 +160,30 @@ impl Session {
         select::describe(&ctx, query).await
     }
 
-    async fn create_database(&mut self, name: &str, if_not_exists: bool) -> Result<Answer, SqlError> {
+    async fn create_database(
+        &mut self,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<Answer, SqlError> {
         self.not_the_views(name)?;
-        let changed = self.engine.parts().aggregator.create_database(name, if_not_exists).await?;
+        let changed = self
+            .engine
+            .parts()
+            .aggregator
+            .create_database(name, if_not_exists)
+            .await?;
         if changed == Changed::Nothing {
-            let exists = Exists::Database { database: name.to_owned() };
-            self.warnings.note(Code::DatabaseExists, &exists.to_string());
+            let exists = Exists::Database {
+                database: name.to_owned(),
+            };
+            self.warnings
+                .note(Code::DatabaseExists, &exists.to_string());
         }
-        Ok(Done { affected_rows: 1, ..Done::default() }.into())
+        Ok(Done {
+            affected_rows: 1,
+            ..Done::default()
+        }
+        .into())
     }
 
     async fn drop_database(&mut self, name: &str, if_exists: bool) -> Result<Answer, SqlError> {
@@ -153,7 +192,12 @@ impl Session {
         if !if_exists && self.engine.catalog().database(name).is_none() {
             return Err(SqlError::new(Code::DatabaseDropMissing, missing));
         }
-        let changed = self.engine.parts().aggregator.drop_database(name, if_exists).await?;
+        let changed = self
+            .engine
+            .parts()
+            .aggregator
+            .drop_database(name, if_exists)
+            .await?;
         if changed == Changed::Nothing {
             self.warnings.note(Code::DatabaseDropMissing, &missing);
         } else if self.database.as_deref() == Some(name) {
@@ -169,25 +213,44 @@ impl Session {
             spec: table.spec.clone(),
         };
         if self.engine.parts().aggregator.create_table(create).await? == Changed::Nothing {
-            let exists = Exists::Table { table: table.name.name.clone() };
+            let exists = Exists::Table {
+                table: table.name.name.clone(),
+            };
             self.warnings.note(Code::TableExists, &exists.to_string());
         }
         Ok(done())
     }
 
     /// All of them or, where one is not there, none.
-    async fn drop_tables(&mut self, names: &[ObjectName], if_exists: bool) -> Result<Answer, SqlError> {
-        let names = names.iter().map(|name| self.changeable(name)).collect::<Result<Vec<_>, _>>()?;
+    async fn drop_tables(
+        &mut self,
+        names: &[ObjectName],
+        if_exists: bool,
+    ) -> Result<Answer, SqlError> {
+        let names = names
+            .iter()
+            .map(|name| self.changeable(name))
+            .collect::<Result<Vec<_>, _>>()?;
         let catalog = self.engine.catalog();
         let unknown = |name: &Name| format!("Unknown table '{}.{}'", name.database, name.name);
-        let missing: Vec<String> =
-            names.iter().filter(|name| catalog.table(&name.database, &name.name).is_none()).map(unknown).collect();
+        let missing: Vec<String> = names
+            .iter()
+            .filter(|name| catalog.table(&name.database, &name.name).is_none())
+            .map(unknown)
+            .collect();
         if let (false, Some(first)) = (if_exists, missing.first()) {
             return Err(SqlError::new(Code::UnknownTable, first.clone()));
         }
         for name in names {
             let message = unknown(&name);
-            if self.engine.parts().aggregator.drop_table(name, if_exists).await? == Changed::Nothing {
+            if self
+                .engine
+                .parts()
+                .aggregator
+                .drop_table(name, if_exists)
+                .await?
+                == Changed::Nothing
+            {
                 self.warnings.note(Code::UnknownTable, &message);
             }
         }
@@ -198,7 +261,12 @@ impl Session {
         let name = self.changeable(&text.name)?;
         let table_name = ObjectName {
             // A table without a database is of the pipeline's.
-            database: Some(text.table.database.clone().unwrap_or_else(|| name.database.clone())),
+            database: Some(
+                text.table
+                    .database
+                    .clone()
+                    .unwrap_or_else(|| name.database.clone()),
+            ),
             name: text.table.name.clone(),
         };
         let table_name = self.changeable(&table_name)?;
@@ -223,7 +291,9 @@ impl Session {
             mapping: mapping::resolve(table, text.mapping.as_deref())?,
             mapping_written: text.mapping.is_some(),
         };
-        let exists = Exists::Pipeline { pipeline: name.name.clone() };
+        let exists = Exists::Pipeline {
+            pipeline: name.name.clone(),
+        };
         let create = CreatePipeline {
             name,
             or_replace: text.or_replace,
@@ -231,8 +301,16 @@ impl Session {
             table: table_name,
             spec,
         };
-        if self.engine.parts().aggregator.create_pipeline(create).await? == Changed::Nothing {
-            self.warnings.note(Code::PipelineExists, &exists.to_string());
+        if self
+            .engine
+            .parts()
+            .aggregator
+            .create_pipeline(create)
+            .await?
+            == Changed::Nothing
+        {
+            self.warnings
+                .note(Code::PipelineExists, &exists.to_string());
         }
         Ok(done())
     }
@@ -240,7 +318,11 @@ impl Session {
     async fn pipeline(&mut self, statement: &PipelineStatement) -> Result<Answer, SqlError> {
         let aggregator = &self.engine.parts().aggregator;
         match statement {
-            PipelineStatement::Start { name, if_not_running, foreground } => {
+            PipelineStatement::Start {
+                name,
+                if_not_running,
+                foreground,
+            } => {
                 let start = StartPipeline {
                     name: self.qualified(name)?,
                     if_not_running: *if_not_running,
@@ -258,7 +340,11 @@ impl Session {
                     );
                     self.warnings.warn(Code::PipelineFault, &rejects);
                 }
-                Ok(Done { affected_rows: started.rows, ..Done::default() }.into())
+                Ok(Done {
+                    affected_rows: started.rows,
+                    ..Done::default()
+                }
+                .into())
             }
             PipelineStatement::Stop { name, if_running } => {
                 let qualified = self.qualified(name)?;
@@ -270,29 +356,43 @@ impl Session {
             }
             PipelineStatement::Drop { name, if_exists } => {
                 let name = self.qualified(name)?;
-                let missing =
-                    Unknown::Pipeline { database: name.database.clone(), pipeline: name.name.clone() };
+                let missing = Unknown::Pipeline {
+                    database: name.database.clone(),
+                    pipeline: name.name.clone(),
+                };
                 if aggregator.drop_pipeline(name, *if_exists).await? == Changed::Nothing {
-                    self.warnings.note(Code::NoSuchPipeline, &missing.to_string());
+                    self.warnings
+                        .note(Code::NoSuchPipeline, &missing.to_string());
                 }
                 Ok(done())
             }
             PipelineStatement::Offsets { name, to } => {
-                aggregator.alter_offsets(self.qualified(name)?, to.clone()).await?;
+                aggregator
+                    .alter_offsets(self.qualified(name)?, to.clone())
+                    .await?;
                 Ok(done())
             }
             PipelineStatement::Test { name, limit } => self.test_pipeline(name, *limit).await,
         }
     }
 
-    async fn test_pipeline(&mut self, name: &ObjectName, limit: Option<u64>) -> Result<Answer, SqlError> {
+    async fn test_pipeline(
+        &mut self,
+        name: &ObjectName,
+        limit: Option<u64>,
+    ) -> Result<Answer, SqlError> {
         let name = self.qualified(name)?;
         let catalog = self.engine.catalog();
         let columns = catalog
             .pipeline(&name.database, &name.name)
             .and_then(|pipeline| catalog.table_by_id(pipeline.table))
             .map(|table| table.spec.columns.clone());
-        let tested = self.engine.parts().aggregator.test_pipeline(name, limit).await?;
+        let tested = self
+            .engine
+            .parts()
+            .aggregator
+            .test_pipeline(name, limit)
+            .await?;
         for reject in &tested.rejects {
             self.warnings.warn(Code::PipelineFault, reject);
         }
@@ -316,7 +416,10 @@ impl Session {
         if database.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
             return Err(SqlError::new(
                 Code::DatabaseAccessDenied,
-                format!("Access denied for user '{}' to database 'information_schema'", self.who.user),
+                format!(
+                    "Access denied for user '{}' to database 'information_schema'",
+                    self.who.user
+                ),
             ));
         }
         Ok(())
@@ -329,9 +432,14 @@ pub(super) fn done() -> Answer {
 }
 
 /// A result set of one row.
-pub(super) fn one_row(columns: &[(&str, bool)], row: Vec<super::listing::Cell>) -> Result<Answer, SqlError> {
-    let columns: Vec<_> =
-        columns.iter().map(|(name, number)| (*name, if *number { UINT } else { TEXT })).collect();
+pub(super) fn one_row(
+    columns: &[(&str, bool)],
+    row: Vec<super::listing::Cell>,
+) -> Result<Answer, SqlError> {
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|(name, number)| (*name, if *number { UINT } else { TEXT }))
+        .collect();
     let mut listing = Listing::new(&columns);
     listing.push(row)?;
     listing.into_rows().map(Answer::Rows)

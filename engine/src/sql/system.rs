@@ -67,7 +67,10 @@ impl Session {
 
     async fn assign(&mut self, assignment: &Assignment, cancel: &Cancel) -> Result<(), SqlError> {
         match assignment {
-            Assignment::Names { charset: name, collation: of } => {
+            Assignment::Names {
+                charset: name,
+                collation: of,
+            } => {
                 let name = charset(name.as_deref().unwrap_or("default"))?;
                 self.set_charsets(name)?;
                 if let Some(of) = of {
@@ -80,22 +83,32 @@ impl Session {
                 let name = charset(name.as_deref().unwrap_or("default"))?;
                 self.set_charsets(name)
             }
-            Assignment::Transaction { isolation, read_only, global } => {
+            Assignment::Transaction {
+                isolation,
+                read_only,
+                global,
+            } => {
                 if *global {
                     return Err(not_global("transaction_isolation"));
                 }
                 if let Some(isolation) = isolation {
-                    let level = Value::Bytes(isolation.replace(' ', "-").to_uppercase().into_bytes());
+                    let level =
+                        Value::Bytes(isolation.replace(' ', "-").to_uppercase().into_bytes());
                     self.set_one("transaction_isolation", Some(&level))?;
                 }
                 if let Some(read_only) = read_only {
-                    self.set_one("transaction_read_only", Some(&Value::Int(i64::from(*read_only))))?;
+                    self.set_one(
+                        "transaction_read_only",
+                        Some(&Value::Int(i64::from(*read_only))),
+                    )?;
                 }
                 Ok(())
             }
             Assignment::User { name, value } => {
                 let value = match value {
-                    Assigned::Default => return Err(SqlError::not_supported(format!("SET @{name} = DEFAULT"))),
+                    Assigned::Default => {
+                        return Err(SqlError::not_supported(format!("SET @{name} = DEFAULT")));
+                    }
                     Assigned::Word(word) => {
                         return Err(SqlError::new(
                             Code::UnknownColumn,
@@ -106,7 +119,11 @@ impl Session {
                 };
                 Arc::make_mut(&mut self.variables).set_user(name, value)
             }
-            Assignment::System { global, name, value } => {
+            Assignment::System {
+                global,
+                name,
+                value,
+            } => {
                 let value = match value {
                     Assigned::Default => None,
                     Assigned::Word(word) => Some(Value::Bytes(word.clone().into_bytes())),
@@ -119,7 +136,11 @@ impl Session {
                     return Err(not_global(name));
                 }
                 let value = value.as_ref().map(text_of);
-                self.engine.parts().aggregator.set_global(name, value.as_deref()).await?;
+                self.engine
+                    .parts()
+                    .aggregator
+                    .set_global(name, value.as_deref())
+                    .await?;
                 Ok(())
             }
         }
@@ -127,7 +148,11 @@ impl Session {
 
     fn set_charsets(&mut self, name: &str) -> Result<(), SqlError> {
         let value = Value::Bytes(name.as_bytes().to_vec());
-        for variable in ["character_set_client", "character_set_connection", "character_set_results"] {
+        for variable in [
+            "character_set_client",
+            "character_set_connection",
+            "character_set_results",
+        ] {
             self.set_one(variable, Some(&value))?;
         }
         Ok(())
@@ -162,7 +187,11 @@ impl Session {
 /// A number, a string, NULL, TRUE or FALSE.
 fn constant(text: &str) -> Option<Value> {
     let mut cursor = super::parse::Cursor::new(text).ok()?;
-    for (word, value) in [("NULL", Value::Null), ("TRUE", Value::Int(1)), ("FALSE", Value::Int(0))] {
+    for (word, value) in [
+        ("NULL", Value::Null),
+        ("TRUE", Value::Int(1)),
+        ("FALSE", Value::Int(0)),
+    ] {
         if cursor.take(word) {
             return cursor.at_end().then_some(value);
         }
@@ -171,5 +200,7 @@ fn constant(text: &str) -> Option<Value> {
         return cursor.at_end().then(|| Value::Bytes(text.into_bytes()));
     }
     let number = cursor.number().ok()?;
-    cursor.at_end().then(|| i64::try_from(number).map_or(Value::UInt(number), Value::Int))
+    cursor
+        .at_end()
+        .then(|| i64::try_from(number).map_or(Value::UInt(number), Value::Int))
 }

@@ -43,7 +43,13 @@ pub fn create_table(table: &TableDef) -> String {
     if let Some(key) = &table.spec.sort_key {
         let parts: Vec<String> = key
             .iter()
-            .map(|part| format!("{}{}", quoted(&part.column), if part.descending { " DESC" } else { "" }))
+            .map(|part| {
+                format!(
+                    "{}{}",
+                    quoted(&part.column),
+                    if part.descending { " DESC" } else { "" }
+                )
+            })
             .collect();
         items.push(format!("SORT KEY ({})", parts.join(",")));
     }
@@ -78,23 +84,40 @@ fn column(column: &ColumnDef) -> String {
 #[must_use]
 pub fn create_pipeline(name: &str, table: &str, spec: &PipelineSpec) -> String {
     let source = format!("{}/{}", spec.brokers.join(","), spec.topic);
-    let mut text = format!("CREATE PIPELINE {}\nAS LOAD DATA KAFKA {}", quoted(name), literal_text(&source));
+    let mut text = format!(
+        "CREATE PIPELINE {}\nAS LOAD DATA KAFKA {}",
+        quoted(name),
+        literal_text(&source)
+    );
     if !spec.config.is_empty() {
         let config = serde_json::Value::from_iter(spec.config.clone());
         clause(&mut text, "CONFIG", &literal_text(&config.to_string()));
     }
     for (keyword, value) in [
         ("BATCH_INTERVAL", spec.batch_interval_ms),
-        ("MAX_PARTITIONS_PER_BATCH", spec.max_partitions_per_batch.map(u64::from)),
-        ("MAX_RETRIES_PER_BATCH_PARTITION", spec.max_retries_per_batch_partition.map(u64::from)),
-        ("MAX_OFFSETS_PER_BATCH_PARTITION", spec.max_offsets_per_batch_partition),
+        (
+            "MAX_PARTITIONS_PER_BATCH",
+            spec.max_partitions_per_batch.map(u64::from),
+        ),
+        (
+            "MAX_RETRIES_PER_BATCH_PARTITION",
+            spec.max_retries_per_batch_partition.map(u64::from),
+        ),
+        (
+            "MAX_OFFSETS_PER_BATCH_PARTITION",
+            spec.max_offsets_per_batch_partition,
+        ),
     ] {
         if let Some(value) = value {
             clause(&mut text, keyword, &value.to_string());
         }
     }
     if let Some(options) = &spec.retry_options {
-        clause(&mut text, "RETRY_OPTIONS", &literal_text(&retry_options(options)));
+        clause(
+            &mut text,
+            "RETRY_OPTIONS",
+            &literal_text(&retry_options(options)),
+        );
     }
     match spec.skip_errors {
         SkipErrors::None => {}
@@ -115,9 +138,20 @@ pub fn create_pipeline(name: &str, table: &str, spec: &PipelineSpec) -> String {
             .filter_map(|column| {
                 let path = column.path.as_ref()?;
                 let keys: Vec<String> = path.0.iter().map(|key| quoted(key)).collect();
-                let path = if keys.is_empty() { "%".to_owned() } else { keys.join("::") };
-                let default = column.default.as_ref().map(|default| format!(" DEFAULT {}", literal(default)));
-                Some(format!("{} <- {path}{}", quoted(&column.name), default.unwrap_or_default()))
+                let path = if keys.is_empty() {
+                    "%".to_owned()
+                } else {
+                    keys.join("::")
+                };
+                let default = column
+                    .default
+                    .as_ref()
+                    .map(|default| format!(" DEFAULT {}", literal(default)));
+                Some(format!(
+                    "{} <- {path}{}",
+                    quoted(&column.name),
+                    default.unwrap_or_default()
+                ))
             })
             .collect();
         text.push_str(&format!("\n(\n  {}\n)", elements.join(",\n  ")));
@@ -141,7 +175,10 @@ fn retry_options(options: &RetryOptions) -> String {
     };
     put("exponential", options.exponential.map(Into::into));
     put("retry_interval", options.retry_interval_ms.map(Into::into));
-    put("max_retry_interval", options.max_retry_interval_ms.map(Into::into));
+    put(
+        "max_retry_interval",
+        options.max_retry_interval_ms.map(Into::into),
+    );
     put("max_retries", options.max_retries.map(Into::into));
     serde_json::Value::Object(object).to_string()
 }
@@ -156,5 +193,9 @@ pub fn alter_offsets(name: &str, cursors: &[(i32, i64)]) -> String {
         let _ = write!(json, "{comma}\"{partition}\":{offset}");
     }
     json.push('}');
-    format!("ALTER PIPELINE {} SET OFFSETS {}", quoted(name), literal_text(&json))
+    format!(
+        "ALTER PIPELINE {} SET OFFSETS {}",
+        quoted(name),
+        literal_text(&json)
+    )
 }

@@ -61,7 +61,11 @@ impl Warnings {
     /// Adds one; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
     pub fn push(&mut self, level: Level, code: u16, message: &str) {
         if self.found.len() < WARNINGS_MAX {
-            self.found.push(Warning { level, code, message: message.to_owned() });
+            self.found.push(Warning {
+                level,
+                code,
+                message: message.to_owned(),
+            });
         }
     }
 
@@ -90,7 +94,11 @@ impl Warnings {
     /// How many of them are errors.
     #[must_use]
     pub fn errors(&self) -> u16 {
-        let errors = self.found.iter().filter(|warning| warning.level == Level::Error).count();
+        let errors = self
+            .found
+            .iter()
+            .filter(|warning| warning.level == Level::Error)
+            .count();
         u16::try_from(errors).unwrap_or(u16::MAX)
     }
 

@@ -3,9 +3,10 @@
 use arrow::array::ArrayRef;
 use storage::error::StorageError;
 use storage::format::ColumnStatistics;
+use storage::published::Part;
 
 /// An immutable run of rows of one leaf partition.
-pub trait ScanPart: std::fmt::Debug + Send + Sync {
+pub trait ScanPart: Send + Sync {
     /// How many rows.
     fn rows(&self) -> u32;
 
@@ -24,4 +25,22 @@ pub trait ScanPart: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// `Disk` where the file cannot be read.
     fn prefetch(&self, columns: &[usize]) -> Result<(), StorageError>;
+}
+
+impl ScanPart for Part {
+    fn rows(&self) -> u32 {
+        Part::rows(self)
+    }
+
+    fn statistics(&self, column: usize) -> Option<ColumnStatistics> {
+        Part::statistics(self, column)
+    }
+
+    fn read(&self, columns: &[usize]) -> Result<Vec<ArrayRef>, StorageError> {
+        Part::read(self, columns)
+    }
+
+    fn prefetch(&self, columns: &[usize]) -> Result<(), StorageError> {
+        Part::prefetch(self, columns)
+    }
 }

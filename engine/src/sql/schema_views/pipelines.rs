@@ -1,0 +1,374 @@
+//! PIPELINES, PIPELINES_CURSORS, PIPELINES_OFFSETS and our own PIPELINES_PARTITIONS: what is now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ingest::leaf::Attached;
+use ingest::pipeline::SqlType;
+use serde_json::json;
+use storage::published::Snapshot;
+
+use super::Sources;
+use crate::aggregator::LiveView;
+use crate::catalog::{CatalogView, PairingDef, PipelineDef};
+use crate::sql::engine::Engine;
+use crate::sql::error::SqlError;
+use crate::sql::listing::{Cell, INT, Listing, NAME, SECONDS, TEXT, UINT, UNIX_TIME, WORDS};
+
+/// A pipeline with the names around it.
+pub(super) struct Named<'a> {
+    pub(super) database: &'a str,
+    pub(super) table: &'a str,
+    pub(super) pipeline: &'a PipelineDef,
+}
+
+impl Sources<'_> {
+    /// Every pipeline, by database and name.
+    pub(super) fn pipelines(&self) -> Vec<Named<'_>> {
+        let mut found: Vec<_> = self
+            .catalog
+            .pipelines()
+            .filter_map(|pipeline| {
+                Some(Named {
+                    database: &self.catalog.database_by_id(pipeline.database)?.name,
+                    table: self
+                        .catalog
+                        .table_by_id(pipeline.table)
+                        .map_or("", |table| table.name.as_str()),
+                    pipeline,
+                })
+            })
+            .collect();
+        found.sort_by_key(|named| (named.database, named.pipeline.name.as_str()));
+        found
+    }
+
+    /// A pipeline's leaf partitions by Kafka partition, with what is known of each.
+    pub(super) fn partitions_of(&self, pipeline: &PipelineDef) -> Vec<Standing> {
+        standings(self.engine, self.catalog, pipeline)
+    }
+}
+
+/// A pipeline's leaf partitions by Kafka partition.
+pub(super) fn standings(
+    engine: &Engine,
+    catalog: &CatalogView,
+    pipeline: &PipelineDef,
+) -> Vec<Standing> {
+    let live = engine.parts().aggregator.live();
+    let mut found: Vec<_> = catalog
+        .pairings_of(pipeline.id)
+        .map(|pairing| Standing {
+            attached: engine.parts().views.attached(pairing.leaf_partition),
+            pairing: Arc::clone(pairing),
+            live: Arc::clone(&live),
+        })
+        .collect();
+    found.sort_by_key(|standing| standing.pairing.kafka_partition);
+    found
+}
+
+/// SHOW PIPELINES' state: TESTING is the aggregator's alone.
+pub(super) fn state(live: &LiveView, pipeline: &PipelineDef) -> String {
+    if live.testing.contains(&pipeline.id) {
+        "Testing".to_owned()
+    } else {
+        pipeline.state.to_string()
+    }
+}
+
+/// One leaf partition of a pipeline and what is known of it.
+pub(super) struct Standing {
+    pub(super) pairing: Arc<PairingDef>,
+    pub(super) attached: Option<Arc<Attached>>,
+    live: Arc<LiveView>,
+}
+
+fn known(offset: i64) -> Option<i64> {
+    (offset >= 0).then_some(offset)
+}
+
+impl Standing {
+    /// A gauge of the leaf's; `None` where it says -1 or there is no leaf.
+    fn gauge(&self, of: impl Fn(&Attached) -> &AtomicI64) -> Option<i64> {
+        known(of(self.attached.as_ref()?).load(Ordering::Relaxed))
+    }
+
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        Some(self.attached.as_ref()?.view.snapshot())
+    }
+
+    fn earliest(&self) -> Option<i64> {
+        let asked = self
+            .live
+            .places
+            .get(&self.pairing.leaf_partition)
+            .and_then(|place| known(place.earliest_offset));
+        self.gauge(|attached| &attached.standing.log_start_offset)
+            .max(asked)
+    }
+
+    /// The end that a reader of the pipeline's isolation level sees, exclusive: the later of what the
+    /// leaf's fetches and the aggregator's questions were told.
+    fn latest(&self) -> Option<i64> {
+        let asked = self
+            .live
+            .places
+            .get(&self.pairing.leaf_partition)
+            .and_then(|place| known(place.latest_offset));
+        self.gauge(|attached| &attached.standing.last_stable_offset)
+            .max(asked)
+    }
+
+    /// The next offset to load.
+    pub(super) fn cursor(&self) -> i64 {
+        self.snapshot()
+            .map_or(self.pairing.start_offset.0, |snapshot| {
+                snapshot.next_offset().0
+            })
+    }
+
+    /// The cursor, or where the range that was skipped last begins if nothing came after it.
+    fn successful_cursor(&self) -> i64 {
+        let cursor = self.cursor();
+        let Some(last) = self
+            .snapshot()
+            .and_then(|snapshot| snapshot.commits().next_back())
+        else {
+            return cursor;
+        };
+        let skipped = i64::try_from(last.counts.skipped).unwrap_or(0);
+        if last.next_offset.0 == cursor {
+            cursor - skipped
+        } else {
+            cursor
+        }
+    }
+}
+
+pub(super) const PIPELINES: &[(&str, SqlType)] = &[
+    ("DATABASE_NAME", NAME),
+    ("PIPELINE_NAME", NAME),
+    ("PIPELINE_ID", UINT),
+    ("CONFIG_JSON", TEXT),
+    ("STATE", NAME),
+    ("SKIPPED_BATCH_PARTITIONS", UINT),
+    ("CREATE_TIME", SECONDS),
+    ("ALTER_TIME", SECONDS),
+];
+
+pub(super) fn pipelines(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
+    let live = sources.engine.parts().aggregator.live();
+    for named in sources.pipelines() {
+        let pipeline = named.pipeline;
+        let skipped = sources
+            .partitions_of(pipeline)
+            .iter()
+            .filter_map(Standing::snapshot)
+            .map(|snapshot| {
+                snapshot
+                    .commits()
+                    .filter(|commit| commit.counts.skipped > 0)
+                    .count() as u64
+            })
+            .sum::<u64>();
+        listing.push(vec![
+            named.database.into(),
+            pipeline.name.clone().into(),
+            pipeline.id.0.into(),
+            config_json(sources, &named).into(),
+            state(&live, pipeline).into(),
+            skipped.into(),
+            Cell::UnixMicros(pipeline.create_unix_ms.saturating_mul(1000)),
+            Cell::UnixMicros(pipeline.alter_unix_ms.saturating_mul(1000)),
+        ])?;
+    }
+    Ok(())
+}
+
+/// What the pipeline does, its own values before the engine's. No secret is ever in a definition.
+fn config_json(sources: &Sources<'_>, named: &Named<'_>) -> String {
+    let (spec, variables) = (&named.pipeline.spec, &sources.variables);
+    let retries = spec
+        .max_retries_per_batch_partition
+        .unwrap_or(variables.max_retries_per_batch_partition());
+    json!({
+        "name": named.pipeline.name,
+        "source_type": "KAFKA",
+        "connection_string": format!("{}/{}", spec.brokers.join(","), spec.topic),
+        "config": spec.config,
+        "table": named.table,
+        "format": "JSON",
+        "batch_interval": spec.batch_interval_ms.unwrap_or(variables.batch_interval_ms()),
+        "max_partitions_per_batch": spec.max_partitions_per_batch,
+        "max_retries_per_batch_partition": retries,
+        "max_offsets_per_batch_partition":
+            spec.max_offsets_per_batch_partition.unwrap_or(variables.max_offsets_per_batch_partition()),
+        "stop_on_error": spec.stop_on_error.unwrap_or(variables.stop_on_error()),
+        "skip_errors": format!("{:?}", spec.skip_errors).to_uppercase(),
+    })
+    .to_string()
+}
+
+pub(super) const CURSORS: &[(&str, SqlType)] = &[
+    ("DATABASE_NAME", NAME),
+    ("PIPELINE_NAME", NAME),
+    ("SOURCE_TYPE", NAME),
+    ("SOURCE_PARTITION_ID", NAME),
+    ("EARLIEST_OFFSET", INT),
+    ("LATEST_OFFSET", INT),
+    ("CURSOR_OFFSET", INT),
+    ("SUCCESSFUL_CURSOR_OFFSET", INT),
+    ("UPDATED_UNIX_TIMESTAMP", UNIX_TIME),
+    ("EXTRA_FIELDS", TEXT),
+];
+
+pub(super) fn cursors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
+    for named in sources.pipelines() {
+        for standing in sources.partitions_of(named.pipeline) {
+            let updated = standing
+                .snapshot()
+                .and_then(|snapshot| snapshot.commits().next_back())
+                .map_or(Cell::Null, |last| {
+                    Cell::UnixMicros(last.ended_unix_ms.saturating_mul(1000))
+                });
+            listing.push(vec![
+                named.database.into(),
+                named.pipeline.name.clone().into(),
+                "Kafka".into(),
+                standing.pairing.kafka_partition.to_string().into(),
+                standing.earliest().into(),
+                standing.latest().into(),
+                standing.cursor().into(),
+                standing.successful_cursor().into(),
+                updated,
+                Cell::Null,
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) const OFFSETS: &[(&str, SqlType)] = &[
+    ("DATABASE_NAME", NAME),
+    ("PIPELINE_NAME", NAME),
+    ("SOURCE_TYPE", NAME),
+    ("SOURCE_PARTITION_ID", NAME),
+    ("EARLIEST_OFFSET", INT),
+    ("LATEST_OFFSET", INT),
+    ("LATEST_LOADED_OFFSET", INT),
+    ("LATEST_SUCCESSFUL_OFFSET", INT),
+];
+
+pub(super) fn offsets(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
+    for named in sources.pipelines() {
+        for standing in sources.partitions_of(named.pipeline) {
+            listing.push(vec![
+                named.database.into(),
+                named.pipeline.name.clone().into(),
+                "Kafka".into(),
+                standing.pairing.kafka_partition.to_string().into(),
+                standing.earliest().into(),
+                standing.latest().into(),
+                known(standing.cursor() - 1).into(),
+                known(standing.successful_cursor() - 1).into(),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) const PARTITIONS: &[(&str, SqlType)] = &[
+    ("DATABASE_NAME", NAME),
+    ("PIPELINE_NAME", NAME),
+    ("TABLE_NAME", NAME),
+    ("LEAF_PARTITION", UINT),
+    ("LEAF", UINT),
+    ("CPU", UINT),
+    ("SOURCE_PARTITION_ID", NAME),
+    ("LEADER_BROKER", INT),
+    ("LEADER_ADDRESS", WORDS),
+    ("STATE", TEXT),
+    ("FETCHED_OFFSET", INT),
+    ("VISIBLE_OFFSET", INT),
+    ("COMMITTED_OFFSET", INT),
+    ("DURABLE_OFFSET", INT),
+    ("LAST_STABLE_OFFSET", INT),
+    ("LAG_RECORDS", INT),
+    ("LAG_MS", INT),
+    ("LOADED_ROWS", UINT),
+    ("REJECTS", UINT),
+    ("BYTES", UINT),
+    ("LINEAGE", UINT),
+    ("GROUP_OFFSET", INT),
+];
+
+pub(super) fn partitions(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
+    for named in sources.pipelines() {
+        for standing in sources.partitions_of(named.pipeline) {
+            listing.push(partition_row(sources, &named, &standing))?;
+        }
+    }
+    Ok(())
+}
+
+fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) -> Vec<Cell> {
+    let place = standing.live.places.get(&standing.pairing.leaf_partition);
+    let attached = standing.attached.as_deref();
+    let leader = attached
+        .and_then(|attached| attached.standing.leader.load_full())
+        .or_else(|| place.and_then(|place| place.leader.clone().map(Arc::new)));
+    let visible = standing.cursor();
+    let now_ms = sources.now_unix_us / 1000;
+    let leaf = attached
+        .map(|attached| u64::from(attached.standing.leaf))
+        .or(place.map(|place| place.leaf as u64));
+    let cpu = attached
+        .and_then(|attached| attached.standing.cpu.map(|cpu| cpu as u64))
+        .or(place.map(|place| place.cpu as u64));
+    let count = |of: fn(&Attached) -> u64| attached.map(of);
+    vec![
+        named.database.into(),
+        named.pipeline.name.clone().into(),
+        named.table.into(),
+        standing.pairing.leaf_partition.0.into(),
+        leaf.into(),
+        cpu.into(),
+        standing.pairing.kafka_partition.to_string().into(),
+        leader
+            .as_ref()
+            .map(|leader| i64::from(leader.broker))
+            .into(),
+        leader
+            .as_ref()
+            .map(|leader| format!("{}:{}", leader.host, leader.port))
+            .into(),
+        attached
+            .map_or("Not attached".to_owned(), |attached| {
+                attached.standing.words()
+            })
+            .into(),
+        standing.gauge(|attached| &attached.standing.fetched).into(),
+        visible.into(),
+        standing
+            .gauge(|attached| &attached.view.gauges.committed)
+            .into(),
+        standing
+            .gauge(|attached| &attached.view.gauges.durable)
+            .into(),
+        standing
+            .gauge(|attached| &attached.standing.last_stable_offset)
+            .into(),
+        attached
+            .and_then(|attached| attached.standing.lag(visible))
+            .into(),
+        attached
+            .and_then(|attached| attached.standing.lag_ms(visible, now_ms))
+            .into(),
+        count(|attached| attached.view.gauges.rows.load(Ordering::Relaxed)).into(),
+        count(|attached| attached.view.gauges.rejects.load(Ordering::Relaxed)).into(),
+        count(|attached| attached.view.gauges.bytes.load(Ordering::Relaxed)).into(),
+        standing.pairing.lineage.0.into(),
+        place.and_then(|place| known(place.group_offset)).into(),
+    ]
+}
