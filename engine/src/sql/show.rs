@@ -5,7 +5,7 @@ use super::error::{Code, SqlError};
 use super::listing::{Cell, INT, Listing, NAME, SECONDS, TEXT, UINT, WORDS, like};
 use super::names::INFORMATION_SCHEMA;
 use super::parse::{Filter, ObjectName, Show, Statement, parse, show::Kind};
-use super::schema_views::{self, state_of_pipeline};
+use super::schema_views;
 use super::select::{self, Cancel};
 use super::session::{Session, no_such_table, unknown_database};
 use super::statements::one_row;
@@ -387,15 +387,17 @@ impl Session {
             ("Error", TEXT),
         ]);
         let catalog = self.engine.catalog();
+        let live = self.engine.parts().aggregator.live();
         let pipelines = catalog
             .database(&database)
             .into_iter()
             .flat_map(|found| catalog.pipelines_of(found.id));
         for pipeline in pipelines {
             let failure = pipeline.failure.as_ref().map(ToString::to_string);
+            let failure = failure.or_else(|| live.unreachable.get(&pipeline.id).cloned());
             listing.push(vec![
                 pipeline.name.clone().into(),
-                state_of_pipeline(&self.engine, pipeline).into(),
+                live.state(pipeline).into(),
                 "False".into(),
                 failure.into(),
             ])?;

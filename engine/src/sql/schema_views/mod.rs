@@ -47,11 +47,6 @@ pub(super) fn size_of(engine: &Engine, catalog: &CatalogView, table: &TableDef) 
         })
 }
 
-/// SHOW PIPELINES' state: Testing is the aggregator's alone.
-pub(super) fn state_of_pipeline(engine: &Engine, pipeline: &PipelineDef) -> String {
-    pipelines::state(&engine.parts().aggregator.live(), pipeline)
-}
-
 /// A pipeline's cursors, by Kafka partition: the next offset to load.
 pub(super) fn cursors_of(
     engine: &Engine,

@@ -68,15 +68,6 @@ pub(super) fn standings(
     found
 }
 
-/// SHOW PIPELINES' state: TESTING is the aggregator's alone.
-pub(super) fn state(live: &LiveView, pipeline: &PipelineDef) -> String {
-    if live.testing.contains(&pipeline.id) {
-        "Testing".to_owned()
-    } else {
-        pipeline.state.to_string()
-    }
-}
-
 /// One leaf partition of a pipeline and what is known of it.
 pub(super) struct Standing {
     pub(super) pairing: Arc<PairingDef>,
@@ -177,7 +168,7 @@ pub(super) fn pipelines(sources: &Sources<'_>, listing: &mut Listing) -> Result<
             pipeline.name.clone().into(),
             pipeline.id.0.into(),
             config_json(sources, &named).into(),
-            state(&live, pipeline).into(),
+            live.state(pipeline).into(),
             skipped.into(),
             Cell::UnixMicros(pipeline.create_unix_ms.saturating_mul(1000)),
             Cell::UnixMicros(pipeline.alter_unix_ms.saturating_mul(1000)),
@@ -301,6 +292,7 @@ pub(super) const PARTITIONS: &[(&str, SqlType)] = &[
     ("BYTES", UINT),
     ("LINEAGE", UINT),
     ("GROUP_OFFSET", INT),
+    ("DAMAGE", TEXT),
 ];
 
 pub(super) fn partitions(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
@@ -315,17 +307,13 @@ pub(super) fn partitions(sources: &Sources<'_>, listing: &mut Listing) -> Result
 fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) -> Vec<Cell> {
     let place = standing.live.places.get(&standing.pairing.leaf_partition);
     let attached = standing.attached.as_deref();
-    let leader = attached
-        .and_then(|attached| attached.standing.leader.load_full())
-        .or_else(|| place.and_then(|place| place.leader.clone().map(Arc::new)));
+    let leader = attached.and_then(|attached| attached.standing.leader.load_full());
     let visible = standing.cursor();
     let now_ms = sources.now_unix_us / 1000;
     let leaf = attached
         .map(|attached| u64::from(attached.standing.leaf))
         .or(place.map(|place| place.leaf as u64));
-    let cpu = attached
-        .and_then(|attached| attached.standing.cpu.map(|cpu| cpu as u64))
-        .or(place.map(|place| place.cpu as u64));
+    let cpu = attached.and_then(|attached| attached.standing.cpu.map(|cpu| cpu as u64));
     let count = |of: fn(&Attached) -> u64| attached.map(of);
     vec![
         named.database.into(),
@@ -370,5 +358,6 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
         count(|attached| attached.view.gauges.bytes.load(Ordering::Relaxed)).into(),
         standing.pairing.lineage.0.into(),
         place.and_then(|place| known(place.group_offset)).into(),
+        place.and_then(|place| place.damage.clone()).into(),
     ]
 }
