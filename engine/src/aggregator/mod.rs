@@ -311,3 +311,6 @@ impl Aggregator {
         answer.await.map_err(|_| AggregatorError::ShuttingDown)?
     }
 }
+
+#[cfg(test)]
+mod tests;

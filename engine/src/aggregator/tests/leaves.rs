@@ -1,0 +1,197 @@
+//! Leaves of a few lines: they take orders, keep cursors as a disk would, and answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use ingest::leaf::order::{Failure, FailureKind, Goal, Order, Report};
+use tokio::sync::mpsc;
+
+use crate::aggregator::LeafLink;
+
+/// What outlives a process: (lineage, durable cursor) of each leaf partition.
+pub type Disk = Arc<Mutex<BTreeMap<u64, (u64, i64)>>>;
+
+/// What a test sees of a leaf, and how it interferes.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Every order, in words.
+    pub orders: Vec<String>,
+    /// Rewinds are taken and never answered nor carried out.
+    pub deaf: bool,
+}
+
+/// One leaf.
+pub struct FakeLeaf {
+    pub seen: Arc<Mutex<Seen>>,
+    reports: mpsc::Sender<Report>,
+}
+
+impl FakeLeaf {
+    pub fn start(disk: Disk) -> (FakeLeaf, LeafLink) {
+        let (orders, mut queue) = mpsc::channel(64);
+        let (reports, heard) = mpsc::channel(64);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let leaf = FakeLeaf {
+            seen: seen.clone(),
+            reports: reports.clone(),
+        };
+        tokio::spawn(async move {
+            while let Some(order) = queue.recv().await {
+                for report in answer(order, &disk, &seen) {
+                    let ended = report == Report::Ended;
+                    reports.send(report).await.unwrap();
+                    if ended {
+                        return;
+                    }
+                }
+            }
+        });
+        let link = LeafLink {
+            send: Box::new(move |order| orders.try_send(order).is_ok()),
+            reports: heard,
+        };
+        (leaf, link)
+    }
+
+    pub fn orders(&self) -> Vec<String> {
+        self.seen.lock().unwrap().orders.clone()
+    }
+
+    pub fn deaf(&self) {
+        self.seen.lock().unwrap().deaf = true;
+    }
+
+    /// Reports out of turn.
+    pub async fn say(&self, report: Report) {
+        self.reports.send(report).await.unwrap();
+    }
+
+    pub async fn fail(&self, leaf_partition: u64, deterministic: bool) {
+        self.say(Report::Failed {
+            leaf_partition,
+            generation: u64::MAX,
+            failure: Failure {
+                kind: FailureKind::Load,
+                offset: 17,
+                column: Some("price".into()),
+                text: "'x' is not a number".into(),
+                deterministic,
+            },
+        })
+        .await;
+    }
+}
+
+fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
+    let mut seen = seen.lock().unwrap();
+    let mut disk = disk.lock().unwrap();
+    match order {
+        Order::Attach {
+            generation,
+            pairing,
+            ..
+        } => {
+            let id = pairing.leaf_partition;
+            seen.orders.push(format!(
+                "attach {} l{} at {}",
+                pairing.kafka_partition, pairing.lineage, pairing.start_offset
+            ));
+            let held = disk.entry(id).or_insert((0, 0));
+            if held.0 < pairing.lineage {
+                *held = (pairing.lineage, pairing.start_offset);
+            }
+            vec![Report::Attached {
+                leaf_partition: id,
+                generation,
+                lineage: held.0,
+                durable: held.1,
+                recovery_us: 1,
+                commits: 0,
+                rows: 0,
+            }]
+        }
+        Order::Goal {
+            leaf_partition,
+            generation,
+            goal,
+        } => {
+            let word = match goal {
+                Goal::Run => "run",
+                Goal::Foreground { .. } => "foreground",
+                Goal::Stop => "stop",
+                Goal::Rewind { .. } => "rewind",
+                Goal::Drop => "drop",
+            };
+            seen.orders.push(format!("{word} {leaf_partition}"));
+            let reached = |cursor| Report::Reached {
+                leaf_partition,
+                generation,
+                goal,
+                cursor,
+            };
+            match goal {
+                Goal::Run => vec![],
+                Goal::Foreground { .. } => {
+                    let held = disk.get_mut(&leaf_partition).unwrap();
+                    held.1 += 10;
+                    vec![Report::CaughtUp {
+                        leaf_partition,
+                        generation,
+                        cursor: held.1,
+                        rows: 10,
+                    }]
+                }
+                Goal::Stop => vec![reached(disk[&leaf_partition].1)],
+                Goal::Rewind { .. } if seen.deaf => vec![],
+                Goal::Rewind {
+                    lineage,
+                    start_offset,
+                    ..
+                } => {
+                    disk.insert(leaf_partition, (lineage, start_offset));
+                    vec![reached(start_offset)]
+                }
+                Goal::Drop => {
+                    disk.remove(&leaf_partition);
+                    vec![reached(0)]
+                }
+            }
+        }
+        Order::Shutdown => vec![Report::Ended],
+        Order::Leader {
+            leaf_partition,
+            leader,
+        } => {
+            seen.orders
+                .push(format!("leader {leaf_partition} {}", leader.broker));
+            vec![]
+        }
+        Order::Configure { leaf_partition, .. } => {
+            seen.orders.push(format!("configure {leaf_partition}"));
+            vec![]
+        }
+        Order::LogRange {
+            leaf_partition,
+            log_start_offset,
+            log_end_offset,
+        } => {
+            seen.orders.push(format!(
+                "range {leaf_partition} {log_start_offset}..{log_end_offset}"
+            ));
+            vec![]
+        }
+        Order::EpochEnd {
+            leaf_partition,
+            end_offset,
+            ..
+        } => {
+            seen.orders
+                .push(format!("epoch end {leaf_partition} {end_offset}"));
+            vec![]
+        }
+        Order::TopicLost { leaf_partition, .. } => {
+            seen.orders.push(format!("lost {leaf_partition}"));
+            vec![]
+        }
+    }
+}
