@@ -372,9 +372,10 @@ impl Shared {
         });
         state.unreachable.retain(|id, _| wanted.contains_key(id));
         for (id, settings) in wanted {
-            if !state.sources.contains_key(&id) {
-                state.sources.insert(id, Source::start(self, id, settings));
-            }
+            let sources = &mut state.sources;
+            sources
+                .entry(id)
+                .or_insert_with(|| Source::start(self, id, settings));
         }
     }
 
