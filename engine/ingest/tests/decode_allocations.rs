@@ -52,6 +52,8 @@ fn at_most_eight_allocations_a_record_batch_over_a_million_rows() {
         Look::Optional,
     ];
     let batches = looks.map(|look| Batch::new(look, 7_000_000, BATCH_ROWS));
+    let mean = batches[0].message_bytes as u32 / BATCH_ROWS;
+    assert!((168..=176).contains(&mean), "an order has {mean} bytes");
     let mut decoder = JsonDecoder::new(&orders::mapping()).expect("the mapping");
     let mut writer = orders::block(BATCH_ROWS);
     let (mut rows, mut most, mut all, mut loads) = (0, 0, 0, 0);

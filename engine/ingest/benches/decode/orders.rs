@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use ingest::kafka::{BatchHeader, Codec, Records, TimestampType};
+use ingest::kafka::build::BatchBuilder;
+use ingest::kafka::{BatchHeader, Records};
 use ingest::pipeline::{JsonMapping, LoadLimits, MappedColumn, Path, SkipErrors, SqlType};
 use storage::block::{BlockLayout, BlockWriter};
 use storage::ids::Offset;
@@ -84,85 +85,52 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Bytes of the messages alone.
     pub message_bytes: usize,
-    rows: u32,
 }
 
 impl Batch {
     /// `rows` orders from `first` on.
     pub fn new(look: Look, first: u64, rows: u32) -> Batch {
-        let mut bytes = Vec::new();
+        let mut batch = BatchBuilder::new(first as i64);
         let mut message = String::new();
         let mut message_bytes = 0;
-        for at in 0..rows {
+        for at in 0..u64::from(rows) {
             message.clear();
-            order(look, first + u64::from(at), &mut message);
+            order(look, first + at, &mut message);
             message_bytes += message.len();
-            record(&mut bytes, i64::from(at), message.as_bytes());
+            batch.push(
+                1_700_000_000_000 + at as i64,
+                None,
+                Some(message.as_bytes()),
+            );
         }
+        let bytes = batch.build();
         Batch {
-            header: BatchHeader {
-                base_offset: Offset(first as i64),
-                batch_length: bytes.len() as u32,
-                leader_epoch: 0,
-                crc: 0,
-                codec: Codec::None,
-                timestamp_type: TimestampType::CreateTime,
-                control: false,
-                transactional: false,
-                last_offset_delta: rows as i32 - 1,
-                base_timestamp: 1_700_000_000_000,
-                max_timestamp: 1_700_000_000_000 + i64::from(rows),
-                producer_id: -1,
-                producer_epoch: -1,
-                base_sequence: -1,
-                record_count: rows as i32,
-                delete_horizon: false,
-            },
+            header: BatchHeader::parse(&bytes).expect("a batch"),
             bytes,
             message_bytes,
-            rows,
         }
     }
 
     /// Its records.
     pub fn records(&self) -> Records<'_> {
-        Records::new(&self.header, &self.bytes)
+        Records::new(
+            &self.header,
+            self.header.body(&self.bytes).expect("a batch"),
+        )
     }
 
     /// Limits that take all of it.
     pub fn limits(&self) -> LoadLimits {
-        let from = self.header.base_offset;
         LoadLimits {
-            from,
+            from: self.header.base_offset,
             offsets_end: Offset(i64::MAX),
-            batch_next_offset: Offset(from.0 + i64::from(self.rows)),
+            batch_next_offset: self.header.next_offset(),
             bytes_max: u64::MAX,
             skip: SkipErrors::None,
             parse_errors_max: u64::MAX,
             now_unix_ms: 0,
         }
     }
-}
-
-fn record(to: &mut Vec<u8>, delta: i64, value: &[u8]) {
-    let mut body = vec![0];
-    varint(&mut body, delta);
-    varint(&mut body, delta);
-    varint(&mut body, -1);
-    varint(&mut body, value.len() as i64);
-    body.extend_from_slice(value);
-    varint(&mut body, 0);
-    varint(to, body.len() as i64);
-    to.extend_from_slice(&body);
-}
-
-fn varint(to: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        to.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    to.push(rest as u8);
 }
 
 fn order(look: Look, number: u64, to: &mut String) {

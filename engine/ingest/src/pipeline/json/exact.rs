@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 use storage::block::Tail;
 
-use super::JsonDecoder;
 use super::plan::{NodeId, Plan, ROOT, UNKNOWN};
 use super::scan::{self, Syntax, white};
+use super::{JsonDecoder, keep};
 use crate::pipeline::cast::{CastError, PutError, Value};
 use crate::pipeline::decode::Stop;
 use crate::pipeline::failure::{FailureClass, Shown, code};
@@ -81,9 +81,9 @@ impl JsonDecoder {
 
     fn missing(&mut self, column: usize, line: u32) -> Stop {
         let plan = &self.plan.columns[column];
-        let (name, path) = (plan.name.clone(), plan.path.clone().unwrap_or_default());
+        let (name, path) = (&plan.name, plan.path.as_deref().unwrap_or_default());
         let (class, at) = (FailureClass::Parser, Some(column as u16));
-        self.fail(class, code::MISSING, at, line, |text| {
+        keep(&mut self.failure, class, code::MISSING, at, line, |text| {
             write!(
                 text,
                 "Field '{name}' doesn't have a default value: '{path}' is missing at row {line}"
@@ -93,25 +93,35 @@ impl JsonDecoder {
 
     fn cast_failed(&mut self, column: usize, line: u32, error: CastError, shown: &str) -> Stop {
         let plan = &self.plan.columns[column];
-        let (name, noun) = (plan.name.clone(), plan.cast.noun());
-        let shown = Shown(shown);
-        let at = Some(column as u16);
-        self.fail(error.class(), error.code(), at, line, |text| match error {
-            CastError::Null => write!(text, "Column '{name}' cannot be null"),
-            CastError::Incorrect | CastError::IncorrectTime | CastError::IncorrectJson => write!(
-                text,
-                "Incorrect {noun} value: '{shown}' for column '{name}' at row {line}"
-            ),
-            CastError::OutOfRange => write!(
-                text,
-                "Out of range value for column '{name}' at row {line}: '{shown}'"
-            ),
-            CastError::Fraction => write!(
-                text,
-                "Data truncated for column '{name}' at row {line}: '{shown}' has a fraction"
-            ),
-            CastError::TooLong => write!(text, "Data too long for column '{name}' at row {line}"),
-        })
+        let (name, noun, shown) = (&plan.name, plan.cast.noun(), Shown(shown));
+        let (class, code, at) = (error.class(), error.code(), Some(column as u16));
+        keep(
+            &mut self.failure,
+            class,
+            code,
+            at,
+            line,
+            |text| match error {
+                CastError::Null => write!(text, "Column '{name}' cannot be null"),
+                CastError::Incorrect | CastError::IncorrectTime | CastError::IncorrectJson => {
+                    write!(
+                        text,
+                        "Incorrect {noun} value: '{shown}' for column '{name}' at row {line}"
+                    )
+                }
+                CastError::OutOfRange => write!(
+                    text,
+                    "Out of range value for column '{name}' at row {line}: '{shown}'"
+                ),
+                CastError::Fraction => write!(
+                    text,
+                    "Data truncated for column '{name}' at row {line}: '{shown}' has a fraction"
+                ),
+                CastError::TooLong => {
+                    write!(text, "Data too long for column '{name}' at row {line}")
+                }
+            },
+        )
     }
 }
 

@@ -17,6 +17,8 @@ mod read;
 mod scan;
 mod shape;
 
+use std::fmt::Write as _;
+
 use storage::block::Tail;
 
 use self::fast::Bail;
@@ -159,16 +161,23 @@ impl JsonDecoder {
             _ => code::NOT_JSON,
         };
         let what = what.text();
-        self.fail(FailureClass::Parser, code, None, line, |text| {
-            if code == code::TOO_DEEP {
-                write!(
-                    text,
-                    "The JSON document exceeds the maximum depth of {NESTING_LEVELS_MAX}."
-                )
-            } else {
-                write!(text, "Invalid JSON text: {what}, at byte {at}.")
-            }
-        })
+        keep(
+            &mut self.failure,
+            FailureClass::Parser,
+            code,
+            None,
+            line,
+            |text| {
+                if code == code::TOO_DEEP {
+                    write!(
+                        text,
+                        "The JSON document exceeds the maximum depth of {NESTING_LEVELS_MAX}."
+                    )
+                } else {
+                    write!(text, "Invalid JSON text: {what}, at byte {at}.")
+                }
+            },
+        )
     }
 
     #[cold]
@@ -177,42 +186,34 @@ impl JsonDecoder {
             Ok(_) => bytes.len(),
             Err(error) => error.valid_up_to(),
         };
-        self.fail(FailureClass::Parser, code::NOT_UTF8, None, 1, |text| {
-            write!(text, "Invalid utf8mb4 character string, at byte {at}.")
-        })
+        keep(
+            &mut self.failure,
+            FailureClass::Parser,
+            code::NOT_UTF8,
+            None,
+            1,
+            |text| write!(text, "Invalid utf8mb4 character string, at byte {at}."),
+        )
     }
 
     #[cold]
     fn too_many_rows(&mut self) -> Stop {
         let line = MESSAGE_ROWS_MAX + 1;
-        self.fail(FailureClass::Parser, code::NOT_JSON, None, line, |text| {
-            write!(
-                text,
-                "More than {MESSAGE_ROWS_MAX} JSON values in one message."
-            )
-        })
-    }
-
-    /// Keeps why a message fails.
-    fn fail(
-        &mut self,
-        class: FailureClass,
-        code: u16,
-        column: Option<u16>,
-        line: u32,
-        write: impl FnOnce(&mut String) -> std::fmt::Result,
-    ) -> Stop {
-        let failure = &mut self.failure;
-        (failure.class, failure.code) = (class, code);
-        (failure.column, failure.line) = (column, line);
-        failure.text.clear();
-        // Writing to a String does not fail.
-        let _ = write(&mut failure.text);
-        Stop::Failed
+        keep(
+            &mut self.failure,
+            FailureClass::Parser,
+            code::NOT_JSON,
+            None,
+            line,
+            |text| {
+                write!(
+                    text,
+                    "More than {MESSAGE_ROWS_MAX} JSON values in one message."
+                )
+            },
+        )
     }
 }
-
-use std::fmt::Write as _;
 
 impl Messages for JsonDecoder {
     #[inline]
@@ -249,6 +250,23 @@ impl Messages for JsonDecoder {
             reject_bytes: (bytes.len() + text) as u64 + REJECT_FIXED_BYTES,
         }
     }
+}
+
+/// Keeps why a message fails, in memory that the last failure used.
+fn keep(
+    failure: &mut Failure,
+    class: FailureClass,
+    code: u16,
+    column: Option<u16>,
+    line: u32,
+    write: impl FnOnce(&mut String) -> std::fmt::Result,
+) -> Stop {
+    (failure.class, failure.code) = (class, code);
+    (failure.column, failure.line) = (column, line);
+    failure.text.clear();
+    // Writing to a String does not fail.
+    let _ = write(&mut failure.text);
+    Stop::Failed
 }
 
 /// A reject's own fields, with room to spare.

@@ -480,4 +480,5 @@ fn a_mapping_that_cannot_hold_is_refused_when_it_is_made() {
     );
 }
 
+mod examples;
 mod generated;
