@@ -105,6 +105,8 @@ pub const BATCH_ROWS: usize = 8_192;
 pub const STRING_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of all strings that a function may make for one batch.
 pub const STRING_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Columns of a scan whose statistics are worth computing when it is planned.
+pub const STATISTICS_COLUMNS_MAX: usize = 3;
 /// Values that a filter pushed into a scan may list.
 pub const PUSHED_LIST_VALUES_MAX: usize = 1_024;
 /// How often SLEEP looks whether it was killed.

@@ -195,6 +195,8 @@ codes! {
     DerivedWithoutAlias = 1248, "42000";
     /// A list of column names that does not fit its SELECT.
     ViewWrongList = 1353, "HY000";
+    /// A function's string that is longer than one may be.
+    FunctionResultTooLong = 1301, "HY000";
     /// A DATE or DATETIME literal that is none.
     IncorrectValue = 1525, "HY000";
     /// A column list in which every name must be there once.

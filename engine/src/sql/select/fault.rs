@@ -49,6 +49,10 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
                 Code::DataOutOfRange,
                 "DECIMAL value is out of range in an aggregate",
             ),
+            ArrowError::ComputeError(text) if text.contains("egular expression") => SqlError::new(
+                Code::Regexp,
+                format!("Got error '{}' from regexp", first_line(text)),
+            ),
             other => SqlError::new(Code::Unknown, other.to_string()),
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {

@@ -3,12 +3,12 @@
 //! The way of a query, each step in a file of its own:
 //!
 //! 1. [`dialect`] is what the text is parsed with: MySQL's precedences.
-//! 2. `bind` resolves every name against [`Names`], pins each table's snapshots once, expands `*`
+//! 2. [`bind`] resolves every name against [`Names`], pins each table's snapshots once, expands `*`
 //!    and turns each operator and function into a call of one of ours; what is not known errs here,
 //!    with MySQL's number.
-//! 3. `plan` lets DataFusion plan what is left, `functions` give each call MySQL's type and
+//! 3. [`plan`] lets DataFusion plan what is left, [`functions`] give each call MySQL's type and
 //!    lower it to a plain Arrow expression where the two agree, [`scan`] reads the snapshots.
-//! 4. `run` executes on the query runtime and hands the batches over through a bounded channel.
+//! 4. [`run`] executes on the query runtime and hands the batches over through a bounded channel.
 //!
 //! Invariants:
 //! 1. A statement reads each table through one set of snapshots, however often it is named.
@@ -23,15 +23,21 @@ use arrow::record_batch::RecordBatch;
 use ingest::pipeline::SqlType;
 use sqlparser::ast::Query;
 use storage::ids::LeafPartitionId;
+use storage::published::Snapshot;
 
 use super::answer::{ResultColumn, Rows};
 use super::error::SqlError;
 use super::value::Value;
 
+pub mod bind;
 pub mod cancel;
+pub mod columns;
 pub mod dialect;
 pub mod fault;
+pub mod functions;
 pub mod memory;
+pub mod plan;
+pub mod run;
 pub mod scan;
 pub mod types;
 
@@ -92,6 +98,26 @@ pub struct StoredPartition {
     pub kafka_partition: i32,
     /// What the statement reads of it: a snapshot's parts, in order of their offsets.
     pub parts: Arc<[Arc<dyn ScanPart>]>,
+}
+
+impl StoredPartition {
+    /// A leaf partition as a snapshot shows it.
+    #[must_use]
+    pub fn new(
+        leaf_partition: LeafPartitionId,
+        kafka_partition: i32,
+        snapshot: &Snapshot,
+    ) -> StoredPartition {
+        StoredPartition {
+            leaf_partition,
+            kafka_partition,
+            parts: snapshot
+                .parts()
+                .iter()
+                .map(|part| Arc::new(part.clone()) as Arc<dyn ScanPart>)
+                .collect(),
+        }
+    }
 }
 
 /// A table whose rows are at hand.
@@ -177,8 +203,7 @@ pub async fn select(
     query: &Query,
     params: &[Value],
 ) -> Result<Rows, SqlError> {
-    let _ = (ctx, params);
-    Err(SqlError::not_supported(query))
+    run::select(ctx, query, params).await
 }
 
 /// EXPLAIN and EXPLAIN ANALYZE: one column, a row per line of the plan.
@@ -191,8 +216,7 @@ pub async fn explain(
     params: &[Value],
     how: Explain,
 ) -> Result<Rows, SqlError> {
-    let _ = (ctx, params, how);
-    Err(SqlError::not_supported(query))
+    run::explain(ctx, query, params, how).await
 }
 
 /// The columns a prepared query will have; each `?` is taken for NULL.
@@ -200,6 +224,5 @@ pub async fn explain(
 /// # Errors
 /// As [`select`].
 pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultColumn>, SqlError> {
-    let _ = ctx;
-    Err(SqlError::not_supported(query))
+    run::describe(ctx, query).await
 }

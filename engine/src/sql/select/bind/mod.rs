@@ -1,0 +1,165 @@
+//! From a parse tree to one that DataFusion can plan as MySQL means it.
+//!
+//! What [`bind`] promises of the query it gives back:
+//! 1. Every table is named `#n`, the n-th of [`Bound::tables`], under an alias that is used once in the
+//!    whole statement; every column is qualified by it and spelled as declared; `*` is gone.
+//! 2. Every operator and function is a call of one in [`super::functions`], so that DataFusion's own
+//!    typing has no say; conditions are wrapped in `truth`; a logical operator joins Booleans.
+//! 3. Parameters, variables and what depends on the session (NOW, DATABASE, USER, ...) are literals.
+//! 4. Every item of a SELECT list has an alias; those of the outermost one are unique.
+//!
+//! A name that does not resolve is an error here, with MySQL's number and the clause it stood in.
+
+use std::collections::HashMap;
+
+use sqlparser::ast::{Expr, Query};
+
+use super::{SelectContext, Source};
+use crate::sql::error::{Code, SqlError};
+use crate::sql::value::Value;
+
+mod call;
+mod expr;
+mod from;
+mod literal;
+mod query;
+mod scope;
+
+use query::Twice;
+use scope::{Columns, Scope};
+
+/// A query that DataFusion can plan.
+pub struct Bound {
+    /// The query.
+    pub query: Query,
+    /// What a client is told of each column, in order.
+    pub outputs: Vec<Output>,
+    /// The tables, by their number.
+    pub tables: Vec<Source>,
+}
+
+/// Where a column of a result comes from; all but `name` may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The name a client sees.
+    pub name: String,
+    /// The alias of its table.
+    pub table: String,
+    /// The table's own name.
+    pub org_table: String,
+    /// The column's own name.
+    pub org_name: String,
+    /// The table's database.
+    pub database: String,
+}
+
+/// Binds a query. `params` is `None` to describe a prepared statement: each `?` is NULL then.
+///
+/// # Errors
+/// 1054, 1052, 1146, 1305 and their like for names, 1235 for what is missing here, 1210 for a wrong
+/// number of parameters.
+pub fn bind(
+    ctx: &SelectContext,
+    query: &Query,
+    params: Option<&[Value]>,
+) -> Result<Bound, SqlError> {
+    let mut query = query.clone();
+    literal::fill_parameters(&mut query, params)?;
+    let mut binder = Binder {
+        ctx,
+        scopes: Vec::new(),
+        ctes: Vec::new(),
+        tables: Vec::new(),
+        numbers: HashMap::new(),
+        aliases: HashMap::new(),
+        clause: "field list",
+        depth: 0,
+    };
+    let (query, columns) = binder.query(&query, Twice::Renamed)?;
+    Ok(Bound {
+        query,
+        outputs: columns.into_iter().map(|column| column.output).collect(),
+        tables: binder.tables,
+    })
+}
+
+/// The internal name of the n-th table.
+#[must_use]
+pub fn table_name(number: usize) -> String {
+    format!("#{number}")
+}
+
+struct Cte {
+    /// Its name in the text.
+    name: String,
+    /// Its name for DataFusion, used once in the statement.
+    inner: String,
+    columns: Columns,
+}
+
+struct Binder<'a> {
+    ctx: &'a SelectContext,
+    /// The scopes around the place that is being bound, outermost first.
+    scopes: Vec<Scope>,
+    /// The common table expressions in sight, innermost last.
+    ctes: Vec<Cte>,
+    tables: Vec<Source>,
+    /// (database, table) to its number.
+    numbers: HashMap<(Option<String>, String), usize>,
+    /// How often each alias was given out.
+    aliases: HashMap<String, usize>,
+    /// Where an unknown name stands, in MySQL's words.
+    clause: &'static str,
+    depth: usize,
+}
+
+impl Binder<'_> {
+    /// The number of a table, resolving it the first time.
+    fn table(&mut self, database: Option<&str>, name: &str) -> Result<usize, SqlError> {
+        let key = (database.map(str::to_owned), name.to_owned());
+        if let Some(number) = self.numbers.get(&key) {
+            return Ok(*number);
+        }
+        let database = database.or(self.ctx.database.as_deref());
+        let source = self.ctx.names.resolve(database, name)?.ok_or_else(|| {
+            SqlError::new(
+                Code::NoSuchTable,
+                match database {
+                    Some(database) => format!("Table '{database}.{name}' doesn't exist"),
+                    None => format!("Table '{name}' doesn't exist"),
+                },
+            )
+        })?;
+        let number = self.tables.len();
+        self.tables.push(source);
+        self.numbers.insert(key, number);
+        Ok(number)
+    }
+
+    /// An alias that is used once in the statement, as near to `wanted` as that allows.
+    fn alias(&mut self, wanted: &str) -> String {
+        let count = self.aliases.entry(wanted.to_owned()).or_insert(0);
+        *count += 1;
+        match *count {
+            1 => wanted.to_owned(),
+            count => format!("{wanted}#{count}"),
+        }
+    }
+
+    /// Binds within another clause, for the text of an unknown column.
+    fn within<T>(
+        &mut self,
+        clause: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        let before = std::mem::replace(&mut self.clause, clause);
+        let result = work(self);
+        self.clause = before;
+        result
+    }
+
+    /// Binds a condition: what is not Boolean is compared with 0.
+    fn condition(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
+        Ok(expr::truth(self.expr(expr)?))
+    }
+}

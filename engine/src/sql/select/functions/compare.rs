@@ -1,0 +1,315 @@
+//! Comparisons: lowered to Arrow's own over the type in which MySQL compares.
+//!
+//! A constant is brought to the column's type where it is exact there, so that filters can be pushed
+//! and commits pruned; strings compare by bytes, without padding.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::compute::kernels::cmp::{gt, lt};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{and, is_not_null, not, nullif};
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::expr::{InList, Like};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+
+use super::convert::convert;
+use super::time::{DAY_US, SECOND_US, parse_micros};
+use super::{Call, Function, Types, to};
+use crate::sql::error::{Code, SqlError};
+use crate::sql::select::fault::wrap;
+use crate::sql::select::types::{self, Class, class, datetime, is_temporal};
+
+/// Comparisons.
+pub static FUNCTIONS: &[Function] = &[
+    comparison("="),
+    comparison("<>"),
+    comparison("<"),
+    comparison("<="),
+    comparison(">"),
+    comparison(">="),
+    comparison("<=>"),
+    lowered("between", 3, 3, lower_between),
+    lowered("in", 2, usize::MAX, lower_in),
+    lowered("like", 3, 3, lower_like),
+    lowered("regexp_like", 2, 2, lower_regexp),
+    Function {
+        name: "greatest",
+        least: 2,
+        most: usize::MAX,
+        of: widest,
+        eval: Some(|call| extreme(call, true)),
+        lower: None,
+    },
+    Function {
+        name: "least",
+        least: 2,
+        most: usize::MAX,
+        of: widest,
+        eval: Some(|call| extreme(call, false)),
+        lower: None,
+    },
+    Function {
+        name: "strcmp",
+        least: 2,
+        most: 2,
+        of: |_| Ok(DataType::Int64),
+        eval: Some(|call| {
+            let (left, right) = (call.texts(0)?, call.texts(1)?);
+            let order: Int64Array = left
+                .iter()
+                .zip(right.iter())
+                .map(|(left, right)| Some(left?.cmp(right?) as i64))
+                .collect();
+            Ok(Arc::new(order))
+        }),
+        lower: None,
+    },
+];
+
+const fn comparison(name: &'static str) -> Function {
+    lowered(name, 2, 2, lower_comparison)
+}
+
+const fn lowered(name: &'static str, least: usize, most: usize, lower: super::Lower) -> Function {
+    Function {
+        name,
+        least,
+        most,
+        of: |_| Ok(DataType::Boolean),
+        eval: None,
+        lower: Some(lower),
+    }
+}
+
+fn operator(name: &str) -> Operator {
+    match name {
+        "=" => Operator::Eq,
+        "<>" => Operator::NotEq,
+        "<" => Operator::Lt,
+        "<=" => Operator::LtEq,
+        ">" => Operator::Gt,
+        ">=" => Operator::GtEq,
+        _ => Operator::IsNotDistinctFrom,
+    }
+}
+
+fn lower_comparison(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    pair(types, args, 0, 1, operator(types.name)).map(Some)
+}
+
+/// `args[left] op args[right]` in the type in which MySQL compares them.
+fn pair(types: &Types<'_>, args: &[Expr], left: usize, right: usize, op: Operator) -> Result<Expr> {
+    let common = common(types, left, right)?;
+    Ok(Expr::BinaryExpr(BinaryExpr::new(
+        Box::new(to(args[left].clone(), &types.types[left], &common)),
+        op,
+        Box::new(to(args[right].clone(), &types.types[right], &common)),
+    )))
+}
+
+/// The type in which two arguments are compared.
+fn common(types: &Types<'_>, left: usize, right: usize) -> Result<DataType> {
+    let (left_type, right_type) = (&types.types[left], &types.types[right]);
+    let general = types::comparison(left_type, right_type);
+    let (column, constant) = match (&types.constants[left], &types.constants[right]) {
+        (None, Some(constant)) => (left_type, constant),
+        (Some(constant), None) => (right_type, constant),
+        (Some(constant), Some(_)) if is_temporal(right_type) => (right_type, constant),
+        (Some(_), Some(constant)) if is_temporal(left_type) => (left_type, constant),
+        _ => return Ok(general),
+    };
+    Ok(by_constant(column, constant)?.unwrap_or(general))
+}
+
+/// The type for a comparison with a constant that is exact in the column's own class.
+fn by_constant(column: &DataType, constant: &ScalarValue) -> Result<Option<DataType>> {
+    let text = match constant {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match (class(column), text) {
+        (Class::Date | Class::DateTime, Some(text)) => {
+            let Some(micros) = parse_micros(text) else {
+                let name = if class(column) == Class::Date {
+                    "DATE"
+                } else {
+                    "DATETIME"
+                };
+                return Err(wrap(SqlError::new(
+                    Code::IncorrectValue,
+                    format!("Incorrect {name} value: '{text}'"),
+                )));
+            };
+            Ok(Some(if class(column) == Class::Date {
+                if micros.rem_euclid(DAY_US) == 0 {
+                    DataType::Date32
+                } else {
+                    datetime(6)
+                }
+            } else if micros.rem_euclid(SECOND_US) == 0 {
+                column.clone()
+            } else if micros.rem_euclid(1_000) == 0 {
+                types::comparison(column, &datetime(3))
+            } else {
+                datetime(6)
+            }))
+        }
+        (Class::Int | Class::Unsigned, Some(text)) => {
+            let text = text.trim();
+            Ok(
+                if text.parse::<i64>().is_ok() && class(column) == Class::Int {
+                    Some(DataType::Int64)
+                } else if text.parse::<u64>().is_ok() && class(column) == Class::Unsigned {
+                    Some(DataType::UInt64)
+                } else {
+                    None
+                },
+            )
+        }
+        (Class::Unsigned, None) => match constant {
+            ScalarValue::Int64(Some(value)) if *value >= 0 => Ok(Some(DataType::UInt64)),
+            _ => Ok(None),
+        },
+        (Class::Date | Class::DateTime, None) => match constant {
+            ScalarValue::Int64(Some(value)) => Ok(super::time::of_number(*value).map(|micros| {
+                if class(column) == Class::Date && micros.rem_euclid(DAY_US) == 0 {
+                    DataType::Date32
+                } else if class(column) == Class::Date {
+                    datetime(6)
+                } else {
+                    column.clone()
+                }
+            })),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn lower_between(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    Ok(Some(pair(types, args, 0, 1, Operator::GtEq)?.and(pair(
+        types,
+        args,
+        0,
+        2,
+        Operator::LtEq,
+    )?)))
+}
+
+fn lower_in(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    // Values are grouped by the type they are compared in: usually there is one.
+    let mut groups: Vec<(DataType, Vec<Expr>)> = Vec::new();
+    for at in 1..args.len() {
+        let common = common(types, 0, at)?;
+        let value = to(args[at].clone(), &types.types[at], &common);
+        match groups.iter_mut().find(|(own, _)| *own == common) {
+            Some((_, values)) => values.push(value),
+            None => groups.push((common, vec![value])),
+        }
+    }
+    Ok(groups
+        .into_iter()
+        .map(|(common, values)| {
+            Expr::InList(InList::new(
+                Box::new(to(args[0].clone(), &types.types[0], &common)),
+                values,
+                false,
+            ))
+        })
+        .reduce(Expr::or))
+}
+
+fn lower_like(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    let expr = to(args[0].clone(), &types.types[0], &DataType::Utf8);
+    let escape = types.text(2).unwrap_or("\\").chars().next();
+    let pattern = match (&types.constants[1], types.text(1)) {
+        (_, Some(pattern)) => lit(with_backslash(pattern, escape)),
+        (_, None) if escape == Some('\\') => to(args[1].clone(), &types.types[1], &DataType::Utf8),
+        _ => {
+            return Err(wrap(SqlError::not_supported(
+                "LIKE ... ESCAPE with a pattern that is not constant",
+            )));
+        }
+    };
+    Ok(Some(Expr::Like(Like::new(
+        false,
+        Box::new(expr),
+        Box::new(pattern),
+        None,
+        false,
+    ))))
+}
+
+/// A pattern with another escape as one with a backslash, which is Arrow's.
+fn with_backslash(pattern: &str, escape: Option<char>) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        if Some(c) == escape {
+            match rest.next() {
+                Some(next @ ('%' | '_' | '\\')) => text.extend(['\\', next]),
+                // MySQL's escape makes any character stand for itself.
+                Some(next) => text.push(next),
+                None if c == '\\' => text.push_str("\\\\"),
+                None => text.push(c),
+            }
+        } else if c == '\\' {
+            text.push_str("\\\\");
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    Ok(Some(Expr::BinaryExpr(BinaryExpr::new(
+        Box::new(to(args[0].clone(), &types.types[0], &DataType::Utf8)),
+        Operator::RegexMatch,
+        Box::new(to(args[1].clone(), &types.types[1], &DataType::Utf8)),
+    ))))
+}
+
+fn widest(types: &Types<'_>) -> Result<DataType> {
+    let mut wide = types.types[0].clone();
+    for other in &types.types[1..] {
+        wide = types::union(&wide, other);
+    }
+    Ok(if wide == DataType::Boolean {
+        DataType::Int64
+    } else {
+        wide
+    })
+}
+
+fn extreme(call: &Call, greatest: bool) -> Result<ArrayRef> {
+    // Numbers among strings compare as numbers, and the winner is shown as it was.
+    let mut compared = call.args[0].data_type().clone();
+    for other in &call.args[1..] {
+        compared = types::comparison(&compared, other.data_type());
+    }
+    if compared == DataType::Null {
+        return Ok(arrow::array::new_null_array(&call.out, call.rows));
+    }
+    let converted = |at: usize| -> Result<(ArrayRef, ArrayRef)> {
+        let arg = &call.args[at];
+        Ok((convert(arg, &compared)?, convert(arg, &call.out)?))
+    };
+    let (mut best_key, mut best) = converted(0)?;
+    let mut known = is_not_null(&best_key)?;
+    for at in 1..call.args.len() {
+        let (key, value) = converted(at)?;
+        known = and(&known, &is_not_null(&key)?)?;
+        let better = if greatest {
+            gt(&key, &best_key)?
+        } else {
+            lt(&key, &best_key)?
+        };
+        best_key = zip(&better, &key, &best_key)?;
+        best = zip(&better, &value, &best)?;
+    }
+    // One NULL makes it NULL.
+    Ok(nullif(&best, &not(&known)?)?)
+}
