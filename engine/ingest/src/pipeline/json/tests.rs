@@ -480,5 +480,65 @@ fn a_mapping_that_cannot_hold_is_refused_when_it_is_made() {
     );
 }
 
+/// What a decoder has learned must never make a message right or wrong.
+#[test]
+fn a_shape_only_guesses() {
+    let flat = mapping([column("a", BIGINT, &["a"]), column("b", VARCHAR, &["b"])]);
+    let check = |messages: &[&str]| {
+        let mut decoder = JsonDecoder::new(&flat).expect("a mapping");
+        let mut writer = block(&flat, 4_096, 1 << 16);
+        for _ in 0..3 {
+            for message in messages {
+                compare(&mut decoder, &mut writer, &flat, message.as_bytes());
+            }
+        }
+    };
+    // A first member's spelling in a later one's place, and the other way round.
+    check(&[
+        r#"{"b":"x","a":1}"#,
+        r#"{"a":1,"b":"x"}"#,
+        r#"{"b":"x"{"a":1}"#,
+        r#"{"a":1{"b":"x"}"#,
+        r#"{,"a":1,"b":"x"}"#,
+        r#"{"a":1"b":"x"}"#,
+    ]);
+    // Spaces that come and go.
+    check(&[
+        r#"{"a": 1, "b": "x"}"#,
+        r#"{"a":1,"b":"x"}"#,
+        r#"{"a":   1,"b":"x"}"#,
+        r#"{ "a":1 ,"b":"x" }"#,
+    ]);
+    // Prefixes of one another, keys longer than what is compared at once, more than is kept.
+    check(&[
+        r#"{"a":1,"b":"x","aaaaaaaaaaaaaaaaaaaaaaaaaa":1}"#,
+        r#"{"a":1,"b":"x","aaaaaaaaaaaaaaaaaaaaaaaaab":1}"#,
+        r#"{"a":1,"b":"x","aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa":1}"#,
+        r#"{"a":1,"b":"x","aaaaaaaaaaaaaaaaaaaaaaaaa"#,
+    ]);
+    // Keys that never come again: nothing is learned for long, and nothing grows.
+    let mut decoder = JsonDecoder::new(&flat).expect("a mapping");
+    let mut writer = block(&flat, 16_384, 1 << 16);
+    for at in 0..900 {
+        let message = format!(r#"{{"k{at}":1,"a":{at},"l{at}":[],"b":"x"}}"#);
+        compare(&mut decoder, &mut writer, &flat, message.as_bytes());
+    }
+}
+
+#[test]
+fn the_depth_is_counted_from_the_message() {
+    let nested = mapping([column("ab", SqlType::Json, &["a", "b"])]);
+    let check = |key: &str, levels: usize, refused: bool| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        let message = format!(r#"{{"a":{{"b":0,"{key}":{open}{close}}}}}"#);
+        let found = outcome(&nested, message.as_bytes());
+        assert_eq!(found.starts_with("Parser 3157"), refused, "{found}");
+    };
+    for key in ["b", "c"] {
+        check(key, 126, false);
+        check(key, 127, true);
+    }
+}
+
 mod examples;
 mod generated;
