@@ -1,1 +1,10 @@
 //! The node: from a configuration file to running threads.
+
+pub mod config;
+pub mod cores;
+pub mod keys;
+pub mod machine;
+
+pub use config::{Config, ConfigError};
+pub use cores::Cores;
+pub use machine::Machine;

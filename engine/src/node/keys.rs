@@ -1,0 +1,339 @@
+//! The configuration's keys: one table that the parser, its errors and `docs/configuration.md` go by.
+
+/// What a key's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A path; relative ones start at the configuration file's folder.
+    Path,
+    /// `host:port`.
+    Address,
+    /// A whole number within bounds, both included.
+    Number {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// `true` or `false`.
+    Switch,
+    /// One CPU's number, or `"auto"`.
+    Cpu,
+    /// A list of CPU numbers, or `"auto"`.
+    Cpus,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its table; empty for the top.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is where the file does not say, as TOML; `None`: it must be given.
+    pub default: Option<&'static str>,
+    /// What it does, and its unit.
+    pub about: &'static str,
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        default,
+        about,
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+const HOUR_MS: u64 = 3_600_000;
+
+/// Every key but those of `[users]` and `[variables]`, whose names are the user's and the engine's.
+pub const KEYS: &[Key] = &[
+    key(
+        "",
+        "data_dir",
+        Kind::Path,
+        None,
+        "the directory that holds everything: catalog, segments, lock",
+    ),
+    key(
+        "",
+        "startup_sql",
+        Kind::Path,
+        Some("none"),
+        "a file of SQL that runs at every start, so it must be idempotent",
+    ),
+    key(
+        "cores",
+        "control",
+        Kind::Cpu,
+        Some("\"auto\""),
+        "the CPU of the aggregator and of client connections",
+    ),
+    key(
+        "cores",
+        "leaves",
+        Kind::Cpus,
+        Some("\"auto\""),
+        "the CPUs of the leaves, one leaf each",
+    ),
+    key(
+        "cores",
+        "query",
+        Kind::Cpus,
+        Some("\"auto\""),
+        "the CPUs that run queries",
+    ),
+    key(
+        "cores",
+        "spin",
+        Kind::Switch,
+        Some("false"),
+        "leaves spin before they park: 40 µs of median freshness for a whole core",
+    ),
+    key(
+        "listen",
+        "mysql",
+        Kind::Address,
+        Some("\"127.0.0.1:3306\""),
+        "where MySQL clients connect",
+    ),
+    key(
+        "memory",
+        "leaf_bytes",
+        Kind::Number {
+            min: 16 * MIB,
+            max: 1 << 40,
+        },
+        Some("268435456"),
+        "bytes of blocks and responses, per leaf",
+    ),
+    key(
+        "memory",
+        "query_bytes",
+        Kind::Number {
+            min: 16 * MIB,
+            max: 1 << 44,
+        },
+        Some("1073741824"),
+        "bytes that all queries share",
+    ),
+    key(
+        "storage",
+        "flush_age_ms",
+        Kind::Number {
+            min: 10,
+            max: HOUR_MS,
+        },
+        Some("1000"),
+        "ms after which visible rows are committed",
+    ),
+    key(
+        "storage",
+        "sync_age_ms",
+        Kind::Number {
+            min: 10,
+            max: HOUR_MS,
+        },
+        Some("1000"),
+        "ms after which committed rows are synced",
+    ),
+    key(
+        "storage",
+        "disk_reserve_bytes",
+        Kind::Number {
+            min: 0,
+            max: 1 << 44,
+        },
+        Some("67108864"),
+        "free bytes at which loading pauses",
+    ),
+    key(
+        "server",
+        "max_connections",
+        Kind::Number {
+            min: 1,
+            max: 100_000,
+        },
+        Some("151"),
+        "client connections at once",
+    ),
+    key(
+        "server",
+        "connect_timeout_s",
+        Kind::Number { min: 1, max: 3_600 },
+        Some("10"),
+        "s for a whole login",
+    ),
+    key(
+        "server",
+        "wait_timeout_s",
+        Kind::Number {
+            min: 1,
+            max: 31_536_000,
+        },
+        Some("28800"),
+        "s without a command before a connection is closed",
+    ),
+    key(
+        "server",
+        "net_read_timeout_s",
+        Kind::Number { min: 1, max: 3_600 },
+        Some("30"),
+        "s for a packet that has begun",
+    ),
+    key(
+        "server",
+        "net_write_timeout_s",
+        Kind::Number { min: 1, max: 3_600 },
+        Some("60"),
+        "s for a client to take what was written",
+    ),
+    key(
+        "server",
+        "max_allowed_packet_bytes",
+        Kind::Number {
+            min: MIB,
+            max: 1 << 30,
+        },
+        Some("67108864"),
+        "bytes of one statement or parameter",
+    ),
+    key(
+        "log",
+        "format",
+        Kind::OneOf(&["text", "json"]),
+        Some("\"text\""),
+        "how a log line is written, to standard error",
+    ),
+    key(
+        "log",
+        "level",
+        Kind::OneOf(&["error", "warn", "info", "debug"]),
+        Some("\"info\""),
+        "the least level that is logged",
+    ),
+];
+
+/// The tables of the file, in the documentation's order.
+pub const SECTIONS: &[&str] = &[
+    "cores",
+    "listen",
+    "users",
+    "memory",
+    "storage",
+    "variables",
+    "server",
+    "log",
+];
+
+/// The keys of one table.
+pub fn of_section(section: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+/// `docs/configuration.md`, whole; a test compares it with the file.
+#[must_use]
+pub fn documentation() -> String {
+    let mut out = String::from(INTRODUCTION);
+    out.push_str("\n| key | takes | default | what it is |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let name = if key.section.is_empty() {
+            key.name.into()
+        } else {
+            format!("[{}] {}", key.section, key.name)
+        };
+        let takes = match key.kind {
+            Kind::Text => "a string".into(),
+            Kind::Path => "a path".into(),
+            Kind::Address => "`\"host:port\"`".into(),
+            Kind::Number { min, max } => format!("{min} to {max}"),
+            Kind::Switch => "`true` or `false`".into(),
+            Kind::Cpu => "a CPU's number or `\"auto\"`".into(),
+            Kind::Cpus => "a list of CPU numbers or `\"auto\"`".into(),
+            Kind::OneOf(words) => words
+                .iter()
+                .map(|word| format!("`\"{word}\"`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
+        };
+        let default = key
+            .default
+            .map_or("must be given".into(), |default| format!("`{default}`"));
+        out.push_str(&format!(
+            "| `{name}` | {takes} | {default} | {} |\n",
+            key.about
+        ));
+    }
+    out.push_str(VARIABLES_INTRODUCTION);
+    out.push_str("\n| variable | default | what it is |\n|---|---|---|\n");
+    for variable in crate::catalog::VARIABLES {
+        out.push_str(&format!(
+            "| `{}` | `{}` | {} |\n",
+            variable.name, variable.default, variable.about
+        ));
+    }
+    out
+}
+
+const INTRODUCTION: &str = "\
+# The configuration file
+
+One TOML file says all of it; `pinleaf check CONFIG.toml` validates it and prints what it would do, touching
+nothing. A key that is not listed here, a value of another type and a value out of range are refused with file,
+line and key. Relative paths start at the file's folder.
+
+```toml
+data_dir = \"/var/lib/pinleaf\"
+startup_sql = \"startup.sql\"
+
+[listen]
+mysql = \"127.0.0.1:3306\"
+
+[users]
+root = \"\"
+ann = \"secret\"
+bob = { file = \"/etc/pinleaf/bob.password\" }
+eve = { env = \"EVE_PASSWORD\" }
+```
+
+`[users]` is the only place where users are kept: name = password, or a table that names a file (its first line)
+or an environment variable. Without it there is one user, `root`, with an empty password. An empty password is
+refused when `[listen] mysql` is not a loopback address.
+";
+
+const VARIABLES_INTRODUCTION: &str = "
+`[variables]` sets the engine variables below. SET GLOBAL is kept in the catalog and beats the file; a
+difference is logged at start.
+";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_key() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let written = std::fs::read_to_string(path).expect("docs/configuration.md");
+        assert!(
+            written == documentation(),
+            "docs/configuration.md differs from the code; `pinleaf check --print-keys` prints what it should be:\n{}",
+            documentation()
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! The machine as this process may use it: CPUs, locked memory, io_uring. Looked at once, at start.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Pid, Uid};
+
+/// What this process may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The CPUs of the affinity mask, ascending.
+    pub cpus: Vec<usize>,
+    /// Whole CPUs the cgroup's quota is worth, at least 1; `None` without one.
+    pub quota: Option<usize>,
+    /// The CPUs that share a physical core with a CPU, itself among them. Missing: alone.
+    pub siblings: BTreeMap<usize, Vec<usize>>,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell the affinity mask.
+    pub fn look() -> std::io::Result<Machine> {
+        let mask = sched_getaffinity(Pid::from_raw(0))?;
+        let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu).unwrap_or(false)).collect();
+        let siblings = cpus
+            .iter()
+            .filter_map(|cpu| {
+                let path =
+                    format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+                Some((*cpu, cpu_list(fs::read_to_string(path).ok()?.trim())?))
+            })
+            .collect();
+        let quota = fs::read_to_string("/sys/fs/cgroup/cpu.max")
+            .ok()
+            .and_then(|text| quota(&text));
+        Ok(Machine {
+            cpus,
+            quota,
+            siblings,
+        })
+    }
+
+    /// How many CPUs may be kept busy.
+    #[must_use]
+    pub fn cpus_usable(&self) -> usize {
+        self.quota
+            .map_or(self.cpus.len(), |quota| quota.min(self.cpus.len()))
+            .max(1)
+    }
+}
+
+/// `"200000 100000"` is two CPUs; `"max 100000"` is no quota. A part of a CPU counts as one.
+fn quota(text: &str) -> Option<usize> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let (quota, period) = (quota.parse::<usize>().ok()?, period.parse::<usize>().ok()?);
+    (period > 0).then(|| quota.div_ceil(period).max(1))
+}
+
+/// The kernel's lists: `0-2,8`.
+fn cpu_list(text: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse::<usize>().ok()?..=last.parse().ok()?);
+    }
+    Some(cpus)
+}
+
+/// Locked memory a glommio executor takes, bytes.
+const LOCKED_BYTES_PER_LEAF: u64 = 512 * 1024;
+
+/// Makes sure that `leaves` leaves can lock their memory, raising the soft limit to the hard one.
+///
+/// # Errors
+/// One line that says what to set.
+pub fn raise_locked_memory(leaves: usize) -> Result<(), String> {
+    let needed = LOCKED_BYTES_PER_LEAF * leaves as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)
+        .map_err(|error| format!("the limit of locked memory cannot be read: {error}"))?;
+    if hard < needed {
+        let (needed, hard) = (needed / 1024, hard / 1024);
+        return Err(format!(
+            "{leaves} leaves need {needed} KiB of locked memory and the limit is {hard} KiB; set `ulimit -l {needed}` \
+             (LimitMEMLOCK= in a service file), or configure fewer [cores] leaves"
+        ));
+    }
+    if soft < needed {
+        setrlimit(Resource::RLIMIT_MEMLOCK, hard, hard)
+            .map_err(|error| format!("the limit of locked memory cannot be raised: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Makes sure that the kernel lets this process use io_uring.
+///
+/// # Errors
+/// One line that says what forbids it.
+pub fn check_io_uring() -> Result<(), String> {
+    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()
+        .as_deref()
+        .map(str::trim)
+    {
+        Some("2") => {
+            Err("io_uring is switched off; set `sysctl kernel.io_uring_disabled=0`".into())
+        }
+        Some("1") if !Uid::effective().is_root() => Err(
+            "io_uring is for privileged processes only; set `sysctl kernel.io_uring_disabled=0`"
+                .into(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Pins the calling thread to some CPUs.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn pin(cpus: &[usize]) -> std::io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu)?;
+    }
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_read() {
+        assert_eq!(quota("max 100000"), None);
+        assert_eq!(quota("150000 100000\n"), Some(2));
+        assert_eq!(quota("1000 100000"), Some(1));
+        assert_eq!(quota("x"), None);
+        assert_eq!(cpu_list("0-2,8"), Some(vec![0, 1, 2, 8]));
+        assert_eq!(cpu_list("3"), Some(vec![3]));
+        assert_eq!(cpu_list("a-b"), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_cpu() {
+        assert!(!Machine::look().expect("a machine").cpus.is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! COM_STMT_EXECUTE's parameters: bytes to values, by the types the client sent with them or before.
+//!
+//! `[bitmap of NULLs][types are new: u8]{[type: u8][flags: u8]}{value}`. Types are kept per statement:
+//! a client sends them once. A parameter that came by COM_STMT_SEND_LONG_DATA has no value here.
+//!
+//! Source: MySQL's protocol documentation, "COM_STMT_EXECUTE" and "Binary Protocol Value".
+
+use mysql_common::io::ParseBuf;
+
+use super::packet::ConnectionError;
+use super::type_code;
+use crate::sql::Value;
+
+const UNSIGNED: u8 = 0x80;
+
+/// What is kept of a prepared statement between two executions.
+#[derive(Default)]
+pub struct Bindings {
+    /// How many `?` it has.
+    pub params: usize,
+    types: Vec<(u8, u8)>,
+    long_data: Vec<Option<Vec<u8>>>,
+}
+
+impl Bindings {
+    /// For a statement with `params` parameters.
+    #[must_use]
+    pub fn new(params: usize) -> Bindings {
+        Bindings { params, types: Vec::new(), long_data: vec![None; params] }
+    }
+
+    /// Bytes of long data held.
+    #[must_use]
+    pub fn long_data_bytes(&self) -> usize {
+        self.long_data.iter().flatten().map(Vec::len).sum()
+    }
+
+    /// Appends COM_STMT_SEND_LONG_DATA's bytes to a parameter. Out of range: dropped, as MySQL does,
+    /// since the command has no answer.
+    pub fn append_long_data(&mut self, param: usize, bytes: &[u8]) {
+        if let Some(data) = self.long_data.get_mut(param) {
+            data.get_or_insert_default().extend_from_slice(bytes);
+        }
+    }
+
+    /// Forgets long data: after each execution and at COM_STMT_RESET.
+    pub fn reset(&mut self) {
+        self.long_data.iter_mut().for_each(|data| *data = None);
+    }
+
+    /// Reads the parameters of one execution from what follows the iteration count.
+    ///
+    /// # Errors
+    /// `Malformed` where the bytes end early, or a type is not one that clients send.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Vec<Value>, ConnectionError> {
+        const SHORT: ConnectionError = ConnectionError::Malformed("COM_STMT_EXECUTE ends early");
+        if self.params == 0 {
+            return Ok(Vec::new());
+        }
+        let mut rest = ParseBuf(bytes);
+        let nulls = rest.checked_eat(self.params.div_ceil(8)).ok_or(SHORT)?;
+        if rest.checked_eat_u8().ok_or(SHORT)? == 1 {
+            self.types.clear();
+            for _ in 0..self.params {
+                let pair = rest.checked_eat(2).ok_or(SHORT)?;
+                self.types.push((pair[0], pair[1]));
+            }
+        }
+        if self.types.len() != self.params {
+            return Err(ConnectionError::Malformed("COM_STMT_EXECUTE without types"));
+        }
+        let mut values = Vec::with_capacity(self.params);
+        for (at, (type_code, flags)) in self.types.iter().copied().enumerate() {
+            values.push(if let Some(data) = self.long_data[at].take() {
+                Value::Bytes(data)
+            } else if nulls[at / 8] & (1 << (at % 8)) != 0 {
+                Value::Null
+            } else {
+                value(type_code, flags & UNSIGNED != 0, &mut rest)?.ok_or(SHORT)?
+            });
+        }
+        Ok(values)
+    }
+}
+
+/// `Ok(None)`: the bytes end early.
+fn value(code: u8, unsigned: bool, rest: &mut ParseBuf<'_>) -> Result<Option<Value>, ConnectionError> {
+    let int = |signed: i64, wide: u64| if unsigned { Value::UInt(wide) } else { Value::Int(signed) };
+    Ok(match code {
+        type_code::NULL => Some(Value::Null),
+        type_code::TINY => rest.checked_eat_u8().map(|v| int(i64::from(v.cast_signed()), v.into())),
+        type_code::SHORT | type_code::YEAR => {
+            rest.checked_eat_u16_le().map(|v| int(i64::from(v.cast_signed()), v.into()))
+        }
+        type_code::LONG | type_code::INT24 => {
+            rest.checked_eat_u32_le().map(|v| int(i64::from(v.cast_signed()), v.into()))
+        }
+        type_code::LONGLONG => rest.checked_eat_u64_le().map(|v| int(v.cast_signed(), v)),
+        type_code::FLOAT => rest.checked_eat_u32_le().map(|v| Value::Float(f32::from_bits(v))),
+        type_code::DOUBLE => rest.checked_eat_u64_le().map(|v| Value::Double(f64::from_bits(v))),
+        type_code::DATE | type_code::DATETIME | type_code::TIMESTAMP => rest.checked_eat_u8_str().and_then(date_time),
+        type_code::TIME => rest.checked_eat_u8_str().and_then(time),
+        type_code::NEWDECIMAL | 0 | 16 | type_code::VARCHAR | type_code::JSON..=type_code::STRING => {
+            rest.checked_eat_lenenc_str().map(|bytes| Value::Bytes(bytes.to_vec()))
+        }
+        _ => return Err(ConnectionError::Malformed("COM_STMT_EXECUTE with an unknown type")),
+    })
+}
+
+fn date_time(bytes: &[u8]) -> Option<Value> {
+    let mut fields = [0; 11];
+    matches!(bytes.len(), 0 | 4 | 7 | 11).then(|| fields[..bytes.len()].copy_from_slice(bytes))?;
+    let [y0, y1, month, day, hour, minute, second, m0, m1, m2, m3] = fields;
+    Some(Value::Date {
+        year: u16::from_le_bytes([y0, y1]),
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        micros: u32::from_le_bytes([m0, m1, m2, m3]),
+    })
+}
+
+fn time(bytes: &[u8]) -> Option<Value> {
+    let mut fields = [0; 12];
+    matches!(bytes.len(), 0 | 8 | 12).then(|| fields[..bytes.len()].copy_from_slice(bytes))?;
+    let [negative, d0, d1, d2, d3, hours, minutes, seconds, m0, m1, m2, m3] = fields;
+    Some(Value::Time {
+        negative: negative != 0,
+        days: u32::from_le_bytes([d0, d1, d2, d3]),
+        hours,
+        minutes,
+        seconds,
+        micros: u32::from_le_bytes([m0, m1, m2, m3]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_by_their_types_and_types_are_kept() {
+        let mut bindings = Bindings::new(4);
+        let mut bytes = vec![0b0010, 1];
+        for (code, flags) in [(type_code::LONGLONG, 0), (type_code::TINY, 0), (type_code::SHORT, UNSIGNED), (253, 0)] {
+            bytes.extend_from_slice(&[code, flags]);
+        }
+        let values = [(-5i64).to_le_bytes().as_slice(), &[0xff, 0xff], &[2, b'h', b'i']].concat();
+        let expected = vec![Value::Int(-5), Value::Null, Value::UInt(65535), Value::Bytes(b"hi".to_vec())];
+        assert_eq!(bindings.read(&[bytes, values.clone()].concat()).expect("read"), expected);
+        assert_eq!(bindings.read(&[vec![0b0010, 0], values].concat()).expect("read"), expected);
+    }
+
+    #[test]
+    fn long_data_takes_the_place_of_a_value_once() {
+        let mut bindings = Bindings::new(1);
+        bindings.append_long_data(0, b"ab");
+        bindings.append_long_data(0, b"c");
+        bindings.append_long_data(7, b"nowhere");
+        assert_eq!(bindings.long_data_bytes(), 3);
+        let bytes = [0, 1, 252, 0];
+        assert_eq!(bindings.read(&bytes).expect("read"), [Value::Bytes(b"abc".to_vec())]);
+        assert!(bindings.read(&bytes).is_err());
+    }
+
+    #[test]
+    fn bytes_that_end_early_are_an_error_at_every_length() {
+        let whole = [0, 1, 12, 0, 11, 0xd0, 7, 2, 29, 1, 2, 3, 4, 0, 0, 0];
+        for end in 0..whole.len() {
+            assert!(Bindings::new(1).read(&whole[..end]).is_err(), "{end}");
+        }
+        let value = Bindings::new(1).read(&whole).expect("read");
+        let expected = Value::Date { year: 2000, month: 2, day: 29, hour: 1, minute: 2, second: 3, micros: 4 };
+        assert_eq!(value, [expected]);
+        assert!(Bindings::new(1).read(&[0, 1, 200, 0]).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! MySQL's packets: a stream of bytes cut into payloads, both ways, with every bound kept.
+//!
+//! A packet is `[length: u24][sequence: u8][payload]`. A payload of 16 MiB - 1 bytes or more goes on
+//! in the next packet; one of exactly a multiple of that ends with an empty packet.
+//!
+//! 1. No payload grows beyond `payload_bytes_max`: its length is added up before it is read.
+//! 2. Sequence numbers count from 0 at each command; a client that breaks the count is cut off.
+//! 3. What is written gathers in one buffer, which is written out at `WRITE_BUFFER_BYTES`; a client
+//!    that does not read within `write_timeout` is cut off, so nothing waits for it in memory.
+//! 4. Memory for a payload grows with the bytes that have arrived, not with the length announced.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::limits::{PACKET_BYTES_MAX, READ_CHUNK_BYTES, WRITE_BUFFER_BYTES};
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The client closed it between two commands.
+    #[error("the client closed the connection")]
+    Closed,
+    /// The client's bytes are not MySQL's protocol.
+    #[error("malformed packet: {0}")]
+    Malformed(&'static str),
+    /// The client sent more than it may.
+    #[error("a packet of {bytes} bytes is more than max_allowed_packet, {bytes_max}")]
+    TooLarge {
+        /// What it announced.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// Nothing came, or nothing was taken, for too long.
+    #[error("timed out {doing}")]
+    TimedOut {
+        /// What was waited for.
+        doing: &'static str,
+    },
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// KILL ended it.
+    #[error("killed")]
+    Killed,
+}
+
+/// One client's stream as packets.
+pub struct Packets<S> {
+    stream: S,
+    sequence: u8,
+    out: Vec<u8>,
+    payload: Vec<u8>,
+    payload_bytes_max: usize,
+    read_timeout: Duration,
+    write_timeout: Duration,
+}
+
+impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
+    /// Wraps a stream. Payloads are at most `payload_bytes_max` bytes; a packet that has begun must
+    /// have arrived within `read_timeout`, and a write must be taken within `write_timeout`.
+    pub fn new(stream: S, payload_bytes_max: usize, read_timeout: Duration, write_timeout: Duration) -> Self {
+        Packets {
+            stream,
+            sequence: 0,
+            out: Vec::with_capacity(WRITE_BUFFER_BYTES),
+            payload: Vec::new(),
+            payload_bytes_max,
+            read_timeout,
+            write_timeout,
+        }
+    }
+
+    /// The stream, to wait for readiness.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Changes the bound: small before login, `max_allowed_packet` after.
+    pub fn set_payload_bytes_max(&mut self, bytes_max: usize) {
+        self.payload_bytes_max = bytes_max;
+    }
+
+    /// A new command begins: sequence numbers start again.
+    pub fn begin(&mut self) {
+        self.sequence = 0;
+        // A client that once sent a large statement does not keep its memory.
+        if self.payload.capacity() > READ_CHUNK_BYTES * 16 {
+            self.payload = Vec::new();
+        }
+    }
+
+    /// Reads one payload, waiting up to `wait` for its first byte.
+    ///
+    /// # Errors
+    /// `Closed` at the end of the stream between packets; `TimedOut`, `Malformed`, `TooLarge`, `Io`.
+    pub async fn read(&mut self, wait: Duration) -> Result<&[u8], ConnectionError> {
+        self.payload.clear();
+        let mut header = [0; 4];
+        let first = timeout(wait, self.stream.read(&mut header[..1])).await;
+        match first.map_err(|_| ConnectionError::TimedOut { doing: "waiting for a command" })?? {
+            0 => return Err(ConnectionError::Closed),
+            _ => {
+                let rest = timeout(self.read_timeout, self.read_rest(&mut header)).await;
+                rest.map_err(|_| ConnectionError::TimedOut { doing: "reading a packet" })??;
+            }
+        }
+        Ok(&self.payload)
+    }
+
+    async fn read_rest(&mut self, header: &mut [u8; 4]) -> Result<(), ConnectionError> {
+        self.stream.read_exact(&mut header[1..]).await?;
+        loop {
+            let bytes = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
+            if header[3] != self.sequence {
+                return Err(ConnectionError::Malformed("packets out of order"));
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            let total = self.payload.len() + bytes;
+            if total > self.payload_bytes_max {
+                return Err(ConnectionError::TooLarge { bytes: total, bytes_max: self.payload_bytes_max });
+            }
+            while self.payload.len() < total {
+                let at = self.payload.len();
+                self.payload.resize(total.min(at + READ_CHUNK_BYTES), 0);
+                self.stream.read_exact(&mut self.payload[at..]).await?;
+            }
+            if bytes < PACKET_BYTES_MAX {
+                return Ok(());
+            }
+            self.stream.read_exact(header).await?;
+        }
+    }
+
+    /// Appends one payload, cut into packets, to what is to be written.
+    ///
+    /// # Errors
+    /// As [`Packets::flush`], when the buffer is full.
+    pub async fn write(&mut self, payload: &[u8]) -> Result<(), ConnectionError> {
+        let mut rest = payload;
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(PACKET_BYTES_MAX));
+            let bytes = u32::try_from(now.len()).unwrap_or(u32::MAX).to_le_bytes();
+            self.out.extend_from_slice(&[bytes[0], bytes[1], bytes[2], self.sequence]);
+            self.sequence = self.sequence.wrapping_add(1);
+            self.out.extend_from_slice(now);
+            if self.out.len() >= WRITE_BUFFER_BYTES {
+                self.flush().await?;
+            }
+            rest = later;
+            if now.len() < PACKET_BYTES_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes out what has gathered.
+    ///
+    /// # Errors
+    /// `TimedOut` where the client does not read; `Io`.
+    pub async fn flush(&mut self) -> Result<(), ConnectionError> {
+        timeout(self.write_timeout, self.stream.write_all(&self.out))
+            .await
+            .map_err(|_| ConnectionError::TimedOut { doing: "writing to a client that does not read" })??;
+        self.out.clear();
+        if self.out.capacity() > WRITE_BUFFER_BYTES * 4 {
+            self.out = Vec::with_capacity(WRITE_BUFFER_BYTES);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(5);
+
+    async fn read_all(bytes: &[u8], max: usize) -> Result<Vec<u8>, ConnectionError> {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let bytes = bytes.to_vec();
+        let feed = tokio::spawn(async move { far.write_all(&bytes).await });
+        let mut packets = Packets::new(near, max, WAIT, WAIT);
+        let read = packets.read(WAIT).await.map(<[u8]>::to_vec);
+        drop(packets);
+        // The feed may end early where the packet was refused: that is what is tested.
+        let _ = feed.await;
+        read
+    }
+
+    #[tokio::test]
+    async fn a_payload_over_16_mib_goes_over_several_packets_and_back() {
+        for bytes in [0, 1, PACKET_BYTES_MAX - 1, PACKET_BYTES_MAX, PACKET_BYTES_MAX + 5] {
+            let payload: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            let (near, mut far) = tokio::io::duplex(1 << 22);
+            let expected = payload.clone();
+            let write = tokio::spawn(async move {
+                let mut packets = Packets::new(near, usize::MAX, WAIT, WAIT);
+                packets.write(&payload).await.expect("written");
+                packets.flush().await.expect("flushed");
+            });
+            let mut wire = Vec::new();
+            far.read_to_end(&mut wire).await.expect("read");
+            write.await.expect("joined");
+            assert_eq!(wire.len(), bytes + 4 * (1 + bytes / PACKET_BYTES_MAX));
+            assert_eq!(read_all(&wire, usize::MAX).await.expect("read"), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_client_may_not_send_ends_the_connection() {
+        let cases: &[(&[u8], &str)] = &[
+            (&[], "the client closed the connection"),
+            (&[1, 0, 0, 1, 3], "malformed packet: packets out of order"),
+            (&[200, 0, 0, 0], "a packet of 200 bytes is more than max_allowed_packet, 100"),
+        ];
+        for (bytes, message) in cases {
+            let error = read_all(bytes, 100).await.expect_err("refused");
+            assert_eq!(error.to_string(), *message);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_in_the_middle_of_a_packet_is_cut_off() {
+        let (near, mut far) = tokio::io::duplex(100);
+        far.write_all(&[5, 0, 0, 0, 3]).await.expect("written");
+        let mut packets = Packets::new(near, 100, WAIT, WAIT);
+        assert!(matches!(packets.read(WAIT).await, Err(ConnectionError::TimedOut { doing: "reading a packet" })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_off() {
+        let (near, _far) = tokio::io::duplex(100);
+        let mut packets = Packets::new(near, 100, WAIT, WAIT);
+        packets.write(&[0; 1000]).await.expect("buffered");
+        assert!(matches!(packets.flush().await, Err(ConnectionError::TimedOut { .. })));
+    }
+}
