@@ -149,3 +149,20 @@ const _: () = assert!(VIEW_BATCHES_ROWS_MAX * (18 * 32) < LISTING_BYTES_MAX);
 pub const RECOVERY_POLL_MS: u64 = 5;
 /// And so many times, before it is an error: 10 s.
 pub const RECOVERY_POLLS_MAX: u32 = 2_000;
+// --- server ---
+
+/// MySQL's packet: a payload this long goes on in the next packet.
+pub const PACKET_BYTES_MAX: usize = (1 << 24) - 1;
+/// What a client may send before it has logged in.
+pub const LOGIN_PACKET_BYTES_MAX: usize = 64 * 1024;
+/// What is gathered before it is written to a client.
+pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// How much memory a payload takes ahead of the bytes that have arrived.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+/// Connections that are still logging in; more are refused.
+pub const LOGINS_MAX: usize = 256;
+/// Prepared statements of one session, MySQL's max_prepared_stmt_count for all.
+pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
+
+const _: () = assert!(LOGIN_PACKET_BYTES_MAX < PACKET_BYTES_MAX);
+const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);

@@ -25,7 +25,9 @@ impl Machine {
     /// Where the kernel does not tell the affinity mask.
     pub fn look() -> std::io::Result<Machine> {
         let mask = sched_getaffinity(Pid::from_raw(0))?;
-        let cpus: Vec<usize> = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu).unwrap_or(false)).collect();
+        let cpus: Vec<usize> = (0..CpuSet::count())
+            .filter(|cpu| mask.is_set(*cpu).unwrap_or(false))
+            .collect();
         let siblings = cpus
             .iter()
             .filter_map(|cpu| {

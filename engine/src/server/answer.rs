@@ -50,7 +50,11 @@ pub fn end(capabilities: CapabilityFlags, warnings: u16, status: u16) -> Vec<u8>
 #[must_use]
 pub fn error(error: &SqlError) -> Vec<u8> {
     let state = error.state.as_bytes().try_into().unwrap_or(*b"HY000");
-    let packet = ErrPacket::Error(ServerError::new(error.code, Some(SqlState::new(state)), error.message.as_bytes()));
+    let packet = ErrPacket::Error(ServerError::new(
+        error.code,
+        Some(SqlState::new(state)),
+        error.message.as_bytes(),
+    ));
     let mut payload = Vec::new();
     packet.serialize(&mut payload);
     payload
@@ -69,7 +73,14 @@ pub fn error_before_login(error: &SqlError) -> Vec<u8> {
 #[must_use]
 pub fn column(column: &ResultColumn, with_default: bool) -> Vec<u8> {
     let mut payload = Vec::with_capacity(64);
-    for text in ["def", &column.database, &column.table, &column.org_table, &column.name, &column.org_name] {
+    for text in [
+        "def",
+        &column.database,
+        &column.table,
+        &column.org_table,
+        &column.name,
+        &column.org_name,
+    ] {
         payload.put_lenenc_str(text.as_bytes());
     }
     payload.push(0x0c);
@@ -121,20 +132,47 @@ mod tests {
         let bytes = column(&given, false);
         let read = Column::deserialize((), &mut ParseBuf(&bytes)).expect("read");
         assert_eq!(
-            (read.schema_str(), read.table_str(), read.org_table_str(), read.name_str(), read.org_name_str()),
-            ("db".into(), "t".into(), "orders".into(), "n".into(), "note".into())
+            (
+                read.schema_str(),
+                read.table_str(),
+                read.org_table_str(),
+                read.name_str(),
+                read.org_name_str()
+            ),
+            (
+                "db".into(),
+                "t".into(),
+                "orders".into(),
+                "n".into(),
+                "note".into()
+            )
         );
-        assert_eq!((read.character_set(), read.column_length(), read.decimals()), (46, 1020, 4));
+        assert_eq!(
+            (read.character_set(), read.column_length(), read.decimals()),
+            (46, 1020, 4)
+        );
         assert_eq!((read.column_type() as u8, read.flags().bits()), (253, 1));
     }
 
     #[test]
     fn a_clients_library_reads_an_error_and_a_statement() {
-        let bytes = error(&SqlError { code: 1064, state: "42000", message: "near 'x'".into() });
-        let read = ErrPacket::deserialize(CapabilityFlags::CLIENT_PROTOCOL_41, &mut ParseBuf(&bytes)).expect("read");
-        assert_eq!(read.server_error().to_string(), "ERROR 1064 (42000): near 'x'");
+        let bytes = error(&SqlError {
+            code: 1064,
+            state: "42000",
+            message: "near 'x'".into(),
+        });
+        let read =
+            ErrPacket::deserialize(CapabilityFlags::CLIENT_PROTOCOL_41, &mut ParseBuf(&bytes))
+                .expect("read");
+        assert_eq!(
+            read.server_error().to_string(),
+            "ERROR 1064 (42000): near 'x'"
+        );
         let bytes = prepared(7, 3, 2);
         let read = StmtPacket::deserialize((), &mut ParseBuf(&bytes)).expect("read");
-        assert_eq!((read.statement_id(), read.num_columns(), read.num_params()), (7, 3, 2));
+        assert_eq!(
+            (read.statement_id(), read.num_columns(), read.num_params()),
+            (7, 3, 2)
+        );
     }
 }

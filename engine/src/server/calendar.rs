@@ -20,7 +20,14 @@ impl DateTime {
     #[must_use]
     pub fn from_days(days: i64) -> DateTime {
         let (year, month, day) = civil(days);
-        DateTime { year, month, day, second_of_day: 0, micros: 0, date_only: true }
+        DateTime {
+            year,
+            month,
+            day,
+            second_of_day: 0,
+            micros: 0,
+            date_only: true,
+        }
     }
 
     /// An instant, from `ticks` since 1970 at `ticks_a_second` (1, 1,000 or 1,000,000).
@@ -42,12 +49,23 @@ impl DateTime {
 
     /// Appends the text, with `decimals` digits of the second's fraction (6 at most).
     pub fn write(&self, decimals: u8, out: &mut Vec<u8>) {
-        let DateTime { year, month, day, second_of_day, micros, date_only } = *self;
+        let DateTime {
+            year,
+            month,
+            day,
+            second_of_day,
+            micros,
+            date_only,
+        } = *self;
         write!(out, "{year:04}-{month:02}-{day:02}").expect("memory takes what is written");
         if date_only {
             return;
         }
-        let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+        let (hour, minute, second) = (
+            second_of_day / 3600,
+            second_of_day / 60 % 60,
+            second_of_day % 60,
+        );
         write!(out, " {hour:02}:{minute:02}:{second:02}").expect("memory takes what is written");
         if (1..=6).contains(&decimals) {
             let digits = usize::from(decimals);
@@ -58,7 +76,14 @@ impl DateTime {
 
     /// Appends the binary protocol's form: a length, and as many fields as are not zero.
     pub fn write_binary(&self, as_date: bool, out: &mut Vec<u8>) {
-        let DateTime { year, month, day, second_of_day, micros, .. } = *self;
+        let DateTime {
+            year,
+            month,
+            day,
+            second_of_day,
+            micros,
+            ..
+        } = *self;
         let length = match (as_date || second_of_day == 0 && micros == 0, micros) {
             (true, _) => 4,
             (false, 0) => 7,
@@ -68,7 +93,11 @@ impl DateTime {
         out.extend_from_slice(&u16::try_from(year).unwrap_or(0).to_le_bytes());
         out.extend_from_slice(&[month, day]);
         if length >= 7 {
-            for part in [second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60] {
+            for part in [
+                second_of_day / 3600,
+                second_of_day / 60 % 60,
+                second_of_day % 60,
+            ] {
                 out.push(part.to_le_bytes()[0]);
             }
         }
@@ -85,13 +114,22 @@ fn civil(days: i64) -> (i64, u8, u8) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, u8::try_from(month).unwrap_or(0), u8::try_from(day).unwrap_or(0))
+    (
+        year,
+        u8::try_from(month).unwrap_or(0),
+        u8::try_from(day).unwrap_or(0),
+    )
 }
 
 #[cfg(test)]

@@ -53,14 +53,21 @@ pub enum Command<'a> {
 }
 
 fn malformed() -> SqlError {
-    SqlError { code: 1835, state: "HY000", message: "Malformed communication packet.".into() }
+    SqlError {
+        code: 1835,
+        state: "HY000",
+        message: "Malformed communication packet.".into(),
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, SqlError> {
     std::str::from_utf8(bytes).map_err(|error| SqlError {
         code: 1300,
         state: "HY000",
-        message: format!("Invalid utf8mb4 character string: at byte {}", error.valid_up_to()),
+        message: format!(
+            "Invalid utf8mb4 character string: at byte {}",
+            error.valid_up_to()
+        ),
     })
 }
 
@@ -91,7 +98,8 @@ impl<'a> Command<'a> {
             0x16 => Command::Prepare(text(rest)?),
             0x17 => {
                 let (id, rest) = id(rest)?;
-                let (flags_and_count, params) = rest.split_first_chunk::<5>().ok_or_else(malformed)?;
+                let (flags_and_count, params) =
+                    rest.split_first_chunk::<5>().ok_or_else(malformed)?;
                 if flags_and_count[0] != 0 {
                     return Err(SqlError {
                         code: 1235,
@@ -106,7 +114,11 @@ impl<'a> Command<'a> {
             0x18 => {
                 let (id, rest) = id(rest)?;
                 let (param, bytes) = rest.split_first_chunk::<2>().ok_or_else(malformed)?;
-                Command::SendLongData { id, param: usize::from(u16::from_le_bytes(*param)), bytes }
+                Command::SendLongData {
+                    id,
+                    param: usize::from(u16::from_le_bytes(*param)),
+                    bytes,
+                }
             }
             0x19 => Command::Close(id(rest)?.0),
             0x1a => Command::Reset(id(rest)?.0),
@@ -122,7 +134,11 @@ impl<'a> Command<'a> {
 }
 
 fn unknown() -> SqlError {
-    SqlError { code: 1047, state: "08S01", message: "Unknown command".into() }
+    SqlError {
+        code: 1047,
+        state: "08S01",
+        message: "Unknown command".into(),
+    }
 }
 
 #[cfg(test)]
@@ -136,13 +152,32 @@ mod tests {
             (b"\x02db", Ok(Command::InitDb("db"))),
             (b"\x03select 1", Ok(Command::Query("select 1"))),
             (b"\x03\xff", Err(1300)),
-            (b"\x04t\0%", Ok(Command::FieldList { table: "t", wildcard: "%" })),
+            (
+                b"\x04t\0%",
+                Ok(Command::FieldList {
+                    table: "t",
+                    wildcard: "%",
+                }),
+            ),
             (b"\x04t", Err(1835)),
             (b"\x0e", Ok(Command::Ping)),
-            (&[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0, 9], Ok(Command::Execute { id: 1, params: &[9] })),
+            (
+                &[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0, 9],
+                Ok(Command::Execute {
+                    id: 1,
+                    params: &[9],
+                }),
+            ),
             (&[0x17, 1, 0, 0, 0, 1, 1, 0, 0, 0], Err(1235)),
             (&[0x17, 1, 0], Err(1835)),
-            (&[0x18, 1, 0, 0, 0, 2, 0, 7], Ok(Command::SendLongData { id: 1, param: 2, bytes: &[7] })),
+            (
+                &[0x18, 1, 0, 0, 0, 2, 0, 7],
+                Ok(Command::SendLongData {
+                    id: 1,
+                    param: 2,
+                    bytes: &[7],
+                }),
+            ),
             (&[0x1b, 7, 0], Err(1047)),
             (&[0x11], Err(1047)),
             (&[0xaa], Err(1047)),

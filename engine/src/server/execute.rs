@@ -26,7 +26,11 @@ impl Bindings {
     /// For a statement with `params` parameters.
     #[must_use]
     pub fn new(params: usize) -> Bindings {
-        Bindings { params, types: Vec::new(), long_data: vec![None; params] }
+        Bindings {
+            params,
+            types: Vec::new(),
+            long_data: vec![None; params],
+        }
     }
 
     /// Bytes of long data held.
@@ -84,26 +88,52 @@ impl Bindings {
 }
 
 /// `Ok(None)`: the bytes end early.
-fn value(code: u8, unsigned: bool, rest: &mut ParseBuf<'_>) -> Result<Option<Value>, ConnectionError> {
-    let int = |signed: i64, wide: u64| if unsigned { Value::UInt(wide) } else { Value::Int(signed) };
+fn value(
+    code: u8,
+    unsigned: bool,
+    rest: &mut ParseBuf<'_>,
+) -> Result<Option<Value>, ConnectionError> {
+    let int = |signed: i64, wide: u64| {
+        if unsigned {
+            Value::UInt(wide)
+        } else {
+            Value::Int(signed)
+        }
+    };
     Ok(match code {
         type_code::NULL => Some(Value::Null),
-        type_code::TINY => rest.checked_eat_u8().map(|v| int(i64::from(v.cast_signed()), v.into())),
-        type_code::SHORT | type_code::YEAR => {
-            rest.checked_eat_u16_le().map(|v| int(i64::from(v.cast_signed()), v.into()))
-        }
-        type_code::LONG | type_code::INT24 => {
-            rest.checked_eat_u32_le().map(|v| int(i64::from(v.cast_signed()), v.into()))
-        }
+        type_code::TINY => rest
+            .checked_eat_u8()
+            .map(|v| int(i64::from(v.cast_signed()), v.into())),
+        type_code::SHORT | type_code::YEAR => rest
+            .checked_eat_u16_le()
+            .map(|v| int(i64::from(v.cast_signed()), v.into())),
+        type_code::LONG | type_code::INT24 => rest
+            .checked_eat_u32_le()
+            .map(|v| int(i64::from(v.cast_signed()), v.into())),
         type_code::LONGLONG => rest.checked_eat_u64_le().map(|v| int(v.cast_signed(), v)),
-        type_code::FLOAT => rest.checked_eat_u32_le().map(|v| Value::Float(f32::from_bits(v))),
-        type_code::DOUBLE => rest.checked_eat_u64_le().map(|v| Value::Double(f64::from_bits(v))),
-        type_code::DATE | type_code::DATETIME | type_code::TIMESTAMP => rest.checked_eat_u8_str().and_then(date_time),
-        type_code::TIME => rest.checked_eat_u8_str().and_then(time),
-        type_code::NEWDECIMAL | 0 | 16 | type_code::VARCHAR | type_code::JSON..=type_code::STRING => {
-            rest.checked_eat_lenenc_str().map(|bytes| Value::Bytes(bytes.to_vec()))
+        type_code::FLOAT => rest
+            .checked_eat_u32_le()
+            .map(|v| Value::Float(f32::from_bits(v))),
+        type_code::DOUBLE => rest
+            .checked_eat_u64_le()
+            .map(|v| Value::Double(f64::from_bits(v))),
+        type_code::DATE | type_code::DATETIME | type_code::TIMESTAMP => {
+            rest.checked_eat_u8_str().and_then(date_time)
         }
-        _ => return Err(ConnectionError::Malformed("COM_STMT_EXECUTE with an unknown type")),
+        type_code::TIME => rest.checked_eat_u8_str().and_then(time),
+        type_code::NEWDECIMAL
+        | 0
+        | 16
+        | type_code::VARCHAR
+        | type_code::JSON..=type_code::STRING => rest
+            .checked_eat_lenenc_str()
+            .map(|bytes| Value::Bytes(bytes.to_vec())),
+        _ => {
+            return Err(ConnectionError::Malformed(
+                "COM_STMT_EXECUTE with an unknown type",
+            ));
+        }
     })
 }
 
@@ -119,13 +149,27 @@ fn date_time(bytes: &[u8]) -> Option<Value> {
         minute,
         second,
         micros: u32::from_le_bytes([m0, m1, m2, m3]),
+        has_time: bytes.len() > 4,
     })
 }
 
 fn time(bytes: &[u8]) -> Option<Value> {
     let mut fields = [0; 12];
     matches!(bytes.len(), 0 | 8 | 12).then(|| fields[..bytes.len()].copy_from_slice(bytes))?;
-    let [negative, d0, d1, d2, d3, hours, minutes, seconds, m0, m1, m2, m3] = fields;
+    let [
+        negative,
+        d0,
+        d1,
+        d2,
+        d3,
+        hours,
+        minutes,
+        seconds,
+        m0,
+        m1,
+        m2,
+        m3,
+    ] = fields;
     Some(Value::Time {
         negative: negative != 0,
         days: u32::from_le_bytes([d0, d1, d2, d3]),
@@ -144,13 +188,38 @@ mod tests {
     fn parameters_are_read_by_their_types_and_types_are_kept() {
         let mut bindings = Bindings::new(4);
         let mut bytes = vec![0b0010, 1];
-        for (code, flags) in [(type_code::LONGLONG, 0), (type_code::TINY, 0), (type_code::SHORT, UNSIGNED), (253, 0)] {
+        for (code, flags) in [
+            (type_code::LONGLONG, 0),
+            (type_code::TINY, 0),
+            (type_code::SHORT, UNSIGNED),
+            (253, 0),
+        ] {
             bytes.extend_from_slice(&[code, flags]);
         }
-        let values = [(-5i64).to_le_bytes().as_slice(), &[0xff, 0xff], &[2, b'h', b'i']].concat();
-        let expected = vec![Value::Int(-5), Value::Null, Value::UInt(65535), Value::Bytes(b"hi".to_vec())];
-        assert_eq!(bindings.read(&[bytes, values.clone()].concat()).expect("read"), expected);
-        assert_eq!(bindings.read(&[vec![0b0010, 0], values].concat()).expect("read"), expected);
+        let values = [
+            (-5i64).to_le_bytes().as_slice(),
+            &[0xff, 0xff],
+            &[2, b'h', b'i'],
+        ]
+        .concat();
+        let expected = vec![
+            Value::Int(-5),
+            Value::Null,
+            Value::UInt(65535),
+            Value::Bytes(b"hi".to_vec()),
+        ];
+        assert_eq!(
+            bindings
+                .read(&[bytes, values.clone()].concat())
+                .expect("read"),
+            expected
+        );
+        assert_eq!(
+            bindings
+                .read(&[vec![0b0010, 0], values].concat())
+                .expect("read"),
+            expected
+        );
     }
 
     #[test]
@@ -161,7 +230,10 @@ mod tests {
         bindings.append_long_data(7, b"nowhere");
         assert_eq!(bindings.long_data_bytes(), 3);
         let bytes = [0, 1, 252, 0];
-        assert_eq!(bindings.read(&bytes).expect("read"), [Value::Bytes(b"abc".to_vec())]);
+        assert_eq!(
+            bindings.read(&bytes).expect("read"),
+            [Value::Bytes(b"abc".to_vec())]
+        );
         assert!(bindings.read(&bytes).is_err());
     }
 
@@ -172,7 +244,16 @@ mod tests {
             assert!(Bindings::new(1).read(&whole[..end]).is_err(), "{end}");
         }
         let value = Bindings::new(1).read(&whole).expect("read");
-        let expected = Value::Date { year: 2000, month: 2, day: 29, hour: 1, minute: 2, second: 3, micros: 4 };
+        let expected = Value::Date {
+            year: 2000,
+            month: 2,
+            day: 29,
+            hour: 1,
+            minute: 2,
+            second: 3,
+            micros: 4,
+            has_time: true,
+        };
         assert_eq!(value, [expected]);
         assert!(Bindings::new(1).read(&[0, 1, 200, 0]).is_err());
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use mysql_common::io::ParseBuf;
-use mysql_common::packets::{AuthMoreData, AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse};
+use mysql_common::packets::{
+    AuthMoreData, AuthPlugin, AuthSwitchRequest, HandshakePacket, HandshakeResponse,
+};
 use mysql_common::proto::{MyDeserialize, MySerialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -86,10 +88,14 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
     wait: Duration,
 ) -> Result<LoginOutcome, ConnectionError> {
     let greeted = nonce()?;
-    packets.write(&greeting(server_version, connection_id, &greeted)).await?;
+    packets
+        .write(&greeting(server_version, connection_id, &greeted))
+        .await?;
     packets.flush().await?;
     let bytes = packets.read(wait).await?;
-    let capabilities = bytes.first_chunk::<4>().map_or(0, |flags| u32::from_le_bytes(*flags));
+    let capabilities = bytes
+        .first_chunk::<4>()
+        .map_or(0, |flags| u32::from_le_bytes(*flags));
     if capabilities & CapabilityFlags::CLIENT_PROTOCOL_41.bits() == 0 {
         return Ok(LoginOutcome::Refused(SqlError {
             code: 1251,
@@ -110,7 +116,10 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
         .map_err(|_| ConnectionError::Malformed("handshake response"))?;
     let login = Login {
         user: String::from_utf8_lossy(answer.user()).into_owned(),
-        database: answer.db_name().map(|name| String::from_utf8_lossy(name).into_owned()).filter(|n| !n.is_empty()),
+        database: answer
+            .db_name()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .filter(|n| !n.is_empty()),
         capabilities: answer.capabilities() & CAPABILITIES,
     };
     let plugin = match answer.auth_plugin() {
@@ -126,7 +135,9 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
         Some(plugin) if users.admit(&login.user, plugin, &greeted, &response) => (plugin, true),
         // A right empty password was admitted above. A client whose own plugin is not the announced
         // one may have answered nothing at all: it is asked once more, for its own plugin.
-        Some(Plugin::Native) if response.is_empty() => switch(packets, users, &login, Plugin::Native, wait).await?,
+        Some(Plugin::Native) if response.is_empty() => {
+            switch(packets, users, &login, Plugin::Native, wait).await?
+        }
         None => switch(packets, users, &login, Plugin::CachingSha2, wait).await?,
         Some(plugin) => (plugin, false),
     };
@@ -135,7 +146,10 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
         return Ok(LoginOutcome::Refused(SqlError {
             code: 1045,
             state: "28000",
-            message: format!("Access denied for user '{}'@'{host}' (using password: {using})", login.user),
+            message: format!(
+                "Access denied for user '{}'@'{host}' (using password: {using})",
+                login.user
+            ),
         }));
     }
     if plugin == Plugin::CachingSha2 && !response.is_empty() {
@@ -156,7 +170,8 @@ async fn switch<S: AsyncReadExt + AsyncWriteExt + Unpin>(
 ) -> Result<(Plugin, bool), ConnectionError> {
     let fresh = nonce()?;
     let mut payload = Vec::new();
-    AuthSwitchRequest::new(plugin.name().as_bytes(), [fresh.as_slice(), &[0]].concat()).serialize(&mut payload);
+    AuthSwitchRequest::new(plugin.name().as_bytes(), [fresh.as_slice(), &[0]].concat())
+        .serialize(&mut payload);
     packets.write(&payload).await?;
     packets.flush().await?;
     let response = packets.read(wait).await?;

@@ -50,7 +50,13 @@ impl Users {
 
     /// Whether `response` is what `user` answers to `nonce`. Takes as long for a user who does not exist.
     #[must_use]
-    pub fn admit(&self, user: &str, plugin: Plugin, nonce: &[u8; NONCE_BYTES], response: &[u8]) -> bool {
+    pub fn admit(
+        &self,
+        user: &str,
+        plugin: Plugin,
+        nonce: &[u8; NONCE_BYTES],
+        response: &[u8],
+    ) -> bool {
         let known = self.0.get(user);
         // Nobody's password: the nonce is fresh, so nobody can have prepared its answer.
         let nobody = format!("{nonce:?}");
@@ -71,13 +77,19 @@ pub fn scramble(plugin: Plugin, password: &str, nonce: &[u8; NONCE_BYTES]) -> Ve
         // SHA1(password) xor SHA1(nonce, SHA1(SHA1(password)))
         Plugin::Native => {
             let once = Sha1::digest(password);
-            let mask = Sha1::new().chain_update(nonce).chain_update(Sha1::digest(once)).finalize();
+            let mask = Sha1::new()
+                .chain_update(nonce)
+                .chain_update(Sha1::digest(once))
+                .finalize();
             once.iter().zip(mask).map(|(a, b)| a ^ b).collect()
         }
         // SHA256(password) xor SHA256(SHA256(SHA256(password)), nonce)
         Plugin::CachingSha2 => {
             let once = Sha256::digest(password);
-            let mask = Sha256::new().chain_update(Sha256::digest(once)).chain_update(nonce).finalize();
+            let mask = Sha256::new()
+                .chain_update(Sha256::digest(once))
+                .chain_update(nonce)
+                .finalize();
             once.iter().zip(mask).map(|(a, b)| a ^ b).collect()
         }
     }
@@ -111,16 +123,27 @@ mod tests {
     use super::*;
 
     fn users() -> Users {
-        Users::new(HashMap::from([("root".into(), String::new()), ("ann".into(), "secret".into())]))
+        Users::new(HashMap::from([
+            ("root".into(), String::new()),
+            ("ann".into(), "secret".into()),
+        ]))
     }
 
     /// The responses that PyMySQL 1.1 computes for the password `secret` and this nonce.
     #[test]
     fn responses_are_those_of_a_real_client() {
         let nonce = *b"abcdefghijklmnopqrst";
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
         assert_eq!(hex(&scramble(Plugin::Native, "secret", &nonce)), NATIVE);
-        assert_eq!(hex(&scramble(Plugin::CachingSha2, "secret", &nonce)), CACHING_SHA2);
+        assert_eq!(
+            hex(&scramble(Plugin::CachingSha2, "secret", &nonce)),
+            CACHING_SHA2
+        );
     }
     const NATIVE: &str = "8817c50fa779daef010ee7577825b0847df9842e";
     const CACHING_SHA2: &str = "c76e2898612a4cf042c77fa8c4702c4c64c0c2c557c53c4d75595aaa6abae809";
@@ -141,7 +164,11 @@ mod tests {
                 ("bob", answer("secret"), false),
             ];
             for (user, response, admitted) in cases {
-                assert_eq!(users().admit(user, plugin, &nonce, &response), admitted, "{user} {plugin:?}");
+                assert_eq!(
+                    users().admit(user, plugin, &nonce, &response),
+                    admitted,
+                    "{user} {plugin:?}"
+                );
             }
         }
     }

@@ -62,7 +62,12 @@ pub struct Packets<S> {
 impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     /// Wraps a stream. Payloads are at most `payload_bytes_max` bytes; a packet that has begun must
     /// have arrived within `read_timeout`, and a write must be taken within `write_timeout`.
-    pub fn new(stream: S, payload_bytes_max: usize, read_timeout: Duration, write_timeout: Duration) -> Self {
+    pub fn new(
+        stream: S,
+        payload_bytes_max: usize,
+        read_timeout: Duration,
+        write_timeout: Duration,
+    ) -> Self {
         Packets {
             stream,
             sequence: 0,
@@ -101,11 +106,15 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
         self.payload.clear();
         let mut header = [0; 4];
         let first = timeout(wait, self.stream.read(&mut header[..1])).await;
-        match first.map_err(|_| ConnectionError::TimedOut { doing: "waiting for a command" })?? {
+        match first.map_err(|_| ConnectionError::TimedOut {
+            doing: "waiting for a command",
+        })?? {
             0 => return Err(ConnectionError::Closed),
             _ => {
                 let rest = timeout(self.read_timeout, self.read_rest(&mut header)).await;
-                rest.map_err(|_| ConnectionError::TimedOut { doing: "reading a packet" })??;
+                rest.map_err(|_| ConnectionError::TimedOut {
+                    doing: "reading a packet",
+                })??;
             }
         }
         Ok(&self.payload)
@@ -114,14 +123,18 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     async fn read_rest(&mut self, header: &mut [u8; 4]) -> Result<(), ConnectionError> {
         self.stream.read_exact(&mut header[1..]).await?;
         loop {
-            let bytes = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
+            let bytes =
+                usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
             if header[3] != self.sequence {
                 return Err(ConnectionError::Malformed("packets out of order"));
             }
             self.sequence = self.sequence.wrapping_add(1);
             let total = self.payload.len() + bytes;
             if total > self.payload_bytes_max {
-                return Err(ConnectionError::TooLarge { bytes: total, bytes_max: self.payload_bytes_max });
+                return Err(ConnectionError::TooLarge {
+                    bytes: total,
+                    bytes_max: self.payload_bytes_max,
+                });
             }
             while self.payload.len() < total {
                 let at = self.payload.len();
@@ -144,7 +157,8 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
         loop {
             let (now, later) = rest.split_at(rest.len().min(PACKET_BYTES_MAX));
             let bytes = u32::try_from(now.len()).unwrap_or(u32::MAX).to_le_bytes();
-            self.out.extend_from_slice(&[bytes[0], bytes[1], bytes[2], self.sequence]);
+            self.out
+                .extend_from_slice(&[bytes[0], bytes[1], bytes[2], self.sequence]);
             self.sequence = self.sequence.wrapping_add(1);
             self.out.extend_from_slice(now);
             if self.out.len() >= WRITE_BUFFER_BYTES {
@@ -164,7 +178,9 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
         timeout(self.write_timeout, self.stream.write_all(&self.out))
             .await
-            .map_err(|_| ConnectionError::TimedOut { doing: "writing to a client that does not read" })??;
+            .map_err(|_| ConnectionError::TimedOut {
+                doing: "writing to a client that does not read",
+            })??;
         self.out.clear();
         if self.out.capacity() > WRITE_BUFFER_BYTES * 4 {
             self.out = Vec::with_capacity(WRITE_BUFFER_BYTES);
@@ -178,6 +194,7 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_millis(5);
 
     async fn read_all(bytes: &[u8], max: usize) -> Result<Vec<u8>, ConnectionError> {
         let (near, mut far) = tokio::io::duplex(1 << 20);
@@ -193,7 +210,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_payload_over_16_mib_goes_over_several_packets_and_back() {
-        for bytes in [0, 1, PACKET_BYTES_MAX - 1, PACKET_BYTES_MAX, PACKET_BYTES_MAX + 5] {
+        for bytes in [
+            0,
+            1,
+            PACKET_BYTES_MAX - 1,
+            PACKET_BYTES_MAX,
+            PACKET_BYTES_MAX + 5,
+        ] {
             let payload: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
             let (near, mut far) = tokio::io::duplex(1 << 22);
             let expected = payload.clone();
@@ -215,7 +238,10 @@ mod tests {
         let cases: &[(&[u8], &str)] = &[
             (&[], "the client closed the connection"),
             (&[1, 0, 0, 1, 3], "malformed packet: packets out of order"),
-            (&[200, 0, 0, 0], "a packet of 200 bytes is more than max_allowed_packet, 100"),
+            (
+                &[200, 0, 0, 0],
+                "a packet of 200 bytes is more than max_allowed_packet, 100",
+            ),
         ];
         for (bytes, message) in cases {
             let error = read_all(bytes, 100).await.expect_err("refused");
@@ -223,19 +249,27 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_stops_in_the_middle_of_a_packet_is_cut_off() {
         let (near, mut far) = tokio::io::duplex(100);
         far.write_all(&[5, 0, 0, 0, 3]).await.expect("written");
-        let mut packets = Packets::new(near, 100, WAIT, WAIT);
-        assert!(matches!(packets.read(WAIT).await, Err(ConnectionError::TimedOut { doing: "reading a packet" })));
+        let mut packets = Packets::new(near, 100, SOON, SOON);
+        assert!(matches!(
+            packets.read(WAIT).await,
+            Err(ConnectionError::TimedOut {
+                doing: "reading a packet"
+            })
+        ));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_does_not_read_is_cut_off() {
         let (near, _far) = tokio::io::duplex(100);
-        let mut packets = Packets::new(near, 100, WAIT, WAIT);
+        let mut packets = Packets::new(near, 100, SOON, SOON);
         packets.write(&[0; 1000]).await.expect("buffered");
-        assert!(matches!(packets.flush().await, Err(ConnectionError::TimedOut { .. })));
+        assert!(matches!(
+            packets.flush().await,
+            Err(ConnectionError::TimedOut { .. })
+        ));
     }
 }

@@ -10,9 +10,9 @@ use std::io::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::record_batch::RecordBatch;
 use mysql_common::io::BufMutExt;
@@ -77,10 +77,16 @@ impl<'a> RowEncoder<'a> {
         }
         for (array, column) in batch.columns().iter().zip(columns) {
             if !has_form(array.data_type()) {
-                return Err(NoForm { column: column.name.clone(), data_type: array.data_type().to_string() });
+                return Err(NoForm {
+                    column: column.name.clone(),
+                    data_type: array.data_type().to_string(),
+                });
             }
         }
-        Ok(RowEncoder { columns: batch.columns().iter().zip(columns).collect(), protocol })
+        Ok(RowEncoder {
+            columns: batch.columns().iter().zip(columns).collect(),
+            protocol,
+        })
     }
 
     /// Writes row `row` into `payload`, which is cleared first. `scratch` is only reused.
@@ -118,7 +124,9 @@ fn has_form(data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {
         T::Null | T::Boolean | T::Date32 | T::Timestamp(..) => true,
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => true,
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {
+            true
+        }
         T::Float32 | T::Float64 => true,
         T::Decimal128(_, scale) | T::Decimal256(_, scale) => *scale >= 0,
         T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Binary | T::LargeBinary | T::BinaryView => true,
@@ -144,25 +152,40 @@ fn cell<'a>(array: &'a ArrayRef, row: usize, scratch: &mut Vec<u8>) -> Cell<'a> 
         T::Float32 => Cell::Float(array.as_primitive::<Float32Type>().value(row)),
         T::Float64 => Cell::Double(array.as_primitive::<Float64Type>().value(row)),
         T::Decimal128(_, scale) => {
-            decimal(&array.as_primitive::<Decimal128Type>().value(row), *scale, scratch);
+            decimal(
+                &array.as_primitive::<Decimal128Type>().value(row),
+                *scale,
+                scratch,
+            );
             Cell::Decimal
         }
         T::Decimal256(_, scale) => {
-            decimal(&array.as_primitive::<Decimal256Type>().value(row), *scale, scratch);
+            decimal(
+                &array.as_primitive::<Decimal256Type>().value(row),
+                *scale,
+                scratch,
+            );
             Cell::Decimal
         }
-        T::Date32 => Cell::Time(DateTime::from_days(array.as_primitive::<Date32Type>().value(row).into())),
+        T::Date32 => Cell::Time(DateTime::from_days(
+            array.as_primitive::<Date32Type>().value(row).into(),
+        )),
         T::Timestamp(unit, _) => Cell::Time(match unit {
-            TimeUnit::Second => DateTime::from_parts(array.as_primitive::<TimestampSecondType>().value(row), 1),
-            TimeUnit::Millisecond => {
-                DateTime::from_parts(array.as_primitive::<TimestampMillisecondType>().value(row), 1_000)
+            TimeUnit::Second => {
+                DateTime::from_parts(array.as_primitive::<TimestampSecondType>().value(row), 1)
             }
-            TimeUnit::Microsecond => {
-                DateTime::from_parts(array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000_000)
-            }
-            TimeUnit::Nanosecond => {
-                DateTime::from_parts(array.as_primitive::<TimestampNanosecondType>().value(row) / 1_000, 1_000_000)
-            }
+            TimeUnit::Millisecond => DateTime::from_parts(
+                array.as_primitive::<TimestampMillisecondType>().value(row),
+                1_000,
+            ),
+            TimeUnit::Microsecond => DateTime::from_parts(
+                array.as_primitive::<TimestampMicrosecondType>().value(row),
+                1_000_000,
+            ),
+            TimeUnit::Nanosecond => DateTime::from_parts(
+                array.as_primitive::<TimestampNanosecondType>().value(row) / 1_000,
+                1_000_000,
+            ),
         }),
         T::Utf8 => Cell::Bytes(array.as_string::<i32>().value(row).as_bytes()),
         T::LargeUtf8 => Cell::Bytes(array.as_string::<i64>().value(row).as_bytes()),
@@ -199,7 +222,12 @@ fn text<'s>(cell: &Cell<'s>, decimals: u8, scratch: &'s mut Vec<u8>) -> &'s [u8]
         Cell::Null | Cell::Decimal => {}
         Cell::Int(value) => write!(scratch, "{value}").expect("memory takes what is written"),
         Cell::UInt(value) => write!(scratch, "{value}").expect("memory takes what is written"),
-        Cell::Float(value) => float(f64::from(*value), &value.to_string(), &format!("{value:e}"), scratch),
+        Cell::Float(value) => float(
+            f64::from(*value),
+            &value.to_string(),
+            &format!("{value:e}"),
+            scratch,
+        ),
         Cell::Double(value) => float(*value, &value.to_string(), &format!("{value:e}"), scratch),
         Cell::Bytes(bytes) => return bytes,
         Cell::Time(time) => time.write(decimals, scratch),
@@ -210,7 +238,11 @@ fn text<'s>(cell: &Cell<'s>, decimals: u8, scratch: &'s mut Vec<u8>) -> &'s [u8]
 /// As MySQL prints it: the shortest digits that read back, with an exponent from 1e15 up and below 1e-15.
 fn float(value: f64, plain: &str, exponent: &str, out: &mut Vec<u8>) {
     let size = value.abs();
-    let text = if size != 0.0 && !(1e-15..1e15).contains(&size) { exponent } else { plain };
+    let text = if size != 0.0 && !(1e-15..1e15).contains(&size) {
+        exponent
+    } else {
+        plain
+    };
     // MySQL knows no negative zero.
     let text = if value == 0.0 { "0" } else { text };
     out.extend_from_slice(text.as_bytes());
@@ -224,12 +256,22 @@ fn binary(cell: &Cell<'_>, column: &ResultColumn, payload: &mut Vec<u8>, scratch
     };
     match (column.type_code, cell, int) {
         (type_code::TINY, _, Some(value)) => payload.push(value.to_le_bytes()[0]),
-        (type_code::SHORT | type_code::YEAR, _, Some(value)) => payload.extend_from_slice(&value.to_le_bytes()[..2]),
-        (type_code::LONG | type_code::INT24, _, Some(value)) => payload.extend_from_slice(&value.to_le_bytes()[..4]),
+        (type_code::SHORT | type_code::YEAR, _, Some(value)) => {
+            payload.extend_from_slice(&value.to_le_bytes()[..2])
+        }
+        (type_code::LONG | type_code::INT24, _, Some(value)) => {
+            payload.extend_from_slice(&value.to_le_bytes()[..4])
+        }
         (type_code::LONGLONG, _, Some(value)) => payload.extend_from_slice(&value.to_le_bytes()),
-        (type_code::FLOAT, Cell::Float(value), _) => payload.extend_from_slice(&value.to_le_bytes()),
-        (type_code::DOUBLE, Cell::Double(value), _) => payload.extend_from_slice(&value.to_le_bytes()),
-        (type_code::DOUBLE, Cell::Float(value), _) => payload.extend_from_slice(&f64::from(*value).to_le_bytes()),
+        (type_code::FLOAT, Cell::Float(value), _) => {
+            payload.extend_from_slice(&value.to_le_bytes())
+        }
+        (type_code::DOUBLE, Cell::Double(value), _) => {
+            payload.extend_from_slice(&value.to_le_bytes())
+        }
+        (type_code::DOUBLE, Cell::Float(value), _) => {
+            payload.extend_from_slice(&f64::from(*value).to_le_bytes())
+        }
         (type_code::DATE | type_code::DATETIME | type_code::TIMESTAMP, Cell::Time(time), _) => {
             time.write_binary(column.type_code == type_code::DATE, payload);
         }
@@ -276,19 +318,39 @@ mod tests {
     fn values_as_text() {
         let cases: Vec<(ArrayRef, u8, &str)> = vec![
             (Arc::new(Int8Array::from(vec![-1])), 0, "-1"),
-            (Arc::new(UInt64Array::from(vec![u64::MAX])), 0, "18446744073709551615"),
+            (
+                Arc::new(UInt64Array::from(vec![u64::MAX])),
+                0,
+                "18446744073709551615",
+            ),
             (Arc::new(BooleanArray::from(vec![true])), 0, "1"),
             (Arc::new(Float64Array::from(vec![0.1])), 31, "0.1"),
             (Arc::new(Float64Array::from(vec![3.0])), 31, "3"),
             (Arc::new(Float64Array::from(vec![-0.0])), 31, "0"),
             (Arc::new(Float64Array::from(vec![1e20])), 31, "1e20"),
-            (Arc::new(Float64Array::from(vec![123456789012345.0])), 31, "123456789012345"),
+            (
+                Arc::new(Float64Array::from(vec![123456789012345.0])),
+                31,
+                "123456789012345",
+            ),
             (Arc::new(Float32Array::from(vec![1.1])), 31, "1.1"),
             (Arc::new(StringArray::from(vec!["ä"])), 0, "ä"),
             (Arc::new(Date32Array::from(vec![-1])), 0, "1969-12-31"),
-            (Arc::new(TimestampSecondArray::from(vec![951_782_400])), 0, "2000-02-29 00:00:00"),
-            (Arc::new(TimestampMillisecondArray::from(vec![-1])), 3, "1969-12-31 23:59:59.999"),
-            (Arc::new(TimestampMicrosecondArray::from(vec![1])), 6, "1970-01-01 00:00:00.000001"),
+            (
+                Arc::new(TimestampSecondArray::from(vec![951_782_400])),
+                0,
+                "2000-02-29 00:00:00",
+            ),
+            (
+                Arc::new(TimestampMillisecondArray::from(vec![-1])),
+                3,
+                "1969-12-31 23:59:59.999",
+            ),
+            (
+                Arc::new(TimestampMicrosecondArray::from(vec![1])),
+                6,
+                "1970-01-01 00:00:00.000001",
+            ),
             (decimal_array(-5, 10, 2), 2, "-0.05"),
             (decimal_array(123_456, 10, 2), 2, "1234.56"),
             (decimal_array(-7, 10, 0), 0, "-7"),
@@ -301,19 +363,51 @@ mod tests {
     }
 
     fn decimal_array(value: i128, precision: u8, scale: i8) -> ArrayRef {
-        Arc::new(Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale).expect("fits"))
+        Arc::new(
+            Decimal128Array::from(vec![value])
+                .with_precision_and_scale(precision, scale)
+                .expect("fits"),
+        )
     }
 
     #[test]
     fn values_as_binary() {
         let cases: Vec<(ArrayRef, u8, Vec<u8>)> = vec![
-            (Arc::new(Int8Array::from(vec![-2])), type_code::TINY, vec![0xfe]),
-            (Arc::new(Int64Array::from(vec![258])), type_code::LONG, vec![2, 1, 0, 0]),
-            (Arc::new(UInt16Array::from(vec![65535])), type_code::SHORT, vec![0xff, 0xff]),
-            (Arc::new(Float64Array::from(vec![1.0])), type_code::DOUBLE, 1f64.to_le_bytes().to_vec()),
-            (Arc::new(StringArray::from(vec!["ab"])), type_code::VAR_STRING, vec![2, b'a', b'b']),
-            (decimal_array(150, 5, 2), type_code::NEWDECIMAL, vec![4, b'1', b'.', b'5', b'0']),
-            (Arc::new(Date32Array::from(vec![0])), type_code::DATE, vec![4, 0xb2, 0x07, 1, 1]),
+            (
+                Arc::new(Int8Array::from(vec![-2])),
+                type_code::TINY,
+                vec![0xfe],
+            ),
+            (
+                Arc::new(Int64Array::from(vec![258])),
+                type_code::LONG,
+                vec![2, 1, 0, 0],
+            ),
+            (
+                Arc::new(UInt16Array::from(vec![65535])),
+                type_code::SHORT,
+                vec![0xff, 0xff],
+            ),
+            (
+                Arc::new(Float64Array::from(vec![1.0])),
+                type_code::DOUBLE,
+                1f64.to_le_bytes().to_vec(),
+            ),
+            (
+                Arc::new(StringArray::from(vec!["ab"])),
+                type_code::VAR_STRING,
+                vec![2, b'a', b'b'],
+            ),
+            (
+                decimal_array(150, 5, 2),
+                type_code::NEWDECIMAL,
+                vec![4, b'1', b'.', b'5', b'0'],
+            ),
+            (
+                Arc::new(Date32Array::from(vec![0])),
+                type_code::DATE,
+                vec![4, 0xb2, 0x07, 1, 1],
+            ),
             (
                 Arc::new(TimestampMicrosecondArray::from(vec![1_000_001])),
                 type_code::DATETIME,
@@ -330,10 +424,19 @@ mod tests {
     #[test]
     fn nulls_and_types_without_a_form() {
         let null: ArrayRef = Arc::new(Int8Array::from(vec![None]));
-        assert_eq!(encode(null.clone(), type_code::TINY, 0, Protocol::Text), [0xfb]);
-        assert_eq!(encode(null, type_code::TINY, 0, Protocol::Binary), [0, 0b100]);
-        let batch = RecordBatch::try_from_iter([("c", Arc::new(DurationSecondArray::from(vec![1])) as ArrayRef)])
-            .expect("a batch");
+        assert_eq!(
+            encode(null.clone(), type_code::TINY, 0, Protocol::Text),
+            [0xfb]
+        );
+        assert_eq!(
+            encode(null, type_code::TINY, 0, Protocol::Binary),
+            [0, 0b100]
+        );
+        let batch = RecordBatch::try_from_iter([(
+            "c",
+            Arc::new(DurationSecondArray::from(vec![1])) as ArrayRef,
+        )])
+        .expect("a batch");
         assert!(RowEncoder::new(&batch, &[column(type_code::TINY, 0)], Protocol::Text).is_err());
     }
 }

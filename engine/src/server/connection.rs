@@ -1,0 +1,516 @@
+//! One client's connection: login, then commands one after another until it ends.
+//!
+//! A client may send the next command before it has read the last answer; commands are answered in
+//! order. While a statement runs the socket is watched: a client that went away ends its query.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use mysql_common::constants::CapabilityFlags;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::ServerSettings;
+use super::answer::{self, STATUS_AUTOCOMMIT, STATUS_MORE_RESULTS};
+use super::command::Command;
+use super::execute::Bindings;
+use super::handshake::{LoginOutcome, log_in};
+use super::packet::{ConnectionError, Packets};
+use super::rows::{Protocol, RowEncoder};
+use crate::limits::LOGIN_PACKET_BYTES_MAX;
+use crate::sql::{
+    Answer, Code, Done, Engine, Identity, KillWatch, ResultColumn, Rows, Session, SqlError,
+    split_statements,
+};
+
+/// Serves one client to its end. `logging_in` counts the connections before login.
+pub async fn serve(
+    stream: TcpStream,
+    host: String,
+    engine: Arc<Engine>,
+    settings: Arc<ServerSettings>,
+    logging_in: Arc<AtomicUsize>,
+) {
+    let id = engine.processes().next_id();
+    let mut packets = Packets::new(
+        stream,
+        LOGIN_PACKET_BYTES_MAX,
+        settings.net_read_timeout,
+        settings.net_write_timeout,
+    );
+    let counted = Counted(logging_in);
+    let login = log_in(
+        &mut packets,
+        &settings.users,
+        &host,
+        &settings.version,
+        id,
+        settings.connect_timeout,
+    );
+    let outcome = timeout(settings.connect_timeout, login).await;
+    drop(counted);
+    let login = match outcome {
+        Ok(Ok(LoginOutcome::Admitted(login))) => login,
+        Ok(Ok(LoginOutcome::Refused(error))) => {
+            tracing::info!(host, connection = id, "login refused: {error}");
+            // The client may be gone already; it was to be told no more than this.
+            let _ = packets.write(&answer::error(&error)).await;
+            let _ = packets.flush().await;
+            return;
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(host, connection = id, "login ended: {error}");
+            return;
+        }
+        Err(_) => {
+            tracing::info!(
+                host,
+                connection = id,
+                "login timed out after {:?}",
+                settings.connect_timeout
+            );
+            return;
+        }
+    };
+    packets.set_payload_bytes_max(settings.max_allowed_packet_bytes);
+    let identity = Identity {
+        user: login.user,
+        host: host.clone(),
+        connection_id: id,
+    };
+    let session = Session::new(engine, identity);
+    let kill = session.kill_watch();
+    let mut connection = Connection {
+        packets,
+        capabilities: login.capabilities,
+        session,
+        kill,
+        statements: HashMap::new(),
+        wait_timeout: settings.wait_timeout,
+        long_data_bytes_max: settings.max_allowed_packet_bytes,
+    };
+    match connection.run(login.database).await {
+        Ok(()) | Err(ConnectionError::Closed) => tracing::debug!(host, connection = id, "closed"),
+        Err(error) => {
+            tracing::info!(host, connection = id, "connection ended: {error}");
+            if let Some(error) = last_words(&error) {
+                // The stream may be broken already; the log has the reason.
+                let _ = connection.packets.write(&answer::error(&error)).await;
+                let _ = connection.packets.flush().await;
+            }
+        }
+    }
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a client is told before its connection is closed, where it can still be told.
+fn last_words(error: &ConnectionError) -> Option<SqlError> {
+    Some(match error {
+        ConnectionError::TooLarge { .. } => {
+            SqlError { code: 1153, state: "08S01", message: "Got a packet bigger than 'max_allowed_packet' bytes".into() }
+        }
+        ConnectionError::Malformed(what) => {
+            SqlError { code: 1835, state: "HY000", message: format!("Malformed communication packet: {what}.") }
+        }
+        ConnectionError::TimedOut { doing: "waiting for a command" } => SqlError {
+            code: 4031,
+            state: "HY000",
+            message: "The client was disconnected by the server because of inactivity. See wait_timeout for \
+                      configuring this behavior."
+                .into(),
+        },
+        ConnectionError::Killed => {
+            SqlError { code: 1317, state: "70100", message: "Query execution was interrupted".into() }
+        }
+        ConnectionError::Closed | ConnectionError::TimedOut { .. } | ConnectionError::Io(_) => return None,
+    })
+}
+
+struct Connection {
+    packets: Packets<TcpStream>,
+    capabilities: CapabilityFlags,
+    session: Session,
+    kill: KillWatch,
+    statements: HashMap<u32, Bindings>,
+    wait_timeout: Duration,
+    long_data_bytes_max: usize,
+}
+
+impl Connection {
+    async fn run(&mut self, database: Option<String>) -> Result<(), ConnectionError> {
+        if let Some(database) = database {
+            if let Err(error) = self.session.use_database(&database).await {
+                self.error(&error).await?;
+                return self.packets.flush().await;
+            }
+        }
+        self.done(&Done::default(), false).await?;
+        self.packets.flush().await?;
+        loop {
+            self.packets.begin();
+            let payload = tokio::select! {
+                biased;
+                () = self.kill.connection_killed() => return Err(ConnectionError::Killed),
+                payload = self.packets.read(self.wait_timeout) => payload?.to_vec(),
+            };
+            let goes_on = match Command::read(&payload) {
+                Ok(command) => self.answer(command).await?,
+                Err(error) => {
+                    self.error(&error).await?;
+                    true
+                }
+            };
+            self.packets.flush().await?;
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries a command out. `false`: the client quits.
+    async fn answer(&mut self, command: Command<'_>) -> Result<bool, ConnectionError> {
+        match command {
+            Command::Quit => return Ok(false),
+            Command::Ping => self.done(&Done::default(), false).await?,
+            Command::Statistics => {
+                let line = format!(
+                    "Connections: {}",
+                    self.session.engine().processes().list().len()
+                );
+                self.packets.write(line.as_bytes()).await?;
+            }
+            Command::InitDb(name) => {
+                let used = self.session.use_database(name).await;
+                self.finish(used).await?;
+            }
+            Command::ResetConnection => {
+                self.session.reset();
+                self.statements.clear();
+                self.done(&Done::default(), false).await?;
+            }
+            Command::MultiStatements(on) => {
+                self.capabilities
+                    .set(CapabilityFlags::CLIENT_MULTI_STATEMENTS, on);
+                self.packets
+                    .write(&answer::end(self.capabilities, 0, self.status(false)))
+                    .await?;
+            }
+            Command::ProcessKill(id) => {
+                let killed = self.session.engine().processes().kill(id, false);
+                self.finish(killed).await?;
+            }
+            Command::FieldList { table, wildcard } => {
+                match self.session.field_list(table, wildcard).await {
+                    Ok(columns) => {
+                        for column in &columns {
+                            self.packets.write(&answer::column(column, true)).await?;
+                        }
+                        self.packets
+                            .write(&answer::end(self.capabilities, 0, self.status(false)))
+                            .await?;
+                    }
+                    Err(error) => self.error(&error).await?,
+                }
+            }
+            Command::Query(sql) => self.query(sql).await?,
+            Command::Prepare(sql) => self.prepare(sql).await?,
+            Command::Execute { id, params } => self.execute(id, params).await?,
+            Command::SendLongData { id, param, bytes } => {
+                if let Some(bindings) = self.statements.get_mut(&id) {
+                    if bindings.long_data_bytes() + bytes.len() > self.long_data_bytes_max {
+                        let bytes = bindings.long_data_bytes() + bytes.len();
+                        return Err(ConnectionError::TooLarge {
+                            bytes,
+                            bytes_max: self.long_data_bytes_max,
+                        });
+                    }
+                    bindings.append_long_data(param, bytes);
+                }
+            }
+            Command::Close(id) => {
+                self.statements.remove(&id);
+                self.session.close_prepared(id);
+            }
+            Command::Reset(id) => match self.statements.get_mut(&id) {
+                Some(bindings) => {
+                    bindings.reset();
+                    self.done(&Done::default(), false).await?;
+                }
+                None => {
+                    self.error(&unknown_statement(id, "mysqld_stmt_reset"))
+                        .await?
+                }
+            },
+        }
+        Ok(true)
+    }
+
+    async fn query(&mut self, sql: &str) -> Result<(), ConnectionError> {
+        if !self
+            .capabilities
+            .contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS)
+        {
+            let answer = watched(
+                self.packets.stream(),
+                &mut self.kill,
+                self.session.execute(sql),
+            )
+            .await?;
+            return self.send(answer, Protocol::Text, false).await.map(|_| ());
+        }
+        let pieces = match split_statements(sql) {
+            Ok(pieces) => pieces,
+            Err(error) => return self.error(&error).await,
+        };
+        // An empty text is a statement too: it gets its error.
+        let texts = if pieces.is_empty() {
+            vec![sql]
+        } else {
+            pieces.iter().map(|piece| piece.text).collect()
+        };
+        for (at, text) in texts.iter().enumerate() {
+            let answer = watched(
+                self.packets.stream(),
+                &mut self.kill,
+                self.session.execute(text),
+            )
+            .await?;
+            if !self
+                .send(answer, Protocol::Text, at + 1 < texts.len())
+                .await?
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, sql: &str) -> Result<(), ConnectionError> {
+        let prepared = match self.session.prepare(sql).await {
+            Ok(prepared) => prepared,
+            Err(error) => return self.error(&error).await,
+        };
+        self.statements
+            .insert(prepared.id, Bindings::new(usize::from(prepared.params)));
+        let columns = u16::try_from(prepared.columns.len()).unwrap_or(u16::MAX);
+        self.packets
+            .write(&answer::prepared(prepared.id, columns, prepared.params))
+            .await?;
+        let with_end = !self
+            .capabilities
+            .contains(CapabilityFlags::CLIENT_DEPRECATE_EOF);
+        if prepared.params > 0 {
+            for _ in 0..prepared.params {
+                self.packets
+                    .write(&answer::column(&parameter(), false))
+                    .await?;
+            }
+            if with_end {
+                self.packets
+                    .write(&answer::end(self.capabilities, 0, self.status(false)))
+                    .await?;
+            }
+        }
+        if columns > 0 {
+            for column in prepared.columns.iter().take(usize::from(columns)) {
+                self.packets.write(&answer::column(column, false)).await?;
+            }
+            if with_end {
+                self.packets
+                    .write(&answer::end(self.capabilities, 0, self.status(false)))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, id: u32, params: &[u8]) -> Result<(), ConnectionError> {
+        let Some(bindings) = self.statements.get_mut(&id) else {
+            return self
+                .error(&unknown_statement(id, "mysqld_stmt_execute"))
+                .await;
+        };
+        let values = bindings.read(params)?;
+        bindings.reset();
+        let answer = watched(
+            self.packets.stream(),
+            &mut self.kill,
+            self.session.execute_prepared(id, values),
+        )
+        .await?;
+        self.send(answer, Protocol::Binary, false).await.map(|_| ())
+    }
+
+    /// Sends a statement's answer. `false` after an error: the statements behind it do not run.
+    async fn send(
+        &mut self,
+        answer: Result<Answer, SqlError>,
+        protocol: Protocol,
+        more: bool,
+    ) -> Result<bool, ConnectionError> {
+        match answer {
+            Ok(Answer::Done(done)) => self.done(&done, more).await?,
+            Ok(Answer::Rows(rows)) => return self.rows(rows, protocol, more).await,
+            Err(error) => {
+                self.error(&error).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn rows(
+        &mut self,
+        rows: Rows,
+        protocol: Protocol,
+        more: bool,
+    ) -> Result<bool, ConnectionError> {
+        let Rows {
+            columns,
+            mut batches,
+        } = rows;
+        // The first batch before the columns: an error at its start is then the only answer.
+        let mut next = watched(self.packets.stream(), &mut self.kill, batches.next()).await?;
+        if let Some(Err(error)) = next {
+            self.error(&error).await?;
+            return Ok(false);
+        }
+        self.packets.write(&count(columns.len())).await?;
+        for column in &columns {
+            self.packets.write(&answer::column(column, false)).await?;
+        }
+        if !self
+            .capabilities
+            .contains(CapabilityFlags::CLIENT_DEPRECATE_EOF)
+        {
+            self.packets
+                .write(&answer::end(self.capabilities, 0, self.status(more)))
+                .await?;
+        }
+        let (mut payload, mut scratch) = (Vec::new(), Vec::new());
+        while let Some(batch) = next {
+            let encoder = match &batch {
+                Ok(batch) => RowEncoder::new(batch, &columns, protocol)
+                    .map_err(|no_form| SqlError::new(Code::Unknown, no_form.to_string())),
+                Err(error) => Err(error.clone()),
+            };
+            let encoder = match encoder {
+                Ok(encoder) => encoder,
+                Err(error) => {
+                    self.error(&error).await?;
+                    return Ok(false);
+                }
+            };
+            let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
+            for row in 0..rows {
+                encoder.encode(row, &mut payload, &mut scratch);
+                self.packets.write(&payload).await?;
+            }
+            next = watched(self.packets.stream(), &mut self.kill, batches.next()).await?;
+        }
+        let end = answer::end(
+            self.capabilities,
+            self.session.warnings(),
+            self.status(more),
+        );
+        self.packets.write(&end).await?;
+        Ok(true)
+    }
+
+    async fn finish(&mut self, outcome: Result<(), SqlError>) -> Result<(), ConnectionError> {
+        match outcome {
+            Ok(()) => self.done(&Done::default(), false).await,
+            Err(error) => self.error(&error).await,
+        }
+    }
+
+    async fn done(&mut self, done: &Done, more: bool) -> Result<(), ConnectionError> {
+        self.packets
+            .write(&answer::ok(done, self.status(more)))
+            .await
+    }
+
+    async fn error(&mut self, error: &SqlError) -> Result<(), ConnectionError> {
+        self.packets.write(&answer::error(error)).await
+    }
+
+    fn status(&self, more: bool) -> u16 {
+        let autocommit = if self.session.autocommit() {
+            STATUS_AUTOCOMMIT
+        } else {
+            0
+        };
+        let more = if more { STATUS_MORE_RESULTS } else { 0 };
+        autocommit | more
+    }
+}
+
+/// Awaits `work`, unless the connection is killed or the client goes away first.
+async fn watched<T>(
+    stream: &TcpStream,
+    kill: &mut KillWatch,
+    work: impl Future<Output = T>,
+) -> Result<T, ConnectionError> {
+    tokio::pin!(work);
+    let mut watching = true;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = kill.connection_killed() => return Err(ConnectionError::Killed),
+            peeked = peek(stream), if watching => match peeked? {
+                0 => return Err(ConnectionError::Closed),
+                // The next command waits already; it is read when this one is answered.
+                _ => watching = false,
+            },
+        }
+    }
+}
+
+async fn peek(stream: &TcpStream) -> std::io::Result<usize> {
+    let mut byte = [0; 1];
+    stream.peek(&mut byte).await
+}
+
+/// A result set's first packet: how many columns it has.
+fn count(columns: usize) -> Vec<u8> {
+    use mysql_common::io::BufMutExt;
+    let mut payload = Vec::new();
+    payload.put_lenenc_int(columns as u64);
+    payload
+}
+
+/// What a `?` is said to be: text, as MySQL says it.
+fn parameter() -> ResultColumn {
+    ResultColumn {
+        database: String::new(),
+        table: String::new(),
+        org_table: String::new(),
+        name: "?".into(),
+        org_name: String::new(),
+        type_code: super::type_code::VAR_STRING,
+        flags: 128,
+        decimals: 0,
+        collation: 63,
+        length: 0,
+    }
+}
+
+fn unknown_statement(id: u32, who: &str) -> SqlError {
+    SqlError {
+        code: 1243,
+        state: "HY000",
+        message: format!("Unknown prepared statement handler ({id}) given to {who}"),
+    }
+}
