@@ -1,2 +1,2 @@
-//! .
+//! The `pinleaf` command: `quickstart`, `run`, `check`, `inspect`.
 fn main() {}

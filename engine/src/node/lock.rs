@@ -37,14 +37,23 @@ pub fn take(data_dir: &Path) -> Result<Lock, String> {
             // Who holds it is a courtesy: without it the message still stands.
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
-            let holder = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+            let holder = if holder.is_empty() {
+                String::new()
+            } else {
+                format!(" (process {holder})")
+            };
             return Err(format!(
                 "data_dir {shown} is held by another process{holder}; stop it or name another data_dir"
             ));
         }
-        Err(TryLockError::Error(error)) => return Err(format!("{} cannot be locked: {error}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            return Err(format!("{} cannot be locked: {error}", path.display()));
+        }
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "{}", std::process::id()));
     written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     Ok(Lock { _file: file })
 }

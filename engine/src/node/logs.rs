@@ -10,14 +10,20 @@ pub const QUERY_THREAD: &str = "query";
 /// Starts logging for this process, at `level` (error, warn, info or debug) for our own lines and
 /// at warn for the libraries'. A second call changes nothing.
 pub fn start(json: bool, level: &str) {
-    let filter = EnvFilter::new(format!("warn,engine={level},ingest={level},storage={level},devbroker={level}"));
+    let filter = EnvFilter::new(format!(
+        "warn,engine={level},ingest={level},storage={level},devbroker={level}"
+    ));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // An error says that logging was started before: by a test, in the same process.
-    let _ = if json { lines.json().try_init() } else { lines.try_init() };
+    let _ = if json {
+        lines.json().try_init()
+    } else {
+        lines.try_init()
+    };
 }
 
 /// From here on a panic on any thread but a query's ends the process with its message: what a leaf,

@@ -3,6 +3,8 @@
 pub mod config;
 pub mod cores;
 pub mod keys;
+pub mod lock;
+pub mod logs;
 pub mod machine;
 
 pub use config::{Config, ConfigError};

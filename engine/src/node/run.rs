@@ -30,7 +30,12 @@ use super::machine::{self, Machine};
 use crate::aggregator::{self, Aggregator, AggregatorConfig, AggregatorError, LeafLink};
 use crate::catalog::{Catalog, CatalogError, EngineVariables, NodeId};
 use crate::server::{self, ServerSettings, Users};
-use crate::sql::{Answer, Engine, EngineParts, Identity, Processes, QueryMemory, ServerFacts, Session, SqlError, split_statements};
+use crate::sql::select::QueryMemory;
+use crate::sql::variables::ServerFacts;
+use crate::sql::{
+    Answer, Engine, EngineParts, Identity, Processes, Session, SqlError,
+    split_statements,
+};
 
 /// Why a node did not start or did not end well. Each is one line that says what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +47,9 @@ pub enum NodeError {
     #[error("{0}")]
     Machine(String),
     /// The address cannot be listened on.
-    #[error("[listen] mysql = \"{address}\": {source}; stop what listens there or name another port")]
+    #[error(
+        "[listen] mysql = \"{address}\": {source}; stop what listens there or name another port"
+    )]
     Listen {
         /// Which.
         address: SocketAddr,
@@ -105,23 +112,44 @@ impl Node {
         let machine = look(&config)?;
         let (cores, listener) = (machine.cores, machine.listener);
         machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
-        let mysql = listener.local_addr().map_err(|source| NodeError::Listen { address: config.mysql, source })?;
+        let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
+            address: config.mysql,
+            source,
+        })?;
         let lock = lock::take(&config.data_dir).map_err(NodeError::DataDir)?;
         tracing::info!("{cores}");
         let views = Views::new();
         let (stop, stopping) = watch::channel(false);
         let (ready, started) = oneshot::channel();
-        let start = Start { config, cores, listener, mysql, lock, views: Arc::clone(&views) };
+        let start = Start {
+            config,
+            cores,
+            listener,
+            mysql,
+            lock,
+            views: Arc::clone(&views),
+        };
         let control = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || start.run(ready, stopping))
-            .map_err(|source| NodeError::Thread { doing: "starting the control thread", source })?;
+            .map_err(|source| NodeError::Thread {
+                doing: "starting the control thread",
+                source,
+            })?;
         match started.blocking_recv() {
-            Ok(engine) => Ok(Node { engine, views, mysql, stop, control }),
+            Ok(engine) => Ok(Node {
+                engine,
+                views,
+                mysql,
+                stop,
+                control,
+            }),
             Err(_) => match control.join() {
                 Ok(Ok(())) => Err(NodeError::Ended("stopped while it was starting".into())),
                 Ok(Err(error)) => Err(error),
-                Err(_) => Err(NodeError::Ended("the control thread ended in a panic".into())),
+                Err(_) => Err(NodeError::Ended(
+                    "the control thread ended in a panic".into(),
+                )),
             },
         }
     }
@@ -132,7 +160,11 @@ impl Node {
     /// Where it ended by itself, or did not drain.
     pub fn wait(self) -> Result<(), NodeError> {
         let Node { control, stop, .. } = self;
-        let ended = control.join().unwrap_or_else(|_| Err(NodeError::Ended("the control thread ended in a panic".into())));
+        let ended = control.join().unwrap_or_else(|_| {
+            Err(NodeError::Ended(
+                "the control thread ended in a panic".into(),
+            ))
+        });
         drop(stop);
         ended
     }
@@ -160,11 +192,14 @@ pub struct Looked {
 /// # Errors
 /// The first thing that is wrong.
 pub fn look(config: &Config) -> Result<Looked, NodeError> {
-    let machine = Machine::look().map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
+    let machine = Machine::look()
+        .map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
     let cores = Cores::decide(config, &machine)?;
     machine::check_io_uring().map_err(NodeError::Machine)?;
-    let listener =
-        TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen { address: config.mysql, source })?;
+    let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
+        address: config.mysql,
+        source,
+    })?;
     Ok(Looked { cores, listener })
 }
 
@@ -179,7 +214,11 @@ struct Start {
 
 impl Start {
     /// The control thread, from its first line to its last.
-    fn run(self, ready: oneshot::Sender<Arc<Engine>>, stopping: watch::Receiver<bool>) -> Result<(), NodeError> {
+    fn run(
+        self,
+        ready: oneshot::Sender<Arc<Engine>>,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<(), NodeError> {
         let thread = |doing| move |source| NodeError::Thread { doing, source };
         machine::pin(&[self.cores.control]).map_err(thread("pinning the control core"))?;
         let query_cpus = self.cores.query.clone();
@@ -211,15 +250,26 @@ impl Start {
         mut stopping: watch::Receiver<bool>,
     ) -> Result<(), NodeError> {
         let thread = |doing| move |source| NodeError::Thread { doing, source };
-        let mut terminate = signal(SignalKind::terminate()).map_err(thread("watching for SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(thread("watching for SIGINT"))?;
-        let Start { config, cores, listener, mysql, lock, views } = self;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(thread("watching for SIGTERM"))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(thread("watching for SIGINT"))?;
+        let Start {
+            config,
+            cores,
+            listener,
+            mysql,
+            lock,
+            views,
+        } = self;
         let leaves = Leaves::spawn(&config, &cores, &views)?;
         let catalog = Catalog::open(&config.data_dir.join("catalog.db"))?;
         let mut variables = EngineVariables::default();
         for (name, value) in &config.variables {
             // Checked when the file was read.
-            variables.set(name, value).map_err(|error| NodeError::Machine(error.to_string()))?;
+            variables
+                .set(name, value)
+                .map_err(|error| NodeError::Machine(error.to_string()))?;
         }
         let aggregator_config = AggregatorConfig {
             data_dir: config.data_dir.clone(),
@@ -227,8 +277,17 @@ impl Start {
             variables: variables.clone(),
         };
         let clock = Arc::new(SystemClock(Instant::now()));
-        let (aggregator, mut end) = Aggregator::start(aggregator_config, catalog, leaves.links, clock).await?;
-        let engine = engine(&config, mysql, aggregator.clone(), variables, &views, query, cores.query.len())?;
+        let (aggregator, mut end) =
+            Aggregator::start(aggregator_config, catalog, leaves.links, clock).await?;
+        let engine = engine(
+            &config,
+            mysql,
+            aggregator.clone(),
+            variables,
+            &views,
+            query,
+            cores.query.len(),
+        )?;
         let startup = async {
             if let Some(path) = &config.startup_sql {
                 run_startup_sql(&engine, path).await?;
@@ -244,11 +303,17 @@ impl Start {
             aggregator.shutdown().await?;
             return Err(error);
         }
-        listener.set_nonblocking(true).map_err(thread("listening"))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(thread("listening"))?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(thread("listening"))?;
         let (stop_server, server_stopping) = watch::channel(false);
-        let serving =
-            tokio::spawn(server::run(listener, Arc::clone(&engine), server_settings(&config, &engine), server_stopping));
+        let serving = tokio::spawn(server::run(
+            listener,
+            Arc::clone(&engine),
+            server_settings(&config, &engine),
+            server_stopping,
+        ));
         tracing::info!(%mysql, data_dir = %config.data_dir.display(), "ready");
         // Whoever started it may have given up meanwhile; then stopping is seen next.
         let _ = ready.send(engine);
@@ -285,7 +350,10 @@ struct Leaves {
 
 impl Leaves {
     fn spawn(config: &Config, cores: &Cores, views: &Arc<Views>) -> Result<Leaves, NodeError> {
-        let mut leaves = Leaves { links: Vec::new(), threads: Vec::new() };
+        let mut leaves = Leaves {
+            links: Vec::new(),
+            threads: Vec::new(),
+        };
         for (index, cpu) in cores.leaves.iter().enumerate() {
             let leaf = LeafConfig {
                 index: u32::try_from(index).unwrap_or(u32::MAX),
@@ -297,7 +365,8 @@ impl Leaves {
                 disk_reserve_bytes: config.number("storage", "disk_reserve_bytes"),
                 spin: config.spin,
             };
-            let (orders, reports, thread) = ingest::leaf::spawn(leaf, Arc::clone(views))?.into_parts();
+            let (orders, reports, thread) =
+                ingest::leaf::spawn(leaf, Arc::clone(views))?.into_parts();
             leaves.links.push(LeafLink::new(orders, reports));
             leaves.threads.push(thread);
         }
@@ -316,7 +385,10 @@ fn engine(
 ) -> Result<Arc<Engine>, NodeError> {
     let bytes = usize::try_from(config.number("memory", "query_bytes")).unwrap_or(usize::MAX);
     let memory = QueryMemory::new(bytes).map_err(|error| NodeError::Machine(error.to_string()))?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     let facts = ServerFacts {
         pinleaf_version: env!("CARGO_PKG_VERSION").into(),
         hostname,
@@ -344,7 +416,11 @@ fn engine(
 fn server_settings(config: &Config, engine: &Engine) -> ServerSettings {
     let seconds = |name| Duration::from_secs(config.number("server", name));
     let size = |name| usize::try_from(config.number("server", name)).unwrap_or(usize::MAX);
-    let users = config.users.iter().map(|(name, password)| (name.clone(), password.0.clone())).collect();
+    let users = config
+        .users
+        .iter()
+        .map(|(name, password)| (name.clone(), password.0.clone()))
+        .collect();
     ServerSettings {
         users: Users::new(users),
         version: engine.facts().version(),
@@ -359,14 +435,28 @@ fn server_settings(config: &Config, engine: &Engine) -> ServerSettings {
 
 async fn run_startup_sql(engine: &Arc<Engine>, path: &PathBuf) -> Result<(), NodeError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        NodeError::Config(ConfigError { place: path.display().to_string(), what: format!("startup_sql: {error}") })
+        NodeError::Config(ConfigError {
+            place: path.display().to_string(),
+            what: format!("startup_sql: {error}"),
+        })
     })?;
-    let failed = |line, error| NodeError::StartupSql { path: path.clone(), line, error };
+    let failed = |line, error| NodeError::StartupSql {
+        path: path.clone(),
+        line,
+        error,
+    };
     let pieces = split_statements(&text).map_err(|error| failed(1, error))?;
-    let identity = Identity { user: "startup_sql".into(), host: "localhost".into(), connection_id: engine.processes().next_id() };
+    let identity = Identity {
+        user: "startup_sql".into(),
+        host: "localhost".into(),
+        connection_id: engine.processes().next_id(),
+    };
     let mut session = Session::new(Arc::clone(engine), identity);
     for piece in pieces {
-        let answer = session.execute(piece.text).await.map_err(|error| failed(piece.line, error))?;
+        let answer = session
+            .execute(piece.text)
+            .await
+            .map_err(|error| failed(piece.line, error))?;
         if let Answer::Rows(mut rows) = answer {
             while let Some(batch) = rows.batches.next().await {
                 batch.map_err(|error| failed(piece.line, error))?;
@@ -378,7 +468,9 @@ async fn run_startup_sql(engine: &Arc<Engine>, path: &PathBuf) -> Result<(), Nod
 
 /// µs since 1970. The one place below `main` that reads the clock for SQL.
 fn unix_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -64,6 +64,12 @@ impl LeafHandle {
         self.orders.try_send(order)
     }
 
+    /// Its orders, its reports and its thread, apart: for whoever reads reports elsewhere than it joins.
+    #[must_use]
+    pub fn into_parts(self) -> (LeafOrders, Receiver<Report>, JoinHandle<()>) {
+        (self.orders, self.reports, self.thread)
+    }
+
     /// Waits for the leaf's end, which [`Order::Shutdown`] brings.
     ///
     /// # Errors
