@@ -161,8 +161,6 @@ pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
 /// Connections that are still logging in; more are refused.
 pub const LOGINS_MAX: usize = 256;
-/// Prepared statements of one session, MySQL's max_prepared_stmt_count for all.
-pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
 
 const _: () = assert!(LOGIN_PACKET_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);
