@@ -5,7 +5,7 @@
 /// Requests that wait for the catalog's thread; the sender waits beyond it.
 pub const CATALOG_QUEUE_REQUESTS_MAX: usize = 64;
 /// Numbered changes kept for replay; whoever is further behind takes the whole catalog.
-pub const CATALOG_CHANGES_KEPT_MAX: u64 = 65_536;
+pub const CATALOG_CHANGES_KEPT_MAX: u64 = 4_096;
 /// Databases.
 pub const DATABASES_MAX: usize = 1_024;
 /// Tables in all databases.

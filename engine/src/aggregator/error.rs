@@ -67,6 +67,12 @@ pub enum AggregatorError {
         /// The bound.
         max: u64,
     },
+    /// A leaf ended by itself: the process must be started again.
+    #[error("leaf {leaf} ended by itself: the process must be started again")]
+    LeafLost {
+        /// Which one.
+        leaf: usize,
+    },
     /// The process is ending.
     #[error("the server is shutting down")]
     ShuttingDown,

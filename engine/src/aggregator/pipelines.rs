@@ -214,7 +214,7 @@ impl Shared {
                         pipeline: name.name.clone(),
                     })));
                 }
-                let mut rows = 0;
+                let (mut rows, mut rejects) = (0, 0);
                 let mut waits = false;
                 for leaf_partition in &ids {
                     let known = state.supervisor.known(*leaf_partition)?;
@@ -226,11 +226,14 @@ impl Shared {
                         )));
                     }
                     match (known.goal, known.caught_up) {
-                        (Goal::Foreground { .. }, Some(loaded)) => rows += loaded,
+                        (Goal::Foreground { .. }, Some(loaded)) => {
+                            rows += loaded.0;
+                            rejects += loaded.1;
+                        }
                         _ => waits = true,
                     }
                 }
-                (!waits).then_some(Ok(rows))
+                (!waits).then_some(Ok((rows, rejects)))
             })
             .await
             .and_then(|outcome| outcome);
@@ -244,10 +247,11 @@ impl Shared {
         }
         self.carry_out();
         self.until(|state, view| resting(state, view, &ids)).await?;
+        let (rows, rejects) = outcome?;
         Ok(Started {
             already_running: false,
-            rows: outcome?,
-            rejects: 0,
+            rows,
+            rejects,
         })
     }
 
@@ -320,8 +324,7 @@ impl Shared {
             Err(unknown) => return Err(unknown),
         };
         let _turn = self.pipeline_turn(id).await;
-        // One that cannot be drained is dropped all the same: what is not durable is not lost, it is
-        // in Kafka, and this pipeline was never told to keep its cursors.
+        // One that cannot be drained is dropped all the same: its rows stay as far as they are durable.
         self.stopped(id).await?;
         self.transact(|_| Ok((vec![Change::PipelineDropped { pipeline: id }], ())))
             .await?;
@@ -453,6 +456,10 @@ impl Shared {
             .offsets(&pipeline.spec.topic, &state, &indices, spec)
             .await
             .map_err(|fault| client.error("asking for offsets", &fault))?;
+        if topic_id.is_some() {
+            self.state().supervisor.forget_leaders(pipeline.id);
+            self.lead(pipeline.id, &state);
+        }
         Ok((offsets, topic_id))
     }
 

@@ -69,7 +69,7 @@ impl Aggregator {
     ///
     /// # Errors
     /// `Disk`: a leaf partition that the catalog knows is not there, or the kernel refused.
-    /// `Catalog`. `Full`: no leaf.
+    /// `Catalog`. `Full`: no leaf. `LeafLost`: a leaf ended meanwhile.
     pub async fn start(
         config: AggregatorConfig,
         catalog: Catalog,
@@ -94,7 +94,7 @@ impl Aggregator {
         shared.warn_of_variables();
         let (ended, end) = oneshot::channel();
         let (commands, queue) = mpsc::channel(AGGREGATOR_QUEUE_COMMANDS_MAX);
-        let (lost, losses) = mpsc::channel(reports.len());
+        let (lost, mut losses) = mpsc::channel(reports.len());
         for (leaf, reports) in reports.into_iter().enumerate() {
             tokio::spawn(listen(shared.clone(), leaf, reports, lost.clone()));
         }
@@ -105,7 +105,10 @@ impl Aggregator {
             catalog: shared.views.clone(),
             live: shared.live.clone(),
         };
-        shared.all_attached().await?;
+        tokio::select! {
+            attached = shared.all_attached() => attached?,
+            Some(leaf) = losses.recv() => return Err(AggregatorError::LeafLost { leaf }),
+        }
         tokio::spawn(serve(shared, queue, losses, ended));
         Ok((aggregator, end))
     }

@@ -19,7 +19,7 @@ use super::error::AggregatorError;
 use super::live::{LiveView, Place};
 use super::settings::client_settings;
 use super::source::{Ask, Source};
-use super::supervisor::{Heard, Question, Supervisor};
+use super::supervisor::{Heard, Supervisor};
 use crate::catalog::{
     Catalog, CatalogView, Change, EngineVariables, NodeId, PipelineFailure, PipelineId,
     PipelineState,
@@ -249,9 +249,6 @@ impl Shared {
                         leaf_partition,
                         question,
                     } => {
-                        if question == Question::Leader {
-                            state.supervisor.tell_leader_again(leaf_partition);
-                        }
                         if let Some(source) = state.sources.get(&pipeline) {
                             source.ask(Ask {
                                 leaf_partition,
@@ -286,7 +283,7 @@ impl Shared {
         failure: Failure,
     ) {
         let unix_ms = self.clock.unix_ms();
-        let foreground = self.state().foreground.contains(&id);
+        let foreground = self.is_foreground(id);
         let committed = self
             .transact(|view| {
                 let Some(pipeline) = view.pipeline_by_id(id) else {
@@ -296,13 +293,18 @@ impl Shared {
                 if pipeline.state == PipelineState::Error {
                     return Ok((vec![], false));
                 }
+                let ran = pipeline.state == PipelineState::Running;
                 let changes = vec![
                     Change::PipelineState {
                         pipeline: id,
                         state: PipelineState::Error,
                         failure: Some(PipelineFailure {
                             kafka_partition,
-                            failure: failure.clone(),
+                            failure: Failure {
+                                // What did not run does not run again by itself.
+                                deterministic: failure.deterministic || !ran,
+                                ..failure.clone()
+                            },
                             unix_ms,
                         }),
                     },

@@ -105,6 +105,7 @@ struct Running {
 /// What the leaves asked and was not answered yet.
 #[derive(Default)]
 struct Open {
+    leaders: BTreeSet<LeafPartitionId>,
     ranges: BTreeMap<i32, LeafPartitionId>,
     epochs: BTreeMap<i32, (LeafPartitionId, i32)>,
 }
@@ -141,7 +142,7 @@ impl Running {
             let now_ms = self.shared.clock.now_ms();
             if watch.due_ms() <= now_ms {
                 watch.asked(now_ms);
-                if !self.look(&topic, &mut watch, &mut state).await {
+                if !self.look(&topic, &mut watch, &mut open, &mut state).await {
                     break;
                 }
             }
@@ -177,6 +178,7 @@ impl Running {
         &mut self,
         topic: &str,
         watch: &mut Watch,
+        open: &mut Open,
         known: &mut Option<TopicState>,
     ) -> bool {
         let answer = match self.client.topic(topic).await {
@@ -194,7 +196,7 @@ impl Running {
             Seen::Missing => return true,
             Seen::There { new } => {
                 if let TopicAnswer::There(state) = answer {
-                    self.lead(&state);
+                    self.lead(&state, std::mem::take(&mut open.leaders));
                     if !new.is_empty() {
                         self.pair(&state, &new, watch).await;
                     }
@@ -233,13 +235,16 @@ impl Running {
         false
     }
 
-    fn lead(&self, state: &TopicState) {
+    fn lead(&self, state: &TopicState, askers: BTreeSet<LeafPartitionId>) {
         {
             let mut shared = self.shared.state();
             for (index, leader) in &state.partitions {
                 if let Some(leader) = leader {
                     shared.supervisor.led(self.pipeline, *index, leader.clone());
                 }
+            }
+            for id in askers {
+                shared.supervisor.tell_leader_again(id);
             }
         }
         self.shared.carry_out();
@@ -452,7 +457,10 @@ impl Running {
 
 fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
     match ask.question {
-        Question::Leader => watch.want(),
+        Question::Leader => {
+            open.leaders.insert(ask.leaf_partition);
+            watch.want();
+        }
         Question::Range => {
             open.ranges.insert(ask.kafka_partition, ask.leaf_partition);
         }

@@ -54,8 +54,8 @@ pub struct Known {
     pub reached: bool,
     /// It failed since the last goal told.
     pub failed: Option<Failure>,
-    /// FOREGROUND reached its end: rows loaded.
-    pub caught_up: Option<u64>,
+    /// FOREGROUND reached its end: rows loaded and messages rejected.
+    pub caught_up: Option<(u64, u64)>,
     /// The durable cursor, once known.
     pub durable: Option<Offset>,
     /// The leader epoch at the durable cursor; -1 unknown.
@@ -191,7 +191,7 @@ impl Supervisor {
         self.leaders.get(&(pipeline, kafka_partition))
     }
 
-    /// Metadata said who leads. An epoch never falls. `ask`: a leaf asked, so it is told again.
+    /// Metadata said who leads. An epoch never falls.
     pub fn led(&mut self, pipeline: PipelineId, kafka_partition: i32, leader: Leader) {
         let known = self.leaders.get(&(pipeline, kafka_partition));
         if known.is_some_and(|known| leader.epoch >= 0 && leader.epoch < known.epoch) {
@@ -200,11 +200,17 @@ impl Supervisor {
         self.leaders.insert((pipeline, kafka_partition), leader);
     }
 
-    /// The leaf asked who leads: the next plan tells it, also what it was told before.
+    /// The leaf asked who leads and Metadata has answered since: the next plan tells it, also what it
+    /// was told before.
     pub fn tell_leader_again(&mut self, id: LeafPartitionId) {
         if let Some(known) = self.known.get_mut(&id) {
             known.leader = None;
         }
+    }
+
+    /// Another topic was accepted under the name: its leaders' epochs count anew.
+    pub fn forget_leaders(&mut self, pipeline: PipelineId) {
+        self.leaders.retain(|(of, _), _| *of != pipeline);
     }
 
     /// Forgets leaf partitions that the catalog no longer has.
@@ -332,12 +338,13 @@ impl Supervisor {
                 generation,
                 cursor,
                 rows,
+                rejects,
                 ..
             } => {
                 if Generation(*generation) != known.generation {
                     return Heard::Late;
                 }
-                known.caught_up = Some(*rows);
+                known.caught_up = Some((*rows, *rejects));
                 known.durable = Some(Offset(*cursor));
                 Heard::Noted
             }

@@ -295,6 +295,8 @@ pub enum Report {
         cursor: i64,
         /// Rows loaded since the order.
         rows: u64,
+        /// Messages rejected since the order.
+        rejects: u64,
     },
     /// Shutdown is done.
     Ended,

@@ -293,6 +293,10 @@ impl Leaf {
                 start_offset,
                 topic_id,
             } => {
+                if partition.pairing.topic_id != topic_id {
+                    // Another topic counts its leaders' epochs anew.
+                    partition.leader = None;
+                }
                 partition.pairing.topic_id = topic_id;
                 partition.pairing.lineage = lineage;
                 partition.pairing.live_lineage = live_lineage;
@@ -345,6 +349,7 @@ impl Leaf {
                     batches_left: batches_max,
                     offsets_end: limit,
                     rows: 0,
+                    rejects: 0,
                     reached: false,
                 })
             }

@@ -101,6 +101,8 @@ pub struct Foreground {
     pub offsets_end: Option<Offset>,
     /// Rows loaded since the order.
     pub rows: u64,
+    /// Messages rejected since the order.
+    pub rejects: u64,
     /// It is reached; the drain is under way.
     pub reached: bool,
 }

@@ -209,6 +209,7 @@ impl Leaf {
                     generation: partition.generation,
                     cursor: partition.store.cursors().durable.0,
                     rows: partition.foreground.map_or(0, |one| one.rows),
+                    rejects: partition.foreground.map_or(0, |one| one.rejects),
                 };
                 partition.foreground = None;
                 self.reports.push(report);

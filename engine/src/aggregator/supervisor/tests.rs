@@ -389,8 +389,9 @@ fn a_foreground_goal_is_held_and_then_stopped() {
         generation: 2,
         cursor: 70,
         rows: 20,
+        rejects: 1,
     });
-    assert_eq!(world.supervisor.known(A).unwrap().caught_up, Some(20));
+    assert_eq!(world.supervisor.known(A).unwrap().caught_up, Some((20, 1)));
     world.supervisor.release(A);
     assert_eq!(world.plan(), ["0 stop 4 g2"]);
 }

@@ -139,6 +139,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                         generation,
                         cursor: held.1,
                         rows: 10,
+                        rejects: 1,
                     }]
                 }
                 Goal::Stop => vec![reached(disk[&leaf_partition].1)],

@@ -286,7 +286,8 @@ async fn a_pipelines_life() {
         ..start()
     };
     let started = aggregator.start_pipeline(foreground).await.unwrap();
-    assert_eq!((started.rows, node.state().0), (40, "Stopped"));
+    assert_eq!((started.rows, started.rejects), (40, 4));
+    assert_eq!(node.state(), ("Stopped", None));
 
     aggregator.drop_pipeline(name("p"), false).await.unwrap();
     assert_eq!(node.pairings().len(), 4, "the rows stay");
