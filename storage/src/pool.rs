@@ -256,3 +256,6 @@ fn too_large(needed: u32, max: u32) -> StorageError {
         max_bytes: u64::from(max),
     })
 }
+
+#[cfg(test)]
+mod tests;

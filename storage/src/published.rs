@@ -581,3 +581,6 @@ impl Gauges {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
