@@ -175,6 +175,7 @@ impl Writing {
             .push(self.published.open_commits, commit)
             .expect("room");
         // Here a reader that took the list's length would see these rows twice.
+        check_prefix(&self.view.snapshot());
         self.published.open_commits += 1;
         self.published.blocks = [None, Some(self.writer.shared())];
         self.view.publish(self.published.clone());
