@@ -373,6 +373,25 @@ mod tests {
     }
 
     #[test]
+    fn the_page_lists_every_key_with_its_fate() {
+        let page = include_str!("../../../docs/pipelines.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let written: Vec<&str> = rows.collect();
+        let known: Vec<String> = CONFIG_KEYS
+            .iter()
+            .map(|(key, fate)| {
+                let any = if key.ends_with('.') { "*" } else { "" };
+                let (fate, text) = match fate {
+                    KeyFate::Taken(text) => ("", text),
+                    KeyFate::Refused(text) => ("refused: ", text),
+                };
+                format!("| `{key}{any}` | {fate}{text} |")
+            })
+            .collect();
+        assert_eq!(written, known);
+    }
+
+    #[test]
     fn servers_are_host_and_port() {
         let read =
             |text: &str| client_settings(&spec(&[text], &[])).map(|s| s.bootstrap[0].clone());

@@ -33,8 +33,7 @@ use crate::server::{self, ServerSettings, Users};
 use crate::sql::select::QueryMemory;
 use crate::sql::variables::ServerFacts;
 use crate::sql::{
-    Answer, Engine, EngineParts, Identity, Processes, Session, SqlError,
-    split_statements,
+    Answer, Engine, EngineParts, Identity, Processes, Session, SqlError, split_statements,
 };
 
 /// Why a node did not start or did not end well. Each is one line that says what to mend.
