@@ -397,10 +397,19 @@ impl Leaf {
         match partition.phase {
             Phase::Opening | Phase::Draining | Phase::Dropped => {}
             Phase::Stopped => self.reached(slot),
-            Phase::Failed(_) if partition.store_failed => {
+            Phase::Failed(_) if partition.store_failed && partition.recovered => {
                 // What is durable is durable; the store stands still until START.
                 partition.phase = Phase::Stopped;
                 self.reached(slot);
+            }
+            Phase::Failed(ref failure) if partition.store_failed => {
+                // What is durable nobody knows yet: said again, and not that it is reached.
+                let report = Report::Failed {
+                    leaf_partition: partition.pairing.leaf_partition,
+                    generation: partition.generation,
+                    failure: failure.clone(),
+                };
+                self.reports.push(report);
             }
             Phase::Running | Phase::Failed(_) => {
                 self.count(Row::GoalStop);

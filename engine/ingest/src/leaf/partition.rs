@@ -165,6 +165,8 @@ pub struct Partition {
     pub foreground: Option<Foreground>,
     /// The store stands still until it is opened again.
     pub store_failed: bool,
+    /// It recovered once: its cursors mean something.
+    pub recovered: bool,
     /// A goal was ordered since Attach.
     pub goal_given: bool,
     /// The leaf is ending: no report of the drain.
@@ -224,6 +226,7 @@ impl Partition {
             parse_errors: 0,
             foreground: None,
             store_failed: false,
+            recovered: false,
             goal_given: false,
             ending: false,
             opened_us: now_us,

@@ -14,7 +14,7 @@ use super::event::{Effect, Effects, Now, Slot};
 use super::machine::Leaf;
 use super::order::{Failure, FailureKind, Goal, Leader, Report};
 use super::ordering::{failure, lineage_start};
-use super::partition::{Fetch, Load, Partition, Phase, Question};
+use super::partition::{Fetch, Hold, Load, Partition, Phase, Question};
 use super::rows::Row;
 use super::views::Attached;
 use crate::limits;
@@ -165,6 +165,7 @@ impl Leaf {
         );
         partition.phase = Phase::Stopped;
         partition.store_failed = false;
+        partition.recovered = true;
         partition.fetched = found.cursor;
         partition.epoch = found.leader_epoch;
         let attached = Attached {
@@ -373,11 +374,24 @@ impl Leaf {
         let waits = partition.fetch == Fetch::Locating(Question::Leader);
         if waits || (changed && !matches!(partition.fetch, Fetch::Held { .. })) {
             partition.asked_us = None;
+            let moved = partition.moved.take();
             if waits {
-                partition.fetch = Fetch::Queued;
+                // The aggregator may know no better yet than the broker that said "not I".
+                partition.fetch = match moved {
+                    Some((code, until_us)) if !changed && until_us > now.us => Fetch::Held {
+                        why: Hold::Broker(code),
+                        until_us,
+                    },
+                    _ => Fetch::Queued,
+                };
                 self.count(Row::LeaderLearned);
             }
-            self.locate(now, slot, out);
+            if self
+                .get(slot)
+                .is_some_and(|one| !matches!(one.fetch, Fetch::Held { .. }))
+            {
+                self.locate(now, slot, out);
+            }
         }
     }
 
