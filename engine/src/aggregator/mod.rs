@@ -17,12 +17,14 @@ pub mod supervisor;
 pub mod watch;
 
 mod definitions;
+mod offsets;
 mod pairing;
 mod pipelines;
 mod sample;
 mod shared;
 mod source;
 mod tables;
+mod topic;
 
 use std::sync::Arc;
 

@@ -1,27 +1,21 @@
 //! CREATE, START, STOP, DROP and ALTER of pipelines, and SET GLOBAL.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ingest::kafka::requests::OffsetSpec;
 use ingest::leaf::order::{Failure, Goal};
-use storage::ids::{LeafPartitionId, Offset, TopicId};
+use storage::ids::LeafPartitionId;
 
-use super::client::{Client, ClientFault, TopicAnswer, TopicState};
+use super::client::Client;
 use super::definitions::{check_name, check_pipeline};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::settings::client_settings;
 use super::shared::{Shared, ordered, pairings_of, resting};
-use super::statement::{
-    Changed, CreatePipeline, Foreground, Name, OffsetsTo, StartPipeline, Started,
-};
+use super::statement::{Changed, CreatePipeline, Foreground, Name, StartPipeline, Started};
 use super::supervisor::Held;
 use super::tables::{known_database, known_table};
 use crate::catalog::{
     CatalogView, Change, PipelineDef, PipelineFailure, PipelineId, PipelineState, Variable,
 };
-use crate::limits::TOPIC_QUESTION_INTERVAL_MS;
 
 impl Shared {
     /// CREATE [OR REPLACE] PIPELINE.
@@ -332,137 +326,6 @@ impl Shared {
         Ok(Changed::Yes)
     }
 
-    /// ALTER PIPELINE ... SET OFFSETS.
-    pub async fn alter_offsets(
-        self: &Arc<Shared>,
-        name: Name,
-        to: OffsetsTo,
-    ) -> Result<(), AggregatorError> {
-        let id = known_pipeline(&self.view(), &name)?.id;
-        let _turn = self.pipeline_turn(id).await;
-        self.not_in_foreground(id, &name.name, "ALTER it")?;
-        let view = self.view();
-        let pipeline = known_pipeline(&view, &name)?;
-        let (offsets, topic_id) = self.resolve_offsets(&view, pipeline, to).await?;
-        let ids: BTreeMap<LeafPartitionId, Offset> = self
-            .view()
-            .pairings_of(id)
-            .filter_map(|pairing| {
-                let offset = offsets.get(&pairing.kafka_partition)?;
-                Some((pairing.leaf_partition, *offset))
-            })
-            .collect();
-        let listed: Vec<LeafPartitionId> = ids.keys().copied().collect();
-        self.drained(&listed, &name.name, async || {
-            self.transact(|view| {
-                let generation = view.next_generation();
-                let mut changes: Vec<Change> = ids
-                    .iter()
-                    .filter_map(|(leaf_partition, offset)| {
-                        let pairing = view.pairing(*leaf_partition)?;
-                        Some(Change::Lineage {
-                            leaf_partition: leaf_partition.0,
-                            generation,
-                            lineage: pairing.lineage.0 + 1,
-                            live_lineage: pairing.live_lineage.0,
-                            start_offset: offset.0,
-                            topic_id: topic_id.map(|topic| topic.0),
-                        })
-                    })
-                    .collect();
-                if let Some(topic_id) = topic_id {
-                    changes.push(Change::PipelineTopic {
-                        pipeline: id,
-                        topic_id: topic_id.0,
-                    });
-                }
-                Ok((changes, ()))
-            })
-            .await
-        })
-        .await?;
-        self.rewound(&listed, &name.name).await
-    }
-
-    /// The numbers, and the topic's id when it is another one now.
-    async fn resolve_offsets(
-        self: &Arc<Shared>,
-        view: &CatalogView,
-        pipeline: &PipelineDef,
-        to: OffsetsTo,
-    ) -> Result<(BTreeMap<i32, Offset>, Option<TopicId>), AggregatorError> {
-        let paired = |view: &CatalogView, index: i32| {
-            view.pairings_of(pipeline.id)
-                .any(|pairing| pairing.kafka_partition == index)
-        };
-        if let OffsetsTo::Listed(listed) = &to {
-            for (index, offset) in listed {
-                if *offset < 0 || *offset == i64::MAX {
-                    return Err(AggregatorError::Setting {
-                        clause: "SET OFFSETS",
-                        key: index.to_string(),
-                        what: format!("{offset} is not an offset"),
-                    });
-                }
-            }
-        }
-        let known = match &to {
-            OffsetsTo::Listed(listed) => listed.keys().all(|index| paired(view, *index)),
-            OffsetsTo::Earliest | OffsetsTo::Latest => false,
-        };
-        let client = Client::new(client_settings(&pipeline.spec)?);
-        let mut topic_id = None;
-        let mut state = None;
-        if !known {
-            let now = self.topic_state(pipeline, &client).await?;
-            if is_replaced(pipeline, &now) {
-                if matches!(to, OffsetsTo::Listed(_)) {
-                    return Err(client.error(
-                        "SET OFFSETS",
-                        &ClientFault::Replaced {
-                            topic: pipeline.spec.topic.clone(),
-                            id: now.id,
-                        },
-                    ));
-                }
-                topic_id = Some(now.id);
-            }
-            self.pair_missing(pipeline, &client, &now).await?;
-            state = Some(now);
-        }
-        let spec = match to {
-            OffsetsTo::Listed(listed) => {
-                let view = self.view();
-                if let Some(index) = listed.keys().find(|index| !paired(&view, **index)) {
-                    return Err(AggregatorError::Unknown(Unknown::Partition {
-                        pipeline: pipeline.name.clone(),
-                        partition: index.to_string(),
-                    }));
-                }
-                let offsets = listed
-                    .into_iter()
-                    .map(|(index, offset)| (index, Offset(offset)));
-                return Ok((offsets.collect(), None));
-            }
-            OffsetsTo::Earliest => OffsetSpec::Earliest,
-            OffsetsTo::Latest => OffsetSpec::Latest,
-        };
-        let state = state.unwrap_or_else(|| TopicState {
-            id: TopicId::default(),
-            partitions: BTreeMap::new(),
-        });
-        let indices: Vec<i32> = state.partitions.keys().copied().collect();
-        let offsets = client
-            .offsets(&pipeline.spec.topic, &state, &indices, spec)
-            .await
-            .map_err(|fault| client.error("asking for offsets", &fault))?;
-        if topic_id.is_some() {
-            self.state().supervisor.forget_leaders(pipeline.id);
-            self.lead(pipeline.id, &state);
-        }
-        Ok((offsets, topic_id))
-    }
-
     /// SET GLOBAL.
     pub async fn set_global(
         self: &Arc<Shared>,
@@ -480,114 +343,6 @@ impl Shared {
                 value,
             };
             Ok((vec![set], ()))
-        })
-        .await
-    }
-
-    /// The topic there and the same, every partition paired.
-    async fn ready(
-        self: &Arc<Shared>,
-        pipeline: &PipelineDef,
-        client: &Client,
-    ) -> Result<TopicState, AggregatorError> {
-        let state = self.topic_state(pipeline, client).await?;
-        if is_replaced(pipeline, &state) {
-            let fault = ClientFault::Replaced {
-                topic: pipeline.spec.topic.clone(),
-                id: state.id,
-            };
-            return Err(client.error("START", &fault));
-        }
-        self.pair_missing(pipeline, client, &state).await?;
-        Ok(state)
-    }
-
-    /// Asks until every partition has a leader, for pipelines_extractor_get_offsets_timeout_ms.
-    pub(super) async fn topic_state(
-        self: &Arc<Shared>,
-        pipeline: &PipelineDef,
-        client: &Client,
-    ) -> Result<TopicState, AggregatorError> {
-        let topic = &pipeline.spec.topic;
-        let doing = "asking for the topic";
-        let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
-        let deadline_ms = self.clock.now_ms() + limit_ms;
-        loop {
-            let fault = match client.topic(topic).await {
-                Ok(TopicAnswer::There(state)) => {
-                    match state.partitions.iter().find(|(_, leader)| leader.is_none()) {
-                        None => return Ok(state),
-                        Some((partition, _)) => ClientFault::NoLeader {
-                            partition: *partition,
-                        },
-                    }
-                }
-                // No wait: somebody mistyped, or has to make it first.
-                Ok(TopicAnswer::Missing) => {
-                    let fault = ClientFault::NoTopic {
-                        topic: topic.clone(),
-                    };
-                    return Err(client.error(doing, &fault));
-                }
-                Err(ClientFault::Answer { question, error }) if error.is_retriable() => {
-                    ClientFault::Answer { question, error }
-                }
-                Err(fault) => return Err(client.error(doing, &fault)),
-            };
-            if self.clock.now_ms() >= deadline_ms {
-                return Err(client.error(doing, &fault));
-            }
-            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
-        }
-    }
-
-    pub(super) async fn pair_missing(
-        self: &Arc<Shared>,
-        pipeline: &PipelineDef,
-        client: &Client,
-        state: &TopicState,
-    ) -> Result<(), AggregatorError> {
-        let view = self.view();
-        let new: Vec<i32> = state
-            .partitions
-            .keys()
-            .copied()
-            .filter(|index| {
-                !view
-                    .pairings_of(pipeline.id)
-                    .any(|pairing| pairing.kafka_partition == *index)
-            })
-            .collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        // Dealt by leader, so who leads must be known before a leaf is told.
-        self.lead(pipeline.id, state);
-        self.pair(pipeline.id, client, state, &new).await?;
-        self.carry_out();
-        let ids = pairings_of(&self.view(), pipeline.id);
-        self.attached(&ids).await
-    }
-
-    fn lead(&self, id: PipelineId, state: &TopicState) {
-        let mut shared = self.state();
-        for (index, leader) in &state.partitions {
-            if let Some(leader) = leader {
-                shared.supervisor.led(id, *index, leader.clone());
-            }
-        }
-    }
-
-    async fn attached(&self, ids: &[LeafPartitionId]) -> Result<(), AggregatorError> {
-        self.until(|state, _| {
-            ids.iter()
-                .all(|id| {
-                    state
-                        .supervisor
-                        .known(*id)
-                        .is_some_and(|known| known.attached)
-                })
-                .then_some(())
         })
         .await
     }
@@ -629,13 +384,6 @@ impl Shared {
             },
         }
     }
-}
-
-/// Whether Kafka gives the topic's name another id than the one that was paired.
-pub(super) fn is_replaced(pipeline: &PipelineDef, state: &TopicState) -> bool {
-    let none = TopicId::default();
-    let known = pipeline.topic_id.unwrap_or(none);
-    known != none && state.id != none && known != state.id
 }
 
 pub(super) fn known_pipeline<'a>(

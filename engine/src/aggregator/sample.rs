@@ -24,10 +24,11 @@ use storage::schema::{Physical, Schema};
 
 use super::client::{Client, ClientFault, Connection, TopicState};
 use super::error::{AggregatorError, WrongState};
-use super::pipelines::{is_replaced, known_pipeline};
+use super::pipelines::known_pipeline;
 use super::settings::client_settings;
 use super::shared::Shared;
 use super::statement::{Name, Tested};
+use super::topic::is_replaced;
 use crate::catalog::{CatalogView, PipelineDef, PipelineId, PipelineState, TableDef};
 use crate::limits::{TEST_BLOCK_STRING_BYTES, TEST_BYTES_MAX, TEST_ROWS_DEFAULT, TEST_ROWS_MAX};
 

@@ -69,10 +69,11 @@ impl Watch {
         let Some(asked_ms) = self.asked_ms else {
             return 0;
         };
-        // A topic that is missing is looked at often enough to tell its end in time.
-        let pause = match (self.wanted || self.missing_since_ms.is_some(), self.failed) {
+        let pause = match (self.wanted, self.failed) {
             (true, false) => TOPIC_QUESTION_INTERVAL_MS,
             (true, true) => UNREACHABLE_PAUSE_MS,
+            // Often enough to tell its end in time.
+            (false, _) if self.missing_since_ms.is_some() => UNREACHABLE_PAUSE_MS,
             (false, _) => self.interval_ms,
         };
         asked_ms.saturating_add(pause.min(self.interval_ms))
@@ -212,6 +213,6 @@ mod tests {
         let mut watch = watch();
         watch.asked(0);
         watch.answered(0, &TopicAnswer::Missing);
-        assert_eq!(watch.due_ms(), 100);
+        assert_eq!(watch.due_ms(), 1_000);
     }
 }

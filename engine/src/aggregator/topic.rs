@@ -1,0 +1,129 @@
+//! A pipeline's topic as a statement needs it: there, the same one, led, and every partition paired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::ids::{LeafPartitionId, TopicId};
+
+use super::client::{Client, ClientFault, TopicAnswer, TopicState};
+use super::error::AggregatorError;
+use super::shared::{Shared, pairings_of};
+use crate::catalog::{PipelineDef, PipelineId};
+use crate::limits::TOPIC_QUESTION_INTERVAL_MS;
+
+impl Shared {
+    /// The topic there and the same, every partition paired.
+    pub(super) async fn ready(
+        self: &Arc<Shared>,
+        pipeline: &PipelineDef,
+        client: &Client,
+    ) -> Result<TopicState, AggregatorError> {
+        let state = self.topic_state(pipeline, client).await?;
+        if is_replaced(pipeline, &state) {
+            let fault = ClientFault::Replaced {
+                topic: pipeline.spec.topic.clone(),
+                id: state.id,
+            };
+            return Err(client.error("START", &fault));
+        }
+        self.pair_missing(pipeline, client, &state).await?;
+        Ok(state)
+    }
+
+    /// Asks until every partition has a leader, for pipelines_extractor_get_offsets_timeout_ms.
+    pub(super) async fn topic_state(
+        self: &Arc<Shared>,
+        pipeline: &PipelineDef,
+        client: &Client,
+    ) -> Result<TopicState, AggregatorError> {
+        let topic = &pipeline.spec.topic;
+        let doing = "asking for the topic";
+        let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
+        let deadline_ms = self.clock.now_ms() + limit_ms;
+        loop {
+            let fault = match client.topic(topic).await {
+                Ok(TopicAnswer::There(state)) => {
+                    match state.partitions.iter().find(|(_, leader)| leader.is_none()) {
+                        None => return Ok(state),
+                        Some((partition, _)) => ClientFault::NoLeader {
+                            partition: *partition,
+                        },
+                    }
+                }
+                // No wait: somebody mistyped, or has to make it first.
+                Ok(TopicAnswer::Missing) => {
+                    let fault = ClientFault::NoTopic {
+                        topic: topic.clone(),
+                    };
+                    return Err(client.error(doing, &fault));
+                }
+                Err(ClientFault::Answer { question, error }) if error.is_retriable() => {
+                    ClientFault::Answer { question, error }
+                }
+                Err(fault) => return Err(client.error(doing, &fault)),
+            };
+            if self.clock.now_ms() >= deadline_ms {
+                return Err(client.error(doing, &fault));
+            }
+            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+        }
+    }
+
+    pub(super) async fn pair_missing(
+        self: &Arc<Shared>,
+        pipeline: &PipelineDef,
+        client: &Client,
+        state: &TopicState,
+    ) -> Result<(), AggregatorError> {
+        let view = self.view();
+        let new: Vec<i32> = state
+            .partitions
+            .keys()
+            .copied()
+            .filter(|index| {
+                !view
+                    .pairings_of(pipeline.id)
+                    .any(|pairing| pairing.kafka_partition == *index)
+            })
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        // Dealt by leader, so who leads must be known before a leaf is told.
+        self.lead(pipeline.id, state);
+        self.pair(pipeline.id, client, state, &new).await?;
+        self.carry_out();
+        let ids = pairings_of(&self.view(), pipeline.id);
+        self.attached(&ids).await
+    }
+
+    pub(super) fn lead(&self, id: PipelineId, state: &TopicState) {
+        let mut shared = self.state();
+        for (index, leader) in &state.partitions {
+            if let Some(leader) = leader {
+                shared.supervisor.led(id, *index, leader.clone());
+            }
+        }
+    }
+
+    pub(super) async fn attached(&self, ids: &[LeafPartitionId]) -> Result<(), AggregatorError> {
+        self.until(|state, _| {
+            ids.iter()
+                .all(|id| {
+                    state
+                        .supervisor
+                        .known(*id)
+                        .is_some_and(|known| known.attached)
+                })
+                .then_some(())
+        })
+        .await
+    }
+}
+
+/// Whether Kafka gives the topic's name another id than the one that was paired.
+pub(super) fn is_replaced(pipeline: &PipelineDef, state: &TopicState) -> bool {
+    let none = TopicId::default();
+    let known = pipeline.topic_id.unwrap_or(none);
+    known != none && state.id != none && known != state.id
+}
