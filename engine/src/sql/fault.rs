@@ -34,7 +34,9 @@ impl From<AggregatorError> for SqlError {
             | AggregatorError::Failed { .. } => Code::PipelineFault,
             AggregatorError::Disk { .. } => Code::DiskError,
             AggregatorError::Full { .. } => Code::LimitReached,
-            AggregatorError::ShuttingDown => Code::ServerShutdown,
+            AggregatorError::ShuttingDown | AggregatorError::LeafLost { .. } => {
+                Code::ServerShutdown
+            }
             AggregatorError::Definition(_)
             | AggregatorError::Variable(_)
             | AggregatorError::Catalog(_) => Code::Unknown,
