@@ -9,7 +9,7 @@ use storage::block::Tail;
 
 use super::JsonDecoder;
 use super::plan::{NodeId, NodeKind, Plan, ROOT, UNKNOWN};
-use super::read::{Months, Point, date, datetime, point};
+use super::read::{Months, date, datetime, point};
 use super::scan::{self, Syntax, sixteen, white};
 use super::shape::Shape;
 use crate::pipeline::cast::number::decimal_max;
@@ -105,10 +105,10 @@ impl Pass<'_, '_> {
             return Err(Bail::Exact);
         }
         *seen = self.row;
-        match self.plan.nodes[usize::from(id)].kind {
-            NodeKind::Column(column) => {
+        match &self.plan.kinds[usize::from(id)] {
+            NodeKind::Column(column, cast) => {
                 self.put += 1;
-                self.column(usize::from(column), at, depth)
+                self.column(usize::from(*column), cast, at, depth)
             }
             NodeKind::Object if bytes.get(at) == Some(&b'{') => self.object(id, at),
             NodeKind::Object => Ok(scan::value(bytes, at, depth)?),
@@ -192,7 +192,8 @@ impl Pass<'_, '_> {
         let node = &self.plan.nodes[usize::from(id)];
         for &column in &node.columns {
             self.put += 1;
-            self.column(usize::from(column), at, depth)?;
+            let column = usize::from(column);
+            self.column(column, &self.plan.casts[column].cast, at, depth)?;
         }
         if node.has_children() && bytes.get(at) == Some(&b'{') {
             self.object(id, at)?;
@@ -203,20 +204,64 @@ impl Pass<'_, '_> {
     /// Casts the value at `at` for one column. Inlined into the object's loop: a call a value would
     /// cost a tenth.
     #[inline(always)]
-    fn column(&mut self, column: usize, at: usize, depth: u32) -> Result<usize, Bail> {
+    fn column(&mut self, column: usize, cast: &Cast, at: usize, depth: u32) -> Result<usize, Bail> {
         let bytes = self.text.as_bytes();
-        let plan = self.plan;
-        let cast = &plan.casts[column].cast;
         match *cast {
-            Cast::Int { .. }
-            | Cast::UInt { .. }
-            | Cast::Double
-            | Cast::Float
-            | Cast::Decimal { .. } => {
+            Cast::Int { width, min, max } => {
                 if let Some(number) = point(bytes, at)
-                    && let Some(end) = self.number(column, cast, number)?
+                    && number.fraction == 0
                 {
-                    return Ok(end);
+                    let size = number.digits_value;
+                    let (most, value) = if number.negative {
+                        (min.unsigned_abs(), (size as i64).wrapping_neg())
+                    } else {
+                        (max as u64, size as i64)
+                    };
+                    if size > most {
+                        return Err(Bail::Exact);
+                    }
+                    cast::put_int(self.tail, column, width, value);
+                    return Ok(number.end);
+                }
+            }
+            Cast::UInt { width, max } => {
+                if let Some(number) = point(bytes, at)
+                    && number.fraction == 0
+                    && !number.negative
+                {
+                    if number.digits_value > max {
+                        return Err(Bail::Exact);
+                    }
+                    cast::put_uint(self.tail, column, width, number.digits_value);
+                    return Ok(number.end);
+                }
+            }
+            Cast::Decimal { precision, scale } => {
+                if let Some(number) = point(bytes, at)
+                    && let Some(value) = number.unscaled(scale)
+                {
+                    let max = decimal_max(precision);
+                    if value > max || value < -max {
+                        return Err(Bail::Exact);
+                    }
+                    self.tail.put(column, value);
+                    return Ok(number.end);
+                }
+            }
+            Cast::Double => {
+                if let Some(number) = point(bytes, at)
+                    && let Some(value) = number.double()
+                {
+                    self.tail.put(column, value);
+                    return Ok(number.end);
+                }
+            }
+            Cast::Float => {
+                if let Some(number) = point(bytes, at)
+                    && let Some(value) = number.float()
+                {
+                    self.tail.put(column, value);
+                    return Ok(number.end);
                 }
             }
             Cast::Date => {
@@ -245,60 +290,6 @@ impl Pass<'_, '_> {
             }
         }
         self.other(column, at, depth)
-    }
-
-    /// A number that was read; `None` where the casts must look at its text.
-    #[inline(always)]
-    fn number(&mut self, column: usize, cast: &Cast, number: Point) -> Result<Option<usize>, Bail> {
-        let taken = match *cast {
-            Cast::Int { width, min, max } if number.fraction == 0 => {
-                let size = number.digits_value;
-                let (most, value) = if number.negative {
-                    (min.unsigned_abs(), (size as i64).wrapping_neg())
-                } else {
-                    (max as u64, size as i64)
-                };
-                if size > most {
-                    return Err(Bail::Exact);
-                }
-                cast::put_int(self.tail, column, width, value);
-                true
-            }
-            Cast::UInt { width, max } if number.fraction == 0 && !number.negative => {
-                if number.digits_value > max {
-                    return Err(Bail::Exact);
-                }
-                cast::put_uint(self.tail, column, width, number.digits_value);
-                true
-            }
-            Cast::Double => match number.double() {
-                Some(value) => {
-                    self.tail.put(column, value);
-                    true
-                }
-                None => false,
-            },
-            Cast::Float => match number.float() {
-                Some(value) => {
-                    self.tail.put(column, value);
-                    true
-                }
-                None => false,
-            },
-            Cast::Decimal { precision, scale } => match number.unscaled(scale) {
-                Some(value) => {
-                    let max = decimal_max(precision);
-                    if value > max || value < -max {
-                        return Err(Bail::Exact);
-                    }
-                    self.tail.put(column, value);
-                    true
-                }
-                None => false,
-            },
-            _ => false,
-        };
-        Ok(taken.then_some(number.end))
     }
 
     /// A string into a string column.

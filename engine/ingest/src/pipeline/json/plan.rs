@@ -22,8 +22,6 @@ pub(super) const ROOT: NodeId = 0;
 pub(super) struct Node {
     /// The columns that take its value.
     pub columns: Box<[u16]>,
-    /// What a row needs to do with it, in short.
-    pub kind: NodeKind,
     /// Objects around its value: the length of its path.
     pub depth: u32,
     /// One past the last node below it.
@@ -34,8 +32,8 @@ pub(super) struct Node {
 /// What a row does with a node's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeKind {
-    /// It is one column's.
-    Column(u16),
+    /// It is one column's, and cast so.
+    Column(u16, Cast),
     /// It is walked into, no more.
     Object,
     /// It is several columns', or a column's and walked into.
@@ -98,6 +96,8 @@ pub(super) struct ColumnCast {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub nodes: Box<[Node]>,
+    /// What a row needs to do with each node's value, in short and close together.
+    pub kinds: Box<[NodeKind]>,
     pub columns: Box<[ColumnPlan]>,
     /// The same columns' casts, close together.
     pub casts: Box<[ColumnCast]>,
@@ -144,7 +144,15 @@ impl Plan {
             cast: column.cast,
             nullable: column.nullable,
         });
+        let kinds = nodes.iter().map(|node| match *node.columns {
+            [column] if !node.has_children() => {
+                NodeKind::Column(column, columns[usize::from(column)].cast)
+            }
+            [] => NodeKind::Object,
+            _ => NodeKind::Mixed,
+        });
         Ok(Plan {
+            kinds: kinds.collect(),
             casts: casts.collect(),
             nodes: nodes.into(),
             mapped: (columns.len() - constants.len()) as u32,
@@ -267,14 +275,8 @@ impl Tree {
     /// Appends this node and all below it; `None` if there are more than an id can name.
     fn number(self, depth: u32, nodes: &mut Vec<Node>) -> Option<NodeId> {
         let id = NodeId::try_from(nodes.len()).ok()?;
-        let kind = match (&*self.columns, self.children.is_empty()) {
-            (&[column], true) => NodeKind::Column(column),
-            ([], _) => NodeKind::Object,
-            _ => NodeKind::Mixed,
-        };
         nodes.push(Node {
             columns: self.columns.into(),
-            kind,
             depth,
             below_end: id,
             keys: Keys::default(),
