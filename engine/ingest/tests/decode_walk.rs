@@ -267,6 +267,14 @@ fn a_bad_message_is_a_reject_or_poison() {
         ],
         5,
     );
+    let mut writer = block(64, 64, 64);
+    let loaded = decoder().load(&mut bad.records(), &bad.limits(), &mut writer.tail());
+    let Ended::Poison(poison) = loaded.ended else {
+        panic!("poison");
+    };
+    assert_eq!(poison.failure.text, "Column 'a' cannot be null");
+    assert_eq!(*poison.message, *constraint.as_bytes());
+    assert_eq!(poison.key.as_deref(), Some(&b"key"[..]));
     let check = |skip: SkipErrors, parse_errors_max: u64, expected: &str| {
         let found = outcome(&bad, |limits| {
             limits.skip = skip;

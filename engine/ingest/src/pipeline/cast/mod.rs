@@ -33,21 +33,28 @@ pub enum Value<'a> {
 }
 
 /// Why a value does not become one of its column's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CastError {
     /// NULL into NOT NULL.
+    #[error("NULL in a NOT NULL column")]
     Null,
     /// Not a number.
+    #[error("not a number")]
     Incorrect,
     /// Not a date or time.
+    #[error("not a date or time")]
     IncorrectTime,
     /// Not JSON: a DEFAULT of a JSON column.
+    #[error("not JSON")]
     IncorrectJson,
     /// Beyond the type's range.
+    #[error("out of the type's range")]
     OutOfRange,
     /// A fraction into an integer.
+    #[error("a fraction in an integer")]
     Fraction,
     /// Too many characters or bytes.
+    #[error("too long")]
     TooLong,
 }
 

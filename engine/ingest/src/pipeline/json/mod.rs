@@ -47,7 +47,7 @@ pub enum MappingError {
         sql_type: SqlType,
     },
     /// A DEFAULT that its column cannot hold.
-    #[error("column '{column}': invalid default value ({error:?})")]
+    #[error("column '{column}': invalid default value: {error}")]
     Default {
         /// The column.
         column: String,

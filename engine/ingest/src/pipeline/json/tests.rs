@@ -443,23 +443,23 @@ fn a_mapping_that_cannot_hold_is_refused_when_it_is_made() {
     check(with(BIGINT, false, Some(&["c"]), None), None);
     check(
         with(BIGINT, false, Some(&["c"]), Some(Literal::Null)),
-        Some("column 'c': invalid default value (Null)"),
+        Some("column 'c': invalid default value: NULL in a NOT NULL column"),
     );
     check(
         with(BIGINT, true, Some(&["c"]), text("x")),
-        Some("column 'c': invalid default value (Incorrect)"),
+        Some("column 'c': invalid default value: not a number"),
     );
     check(
         with(VARCHAR, true, None, text("123456789012345678901")),
-        Some("column 'c': invalid default value (TooLong)"),
+        Some("column 'c': invalid default value: too long"),
     );
     check(
         with(SqlType::Date, true, None, number("20240101")),
-        Some("column 'c': invalid default value (IncorrectTime)"),
+        Some("column 'c': invalid default value: not a date or time"),
     );
     check(
         with(SqlType::Json, true, None, text("{")),
-        Some("column 'c': invalid default value (IncorrectJson)"),
+        Some("column 'c': invalid default value: not JSON"),
     );
     check(with(SqlType::Json, true, None, text("{\"a\": 1}")), None);
     check(
