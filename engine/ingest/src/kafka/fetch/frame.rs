@@ -403,7 +403,7 @@ impl FrameReader {
             }));
         }
         // Whatever a tag holds beyond what we know is passed over by its size.
-        let left = end.checked_sub(reader.position()).unwrap_or_default();
+        let left = end.saturating_sub(reader.position());
         reader.take(left)?;
         if tags == 0 {
             self.state = State::End;

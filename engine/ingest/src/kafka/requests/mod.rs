@@ -173,7 +173,7 @@ fn text(text: &str) -> StrBytes {
 }
 
 /// Groups what stands beside each other with the same topic.
-fn by_topic<'s, T>(asks: &'s [T], topic: impl Fn(&T) -> &str + Copy) -> Vec<&'s [T]> {
+fn by_topic<T>(asks: &[T], topic: impl Fn(&T) -> &str + Copy) -> Vec<&[T]> {
     asks.chunk_by(|one, other| topic(one) == topic(other))
         .collect()
 }
