@@ -1,1 +1,4 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
+
+mod devbroker;
+mod kafka_wire;
