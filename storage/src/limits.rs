@@ -12,6 +12,8 @@ pub const BLOCK_MARKS_MIN: u32 = 64;
 pub const BLOCK_MARKS_MAX: u32 = 4_096;
 /// The string regions of a pooled block together; a larger value gets a block of its own.
 pub const BLOCK_STRINGS_BYTES_MAX: u32 = 16 << 20;
+/// A pooled block is given fewer rows where it would take more than this: a table of many columns.
+pub const BLOCK_POOLED_BYTES_MAX: u64 = 48 << 20;
 /// The smallest string region of a block.
 pub const BLOCK_STRING_REGION_BYTES_MIN: u32 = 1 << 10;
 /// Bytes a string value is taken to have where nothing is known yet.
@@ -71,6 +73,14 @@ const _: () = assert!(BLOCK_ROWS_MAX / BLOCK_ROWS_PER_MARK == BLOCK_MARKS_MAX);
 const _: () = assert!(BLOCK_MARKS_MIN <= BLOCK_MARKS_MAX);
 const _: () = assert!(BLOCK_STRINGS_BYTES_MAX <= BLOCK_REGION_BYTES_MAX);
 const _: () = assert!(BLOCK_REJECTS_BYTES <= BLOCK_REGION_BYTES_MAX);
+const _: () = assert!(2 * BLOCK_STRINGS_BYTES_MAX as u64 <= BLOCK_POOLED_BYTES_MAX);
+const _: () = assert!(BLOCK_POOLED_BYTES_MAX < BLOCK_BYTES_MAX as u64);
+// Even the smallest block of the widest table is a pooled one.
+const _: () = assert!(
+    BLOCK_POOLED_BYTES_MAX as usize
+        > BLOCK_ROWS_MIN as usize * COLUMNS_MAX * 17
+            + COLUMNS_MAX * BLOCK_STRING_REGION_BYTES_MIN as usize
+);
 const _: () = assert!((BLOCK_REGION_BYTES_MAX as usize) < BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(POOL_CLASS_BYTES.is_multiple_of(ALIGN_BYTES));

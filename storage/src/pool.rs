@@ -10,9 +10,9 @@ use crate::block::{Block, BlockFull, BlockLayout, BlockRegion, BlockWriter, Memo
 use crate::error::{Limit, StorageError};
 use crate::ids::Offset;
 use crate::limits::{
-    BLOCK_BYTES_MAX, BLOCK_REGION_BYTES_MAX, BLOCK_REJECTS_BYTES, BLOCK_ROWS_MAX, BLOCK_ROWS_MIN,
-    BLOCK_STRING_MEAN_BYTES_FIRST, BLOCK_STRING_REGION_BYTES_MIN, BLOCK_STRINGS_BYTES_MAX,
-    POOL_CLASS_BYTES, POOL_FREE_MAX, POOL_LINGERING_MAX,
+    BLOCK_BYTES_MAX, BLOCK_POOLED_BYTES_MAX, BLOCK_REGION_BYTES_MAX, BLOCK_REJECTS_BYTES,
+    BLOCK_ROWS_MAX, BLOCK_ROWS_MIN, BLOCK_STRING_MEAN_BYTES_FIRST, BLOCK_STRING_REGION_BYTES_MIN,
+    BLOCK_STRINGS_BYTES_MAX, POOL_CLASS_BYTES, POOL_FREE_MAX, POOL_LINGERING_MAX,
 };
 use crate::schema::{Physical, Schema};
 
@@ -205,40 +205,32 @@ impl Fills {
         if rows_needed > BLOCK_ROWS_MAX {
             return Err(too_large(rows_needed, BLOCK_ROWS_MAX));
         }
-        let rows = self.rows.max(rows_needed.next_power_of_two());
-        let region = |mean_256: &u32| {
-            let bytes = u64::from(rows) * u64::from(*mean_256) / 256 * 5 / 4;
-            bytes.max(u64::from(BLOCK_STRING_REGION_BYTES_MIN))
-        };
-        let wanted: Vec<u64> = self.means_256.iter().map(region).collect();
-        let sum: u64 = wanted.iter().sum();
-        let max = u64::from(BLOCK_STRINGS_BYTES_MAX);
-        let shrunk = |bytes: &u64| if sum > max { bytes * max / sum } else { *bytes };
-        let mut string_bytes: Vec<u32> = wanted.iter().map(|b| shrunk(b) as u32).collect();
-        let mut rejects_bytes = BLOCK_REJECTS_BYTES;
+        let mut layout = self.of_rows(self.rows);
+        while layout.bytes_wanted() > BLOCK_POOLED_BYTES_MAX && layout.rows > BLOCK_ROWS_MIN {
+            layout = self.of_rows(layout.rows / 2);
+        }
+        if rows_needed > layout.rows {
+            layout = self.of_rows(rows_needed.next_power_of_two());
+        }
         for full in needed {
             if full.region != BlockRegion::Rows && full.needed > BLOCK_REGION_BYTES_MAX {
                 return Err(too_large(full.needed, BLOCK_REGION_BYTES_MAX));
             }
             match full.region {
                 BlockRegion::Rows => {}
-                BlockRegion::Rejects => rejects_bytes = rejects_bytes.max(full.needed),
+                BlockRegion::Rejects => {
+                    layout.rejects_bytes = layout.rejects_bytes.max(full.needed);
+                }
                 BlockRegion::Strings(column) => {
                     let before = &self.schema.columns[..column as usize];
                     let index = before
                         .iter()
                         .filter(|c| c.physical == Physical::Utf8)
                         .count();
-                    string_bytes[index] = string_bytes[index].max(full.needed);
+                    layout.string_bytes[index] = layout.string_bytes[index].max(full.needed);
                 }
             }
         }
-        let layout = BlockLayout {
-            schema: Arc::clone(&self.schema),
-            rows,
-            string_bytes,
-            rejects_bytes,
-        };
         let bytes = layout.bytes_wanted();
         if bytes > BLOCK_BYTES_MAX as u64 {
             return Err(StorageError::Full(Limit::Value {
@@ -247,6 +239,23 @@ impl Fills {
             }));
         }
         Ok(layout)
+    }
+
+    fn of_rows(&self, rows: u32) -> BlockLayout {
+        let region = |mean_256: &u32| {
+            let bytes = u64::from(rows) * u64::from(*mean_256) / 256 * 5 / 4;
+            bytes.max(u64::from(BLOCK_STRING_REGION_BYTES_MIN))
+        };
+        let wanted: Vec<u64> = self.means_256.iter().map(region).collect();
+        let sum: u64 = wanted.iter().sum();
+        let max = u64::from(BLOCK_STRINGS_BYTES_MAX);
+        let shrunk = |bytes: &u64| if sum > max { bytes * max / sum } else { *bytes };
+        BlockLayout {
+            schema: Arc::clone(&self.schema),
+            rows,
+            string_bytes: wanted.iter().map(|bytes| shrunk(bytes) as u32).collect(),
+            rejects_bytes: BLOCK_REJECTS_BYTES,
+        }
     }
 }
 

@@ -157,6 +157,7 @@ impl Tail<'_> {
                 .write_bytes(0, width);
         }
         column.end = column.start;
+        column.was_put(row);
         if column.first_null == NO_ROW {
             column.first_null = row;
             self.writer.block.first_nulls[index].store(row, Ordering::Relaxed);
@@ -238,6 +239,10 @@ impl Tail<'_> {
         self.put(hidden + 1, timestamp_ms);
         let writer = &mut *self.writer;
         assert!(writer.rows < writer.block.regions.rows, "room for a row");
+        #[cfg(debug_assertions)]
+        for (index, column) in writer.columns.iter().enumerate() {
+            assert_eq!(column.last_put, writer.rows, "column {index} was not put");
+        }
         for &column in &writer.strings {
             let column = &mut writer.columns[column as usize];
             let next = writer.rows as usize + 1;
@@ -357,6 +362,14 @@ impl Tail<'_> {
 }
 
 impl ColumnWriter {
+    #[inline]
+    fn was_put(&mut self, _row: u32) {
+        #[cfg(debug_assertions)]
+        {
+            self.last_put = _row;
+        }
+    }
+
     /// `extend` has checked type, length and room.
     fn extend_values(&mut self, start: usize, array: &ArrayRef) {
         let data = array.to_data();
@@ -413,6 +426,7 @@ impl ColumnWriter {
     /// Says that `row` holds a value. Before a column's first NULL nothing is written: none is read.
     #[inline]
     fn valid(&mut self, row: usize) {
+        self.was_put(row as u32);
         if self.first_null != NO_ROW {
             // SAFETY: only a nullable column has a first NULL, and it has rows + 1 validity bytes;
             // row <= the block's rows, beyond the last mark.

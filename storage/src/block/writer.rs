@@ -38,6 +38,9 @@ pub(super) struct ColumnWriter {
     pub(super) width: u32,
     pub(super) physical: Physical,
     pub(super) nullable: bool,
+    /// The row that was last put, to find a decoder that leaves a column out.
+    #[cfg(debug_assertions)]
+    pub(super) last_put: u32,
 }
 
 // SAFETY: the pointers point into `block`, which the writer keeps, and only the writer writes there.
@@ -77,6 +80,8 @@ impl BlockWriter {
             width: at.physical.width().map_or(0, |width| width as u32),
             physical: at.physical,
             nullable: at.nullable,
+            #[cfg(debug_assertions)]
+            last_put: NO_ROW,
         });
         let columns: Box<[ColumnWriter]> = columns.collect();
         let strings = (0u32..).zip(&columns).filter(|(_, c)| c.width == 0);

@@ -550,12 +550,41 @@ pub fn check_commit(record: &CommitRecord, header: &ParsedHeader) -> Result<(), 
             && (data == 0 || physical == Physical::Utf8)
             && (validity == bits || validity == rows.div_ceil(8))
             && (nullable || validity == 0 && nulls == 0)
-            && nulls as usize <= rows;
+            && nulls as usize <= rows
+            && bounds_fit(physical, &column.statistics);
         if !fits {
             return Err(Corruption::Columns);
         }
     }
     Ok(())
+}
+
+fn bounds_fit(physical: Physical, statistics: &ColumnStatistics) -> bool {
+    let fits = |bound: &StatisticBound| match (physical, &bound.value) {
+        (Physical::Float32 | Physical::Float64, StatisticValue::Float(value)) => !value.is_nan(),
+        (Physical::Decimal128 { .. }, StatisticValue::Decimal(_))
+        | (Physical::Utf8, StatisticValue::Text(_)) => true,
+        (
+            Physical::UInt8 | Physical::UInt16 | Physical::UInt32 | Physical::UInt64,
+            StatisticValue::UInt(value),
+        ) => physical
+            .width()
+            .is_some_and(|width| width == 8 || value >> (8 * width) == 0),
+        (
+            Physical::Int8
+            | Physical::Int16
+            | Physical::Int32
+            | Physical::Int64
+            | Physical::Date32
+            | Physical::Timestamp(_),
+            StatisticValue::Int(value),
+        ) => physical.width().is_some_and(|width| {
+            let shift = 64 - 8 * width;
+            value << shift >> shift == *value
+        }),
+        _ => false,
+    };
+    statistics.min.as_ref().is_none_or(fits) && statistics.max.as_ref().is_none_or(fits)
 }
 
 /// Checks every checksum of a body.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::block::tests::{layout, pair};
+use crate::limits::COLUMNS_MAX;
 
 fn one(rows: u32) -> BlockLayout {
     layout(&pair(), rows, 1 << 10)
@@ -120,4 +121,32 @@ fn a_large_value_gets_a_block_of_its_own() {
             Err(StorageError::Full(Limit::Value { .. }))
         ));
     }
+}
+
+#[test]
+fn a_wide_table_gets_blocks_of_fewer_rows() {
+    let price = Physical::Decimal128 {
+        precision: 38,
+        scale: 0,
+    };
+    let wide = crate::block::tests::schema(
+        (0..COLUMNS_MAX)
+            .map(|n| crate::block::tests::column(&n.to_string(), price, true))
+            .collect(),
+    );
+    let mut fills = Fills::new(wide);
+    fills.rows = BLOCK_ROWS_MAX;
+    let layout = fills.layout(&[]).expect("a layout");
+    assert!((BLOCK_ROWS_MIN..BLOCK_ROWS_MAX).contains(&layout.rows));
+    assert!(layout.bytes() as u64 <= BLOCK_POOLED_BYTES_MAX);
+    assert!(layout.bytes_wanted() >= layout.bytes() as u64);
+    // A message of many rows of it is more than any block: said, not tried.
+    let rows = BlockFull {
+        region: BlockRegion::Rows,
+        needed: BLOCK_ROWS_MAX,
+    };
+    assert!(matches!(
+        fills.layout(&[rows]),
+        Err(StorageError::Full(Limit::Value { .. }))
+    ));
 }
