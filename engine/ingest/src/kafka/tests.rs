@@ -747,3 +747,59 @@ fn a_response_written_here_is_the_same_bytes() {
         assert_eq!(here[..last], there[..last], "{version}");
     }
 }
+
+/// The texts that docs/errors.md quotes.
+#[test]
+fn what_a_broker_may_send_is_named_exactly() {
+    let good = batch(7, Codec::None, 3);
+    let bent = |at: usize, bytes: &[u8]| {
+        let mut batch = good.clone();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        let outcome = walk(&batch, &mut Decompressor::new(1 << 20));
+        outcome.unwrap_err().to_string()
+    };
+    assert_eq!(
+        bent(16, &[1]),
+        "message format 1 at offset 7 is not supported, only 2 (Kafka 0.11 and later): \
+         rewrite the topic's old segments or start past them"
+    );
+    assert_eq!(bent(16, &[9]), "unknown message format 9");
+    assert_eq!(bent(8, &[0xff; 4]), "a record batch length of -1");
+    assert_eq!(bent(22, &[7]), "unknown compression codec 7");
+    assert_eq!(bent(57, &[0, 0, 0, 9]), "9 records in 2 + 1 offsets");
+    assert_eq!(
+        bent(0, &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        "offsets 9223372036854775807 + 2 are out of range"
+    );
+    let text = bent(70, &[0xff]);
+    assert!(text.starts_with("record batch checksum is "), "{text}");
+    assert_eq!(
+        walk(&good[..100], &mut Decompressor::default())
+            .unwrap_err()
+            .to_string(),
+        format!("the record batch is cut off: 100 bytes of {}", good.len())
+    );
+    let bent_body = |codec, body: &[u8]| {
+        walk(
+            &with_body(&good, codec, body),
+            &mut Decompressor::new(1 << 20),
+        )
+        .unwrap_err()
+        .to_string()
+    };
+    assert_eq!(bent_body(4, b"no"), "the zstd body is not a valid stream");
+    assert_eq!(bent_body(0, &[0x0c]), "record 0 of the batch: cut off");
+    let mut builder = BatchBuilder::new(0);
+    builder.codec = Codec::Gzip;
+    builder.push(0, None, Some(&vec![b'x'; 2 << 20]));
+    assert_eq!(
+        walk(&builder.build(), &mut Decompressor::new(1 << 20))
+            .unwrap_err()
+            .to_string(),
+        "the gzip body unpacks to more than 1048576 bytes"
+    );
+    assert_eq!(
+        fetch::frame_size_bytes([0xff; 4]).unwrap_err().to_string(),
+        "a response of -1 bytes"
+    );
+}
