@@ -65,18 +65,17 @@ pub mod arrow;
 mod bytes;
 mod commit;
 mod header;
+mod parse;
 mod record;
 pub mod rejects;
 mod seal;
 
-pub use commit::{
-    CommitInput, EncodedCommit, PREFIX_BYTES, Prefix, check_body, check_commit, encode_commit,
-    parse_commit, parse_prefix,
-};
+pub use commit::{CommitInput, EncodedCommit, encode_commit};
 pub use header::{
     FORMAT_VERSION, HEADER_PREFIX_BYTES, ParsedHeader, Predecessor, SegmentHeader, encode_header,
     header_bytes, parse_header,
 };
+pub use parse::{PREFIX_BYTES, Prefix, check_body, check_commit, parse_commit, parse_prefix};
 pub use record::{
     BufferRecord, ColumnRecord, ColumnStatistics, CommitFacts, CommitLeader, CommitRecord,
     SegmentId, StatisticBound, StatisticValue,

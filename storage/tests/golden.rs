@@ -4,6 +4,7 @@
 
 mod sample;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use storage::error::StorageError;
 use storage::format::{check_body, check_commit, parse_commit, parse_header, parse_seal};
 use storage::ids::Offset;
 use storage::inspect::inspect;
-use storage::map::Map;
+use storage::limits::SEGMENT_MAP_BYTES;
+use storage::map::{Map, Pages};
 use storage::published::{Durable, PartitionView, Published};
 use storage::segment::{Alarm, Commit, Open, Segment, SegmentFile};
 
@@ -185,6 +187,33 @@ fn a_snapshot_reads_rows_rejects_and_history_over_the_map() {
     assert_eq!(view.snapshot().rows(), snapshot.rows());
     assert_eq!(view.snapshot().next_offset(), snapshot.next_offset());
     assert_eq!(view.snapshot().durable_prefix().rows(), 0);
+}
+
+#[test]
+fn a_map_shows_what_is_appended_after_it_was_made() {
+    let segment = sample();
+    let bytes = segment.open();
+    let path = scratch("grows.arrow", &bytes[..segment.header.bytes as usize]);
+    let pages = Map::open(&path, SEGMENT_MAP_BYTES).expect("a map");
+    let (at, encoded) = &segment.commits[0];
+    let end = at + encoded.record.message_bytes();
+    assert!(
+        pages.buffer(*at, 64).is_err(),
+        "nothing is there yet, and that is no SIGBUS"
+    );
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .expect("the file");
+    file.write_all(&bytes[*at as usize..end as usize])
+        .expect("space");
+    let shown = pages
+        .buffer(*at, (end - at) as usize)
+        .expect("what was appended");
+    assert_eq!(shown.as_slice(), &bytes[*at as usize..end as usize]);
+    assert!(pages.buffer(end, 1).is_err());
+    assert!(pages.buffer(u64::MAX, usize::MAX).is_err());
+    assert!(pages.buffer(end, 0).expect("no byte").is_empty());
 }
 
 #[test]

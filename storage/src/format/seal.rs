@@ -14,8 +14,9 @@
 use crate::error::{Corruption, Damage};
 use crate::format::arrow;
 use crate::format::bytes::{CONTINUATION, Fields, PutFields, RECORD_TAIL_BYTES};
-use crate::format::commit::{encode_record, parse_record};
+use crate::format::commit::encode_record;
 use crate::format::header::SegmentHeader;
+use crate::format::parse::parse_record;
 use crate::format::record::CommitRecord;
 use crate::limits::{ALIGN_BYTES, FOOTER_BYTES_MAX, METADATA_BYTES_MAX, SEGMENT_COMMITS_MAX};
 

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
@@ -8,7 +8,7 @@ use arrow_buffer::Buffer;
 
 use super::*;
 use crate::block::tests::{layout, pair};
-use crate::block::{BlockWriter, RejectKind};
+use crate::block::{BlockWriter, Reject, RejectKind};
 use crate::counts::Counts;
 use crate::error::{Corruption, Damage};
 use crate::format::{
