@@ -89,34 +89,42 @@ pub(super) fn white(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Eight bytes from `at` on, the first lowest; zeros beyond the end.
-#[inline]
+#[inline(always)]
 pub(super) fn eight(bytes: &[u8], at: usize) -> u64 {
-    if let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        return u64::from_le_bytes(*chunk);
+    match bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => eight_at_the_end(bytes, at),
     }
+}
+
+/// Out of the way: the common case is one compare and one load.
+#[inline(never)]
+fn eight_at_the_end(bytes: &[u8], at: usize) -> u64 {
     let missing = (at + 8).saturating_sub(bytes.len());
     match bytes.last_chunk::<8>() {
         Some(last) if missing < 8 => u64::from_le_bytes(*last) >> (8 * missing),
         Some(_) => 0,
-        None => eight_of_few(bytes, at),
+        None => {
+            let mut chunk = [0; 8];
+            for (to, from) in chunk.iter_mut().zip(bytes.iter().skip(at)) {
+                *to = *from;
+            }
+            u64::from_le_bytes(chunk)
+        }
     }
-}
-
-#[cold]
-fn eight_of_few(bytes: &[u8], at: usize) -> u64 {
-    let mut chunk = [0; 8];
-    for (to, from) in chunk.iter_mut().zip(bytes.iter().skip(at)) {
-        *to = *from;
-    }
-    u64::from_le_bytes(chunk)
 }
 
 /// Sixteen bytes from `at` on, as [`eight`].
-#[inline]
+#[inline(always)]
 pub(super) fn sixteen(bytes: &[u8], at: usize) -> u128 {
-    if let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        return u128::from_le_bytes(*chunk);
+    match bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        Some(chunk) => u128::from_le_bytes(*chunk),
+        None => sixteen_at_the_end(bytes, at),
     }
+}
+
+#[inline(never)]
+fn sixteen_at_the_end(bytes: &[u8], at: usize) -> u128 {
     u128::from(eight(bytes, at)) | (u128::from(eight(bytes, at + 8)) << 64)
 }
 
