@@ -525,6 +525,59 @@ fn a_shape_only_guesses() {
     }
 }
 
+/// The exact pass is right too, so only this notices when the fast one gives up for no reason.
+#[test]
+fn the_fast_pass_takes_what_is_common() {
+    let mut optional = column("o", VARCHAR, &["o"]);
+    optional.default = Some(Literal::Null);
+    let types = mapping([
+        column("i", BIGINT, &["i"]),
+        column("u", SqlType::Int { unsigned: true }, &["u"]),
+        column(
+            "d",
+            SqlType::Decimal {
+                precision: 18,
+                scale: 4,
+            },
+            &["d"],
+        ),
+        column("f", SqlType::Double, &["n", "f"]),
+        column("s", VARCHAR, &["n", "s"]),
+        column("t", SqlType::DateTime { fsp: 6 }, &["t"]),
+        column("j", SqlType::Json, &["n"]),
+        optional,
+    ]);
+    let mut decoder = JsonDecoder::new(&types).expect("a mapping");
+    let mut writer = block(&types, 64, 1 << 12);
+    let mut check = |message: &str, fast: bool| {
+        let mut tail = writer.tail();
+        let found = decoder.fast_row(message, 0, &mut tail);
+        let expected = if fast {
+            Ok(message.len())
+        } else {
+            Err(Bail::Exact)
+        };
+        assert_eq!(found, expected, "{message}");
+    };
+    let plain = r#"{"i":-1,"u":"7","d":"1.5","n":{"f":0.25,"s":"x"},"t":"2024-05-06T07:08:09.123456Z","o":"y"}"#;
+    check(plain, true);
+    check(
+        r#"{"t":"2024-05-06 07:08","n":{"s":"\u00e9","f":1e300},"d":1,"u":1.0,"i":12345678901234567}"#,
+        true,
+    );
+    check(
+        r#"{"i":null,"u":true,"d":2.123456,"x":[{}],"n":{"f":"1e3","s":{"a":[]}},"t":null,"\u006f":"y"}"#,
+        true,
+    );
+    // What only the exact pass may judge.
+    check(&plain.replace("\"i\":-1", "\"i\":-1,\"i\":2"), false);
+    check(&plain.replace("-1", "-1.5"), false);
+    check(&plain.replace("\"i\":-1,", ""), false);
+    check(&plain.replace("05-06", "05-32"), false);
+    check(&plain.replace("\"x\"", "\"123456789012345678901\""), false);
+    check(&plain[..plain.len() - 1], false);
+}
+
 #[test]
 fn the_depth_is_counted_from_the_message() {
     let nested = mapping([column("ab", SqlType::Json, &["a", "b"])]);
