@@ -1,2 +1,99 @@
 //! The `pinleaf` command: `quickstart`, `run`, `check`, `inspect`.
-fn main() {}
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use engine::node::{Config, Node, NodeError, keys, logs, look, quickstart};
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Loads Kafka topics into SQL tables exactly once, and answers SQL on the rows a moment later"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the main job on an embedded development broker, with order events
+    Quickstart {
+        /// Ends after so many seconds; without it, at Ctrl-C
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Rows to produce a second
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        rate: u32,
+        /// The directory that holds configuration, SQL, data and the broker's log; kept
+        #[arg(long, default_value = "pinleaf-quickstart")]
+        dir: PathBuf,
+    },
+    /// Runs the server
+    Run {
+        /// The configuration file
+        config: PathBuf,
+    },
+    /// Validates a configuration and prints what `run` would do, touching nothing
+    Check {
+        /// The configuration file
+        #[arg(required_unless_present = "print_keys")]
+        config: Option<PathBuf>,
+        /// Prints docs/configuration.md instead: every key with its default
+        #[arg(long)]
+        print_keys: bool,
+    },
+    /// Prints a segment file's commits, offsets, rows, rejects and the state of each checksum
+    Inspect {
+        /// The segment file
+        path: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("pinleaf: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, String> {
+    let line = |error: NodeError| error.to_string();
+    match command {
+        Command::Quickstart { seconds, rate, dir } => {
+            logs::start(false, "warn");
+            logs::end_on_panic();
+            quickstart::run(&dir, seconds, rate).map_err(|error| error.to_string())?;
+        }
+        Command::Run { config } => {
+            let config = read(&config)?;
+            logs::start(config.log_json, &config.log_level);
+            logs::end_on_panic();
+            Node::start(config).and_then(Node::wait).map_err(line)?;
+        }
+        Command::Check {
+            print_keys: true, ..
+        } => print!("{}", keys::documentation()),
+        Command::Check { config, .. } => {
+            let config = read(&config.unwrap_or_default())?;
+            let looked = look(&config).map_err(line)?;
+            println!("{}", looked.plan(&config));
+        }
+        Command::Inspect { path } => {
+            let report = storage::inspect::inspect(&path).map_err(|error| error.to_string())?;
+            println!("{report}");
+            if !report.is_sound() {
+                return Ok(ExitCode::from(2));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &std::path::Path) -> Result<Config, String> {
+    Config::read(path, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())
+}

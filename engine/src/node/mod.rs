@@ -6,9 +6,10 @@ pub mod keys;
 pub mod lock;
 pub mod logs;
 pub mod machine;
+pub mod quickstart;
 pub mod run;
 
 pub use config::{Config, ConfigError};
 pub use cores::Cores;
 pub use machine::Machine;
-pub use run::{Node, NodeError, look};
+pub use run::{Looked, Node, NodeError, look};

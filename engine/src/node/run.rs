@@ -186,6 +186,31 @@ pub struct Looked {
     pub listener: TcpListener,
 }
 
+impl Looked {
+    /// What `run` would do, a line each: `pinleaf check` prints it.
+    #[must_use]
+    pub fn plan(&self, config: &Config) -> String {
+        let mib = |section, name| config.number(section, name) / (1024 * 1024);
+        let mut users: Vec<&str> = config.users.keys().map(String::as_str).collect();
+        users.sort_unstable();
+        let startup_sql = config
+            .startup_sql
+            .as_ref()
+            .map_or("none".into(), |path| path.display().to_string());
+        format!(
+            "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
+             startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries",
+            config.path.display(),
+            self.cores,
+            config.mysql,
+            users.join(", "),
+            config.data_dir.display(),
+            mib("memory", "leaf_bytes"),
+            mib("memory", "query_bytes"),
+        )
+    }
+}
+
 /// Looks at everything that can be wrong before anything is written. Touches no file.
 ///
 /// # Errors
