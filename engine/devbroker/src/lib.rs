@@ -10,6 +10,7 @@
 //! - [`orders`]: the events that the quickstart produces.
 
 mod broker;
+mod coordinator;
 mod error;
 mod groups;
 pub mod limits;
