@@ -127,8 +127,7 @@ pub fn create_pipeline(
             _ => cursor.syntax(),
         });
     }
-    let at = cursor.byte();
-    let (brokers, topic) = connection(&cursor.string()?, cursor.text(at, at + 80))?;
+    let (brokers, topic) = connection(&cursor.string()?)?;
     let mut clauses = Clauses::default();
     while !cursor.at_end() {
         clauses.next(cursor)?;
@@ -168,13 +167,11 @@ fn missing(cursor: &Cursor<'_>, what: &str) -> SqlError {
 }
 
 /// `host[:port][,host[:port]...]/topic`; the aggregator checks each host.
-fn connection(text: &str, near: &str) -> Result<(Vec<String>, String), SqlError> {
+fn connection(text: &str) -> Result<(Vec<String>, String), SqlError> {
     let Some((brokers, topic)) = text.split_once('/') else {
         return Err(SqlError::new(
             Code::PipelineFault,
-            format!(
-                "KAFKA: '{text}' names no topic: write 'host[:port][,host[:port]...]/topic' near {near}"
-            ),
+            format!("KAFKA: '{text}' names no topic: write 'host[:port][,host[:port]...]/topic'"),
         ));
     };
     let brokers = brokers
