@@ -36,6 +36,9 @@ mod mapping;
 mod scalar;
 mod system;
 
+#[cfg(test)]
+mod session_tests;
+
 pub use answer::{Answer, Done, ResultColumn, Rows};
 pub use engine::{Clock, Engine, EngineParts};
 pub use error::{Code, SqlError};
