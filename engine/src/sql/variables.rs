@@ -67,8 +67,6 @@ enum Takes {
     Number(u64, u64),
     /// ON and OFF.
     Switch,
-    /// Any text: a label that this server only keeps.
-    Any,
     /// sql_mode.
     SqlMode,
     /// time_zone.
@@ -597,7 +595,6 @@ fn taken_text(
     let kept = |text: &str| Ok((text.to_owned(), None));
     match variable.takes {
         Takes::Nothing => Err(read_only(variable.name)),
-        Takes::Any => kept(written),
         Takes::Switch => kept(on_off(written).ok_or_else(|| refused(""))?),
         Takes::Only(values) => {
             let normal = if variable.shape == Switch {
