@@ -160,6 +160,12 @@ impl Session {
     /// # Errors
     /// 1049 where there is no such database.
     pub async fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
+        self.warnings.clear();
+        self.choose_database(name)
+            .map_err(|fault| self.remember(fault))
+    }
+
+    pub(super) fn choose_database(&mut self, name: &str) -> Result<(), SqlError> {
         let known = if name.eq_ignore_ascii_case(names::INFORMATION_SCHEMA) {
             Some(names::INFORMATION_SCHEMA.to_owned())
         } else {
@@ -169,7 +175,7 @@ impl Session {
                 .map(|found| found.name.clone())
         };
         let Some(known) = known else {
-            return Err(self.remember(unknown_database(name)));
+            return Err(unknown_database(name));
         };
         self.registered.set_database(Some(&known));
         self.database = Some(known);

@@ -38,7 +38,7 @@ impl Session {
             }
             Statement::Show(show) => self.show(show).await,
             Statement::Set(assignments) => self.set(assignments, cancel).await,
-            Statement::Use(name) => self.use_database(name).await.map(|()| done()),
+            Statement::Use(name) => self.choose_database(name).map(|()| done()),
             Statement::CreateDatabase {
                 name,
                 if_not_exists,

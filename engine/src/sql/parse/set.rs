@@ -109,16 +109,18 @@ fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment, SqlError> {
         cursor.skip();
         return transaction(cursor, global);
     }
+    if cursor.take_token(&Token::AtSign) {
+        // @`a b` and @'a b' come as two tokens.
+        let name = word_or_string(cursor)?.to_lowercase();
+        let value = value(cursor)?;
+        return Ok(Assignment::User { name, value });
+    }
     let Token::Word(word) = cursor.peek().clone() else {
         return Err(cursor.syntax());
     };
     if word.quote_style.is_none() && word.value.starts_with('@') && !word.value.starts_with("@@") {
         cursor.skip();
-        // @`a b` and @'a b' come as two tokens.
-        let name = match word.value.strip_prefix('@') {
-            Some("") | None => word_or_string(cursor)?,
-            Some(name) => name.to_owned(),
-        };
+        let name = word.value.trim_start_matches('@').to_owned();
         let value = value(cursor)?;
         return Ok(Assignment::User {
             name: name.to_lowercase(),

@@ -457,7 +457,7 @@ fn create_table_takes_every_type() {
 /// What is written by SHOW CREATE TABLE reads back as it was.
 #[test]
 fn a_table_shown_is_the_table_read() {
-    let sql = "create table t (a bigint unsigned not null default 7 comment 'c''\\\\', `b ``x` varchar(3) default 'it''s',
+    let sql = "create table t (a bigint unsigned not null default 7 comment 'c''\\\\', `b ``x` varchar(4) default 'it''s',
         c decimal(5,2) default -1.50, d bool default true, e datetime(6)) comment 'orders'";
     let read = |sql: &str| {
         let Ok(Statement::CreateTable(table)) = parse(sql) else {
