@@ -261,7 +261,7 @@ async fn definitions_are_made_shown_and_dropped() {
              where table_name = 'orders' order by ordinal_position",
             "id|1|bigint|19\nprice|2|decimal|10\nnote|3|varchar|NULL",
         ),
-        ("select count(*) from orders", "0"),
+        ("select id from orders", ""),
         (
             "create pipeline p as load data kafka '127.0.0.1:1/orders' batch_interval 20 skip parser errors \
              into table orders format json (id <- id, price <- a::b default 2)",
@@ -278,20 +278,20 @@ async fn definitions_are_made_shown_and_dropped() {
             "db|p|Stopped|0",
         ),
         (
-            "select count(*) from information_schema.pipelines_partitions",
-            "0",
+            "select pipeline_name from information_schema.pipelines_partitions",
+            "",
         ),
         (
-            "select count(*) from information_schema.pipelines_batches",
-            "0",
+            "select pipeline_name from information_schema.pipelines_batches",
+            "",
         ),
         (
-            "select count(*) from information_schema.pipelines_errors",
-            "0",
+            "select pipeline_name from information_schema.pipelines_errors",
+            "",
         ),
         (
-            "select count(*) from information_schema.pipelines_cursors",
-            "0",
+            "select pipeline_name from information_schema.pipelines_cursors",
+            "",
         ),
         ("set global pipelines_batch_interval = 50", "OK 0"),
         (
