@@ -14,7 +14,7 @@ use super::*;
 use crate::aggregator::{Aggregator, AggregatorConfig, LeafLink};
 use crate::catalog::{Catalog, EngineVariables, FIRST_NODE};
 
-const NOW_UNIX_MS: i64 = 1_700_000_000_000;
+pub(super) const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 
 struct StoppedClock;
 
@@ -28,11 +28,27 @@ impl crate::aggregator::Clock for StoppedClock {
     }
 }
 
-/// A leaf that has nothing to do and ends when it is asked to.
+/// A leaf that takes every leaf partition, loads nothing and ends when it is asked to.
 fn idle_leaf() -> LeafLink {
     let (say, reports) = mpsc::channel(16);
     let send = move |order: Order| match order {
         Order::Shutdown => say.try_send(Report::Ended).is_ok(),
+        Order::Attach {
+            generation,
+            pairing,
+            ..
+        } => {
+            let attached = Report::Attached {
+                leaf_partition: pairing.leaf_partition,
+                generation,
+                lineage: pairing.lineage,
+                durable: pairing.start_offset,
+                recovery_us: 0,
+                commits: 0,
+                rows: 0,
+            };
+            say.try_send(attached).is_ok()
+        }
         _ => true,
     };
     LeafLink {
@@ -41,7 +57,7 @@ fn idle_leaf() -> LeafLink {
     }
 }
 
-struct Rig {
+pub(super) struct Rig {
     engine: Arc<Engine>,
     _end: crate::aggregator::End,
     _directory: tempfile::TempDir,
@@ -49,12 +65,20 @@ struct Rig {
 
 async fn rig() -> Rig {
     let directory = tempfile::tempdir().expect("a directory");
+    let catalog = Catalog::in_memory().expect("a catalog");
+    rig_on(catalog, Views::new(), directory).await
+}
+
+pub(super) async fn rig_on(
+    catalog: Catalog,
+    views: Arc<Views>,
+    directory: tempfile::TempDir,
+) -> Rig {
     let config = AggregatorConfig {
         data_dir: directory.path().to_owned(),
         node: FIRST_NODE,
         variables: EngineVariables::default(),
     };
-    let catalog = Catalog::in_memory().expect("a catalog");
     let (aggregator, end) =
         Aggregator::start(config, catalog, vec![idle_leaf()], Arc::new(StoppedClock))
             .await
@@ -63,7 +87,7 @@ async fn rig() -> Rig {
         processes: Processes::new(),
         clock: Arc::new(|| NOW_UNIX_MS * 1000),
         aggregator,
-        views: Views::new(),
+        views,
         memory: QueryMemory::new(64 << 20).expect("a pool"),
         query_runtime: tokio::runtime::Handle::current(),
         query_threads: 1,
@@ -88,7 +112,7 @@ async fn rig() -> Rig {
 }
 
 impl Rig {
-    fn session(&self) -> Session {
+    pub(super) fn session(&self) -> Session {
         let connection_id = self.engine.processes().next_id();
         let who = Identity {
             user: "root".into(),
@@ -128,7 +152,7 @@ async fn run(session: &mut Session, sql: &str) -> Result<String, SqlError> {
     text_of(session.execute(sql).await?).await
 }
 
-async fn ok(session: &mut Session, sql: &str) -> String {
+pub(super) async fn ok(session: &mut Session, sql: &str) -> String {
     match run(session, sql).await {
         Ok(text) => text,
         Err(fault) => panic!("{sql}: {} {}", fault.code, fault.message),

@@ -1,1 +1,219 @@
+//! The views over a leaf partition that holds rows and a reject in its tail: a block, no disk.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ingest::leaf::order::Leader;
+use ingest::leaf::{Attached, Standing, Views};
+use storage::block::{BlockLayout, BlockWriter};
+
+use storage::format::rejects::{Reject, RejectKind};
+use storage::ids::{LeafPartitionId, Offset, TableId};
+use storage::published::{PartitionView, Published};
+
+use crate::catalog::change::PairingRow;
+use crate::catalog::{
+    Catalog, Change, DatabaseDef, DatabaseId, FIRST_NODE, PipelineId, PipelineSpec, TableDef,
+};
+use crate::sql::parse::{Statement, parse};
+use crate::sql::session_tests::{NOW_UNIX_MS, ok, rig_on};
+
+const DATABASE: DatabaseId = DatabaseId(1);
+const TABLE: TableId = TableId(2);
+const PIPELINE: PipelineId = PipelineId(3);
+const LEAF_PARTITION: LeafPartitionId = LeafPartitionId(4);
+
+/// A catalog of `db.t`, loaded by `db.p` from the Kafka partition 7, from offset 100 on.
+async fn catalog() -> (Catalog, Arc<TableDef>) {
+    let Ok(Statement::CreateTable(table)) = parse("create table t (a bigint)") else {
+        panic!("a table")
+    };
+    let sql = "create pipeline p as load data kafka 'h:1/orders' into table t format json";
+    let Ok(Statement::CreatePipeline(text)) = parse(sql) else {
+        panic!("a pipeline")
+    };
+    let def = |spec| TableDef {
+        id: TABLE,
+        database: DATABASE,
+        name: "t".into(),
+        schema: TableDef::storage_schema(&spec, 1),
+        spec,
+        schema_version: 1,
+        create_unix_ms: 0,
+        dropping: false,
+    };
+    let mapping = crate::sql::mapping::resolve(&def(table.spec.clone()), None).expect("a mapping");
+    let changes = vec![
+        Change::DatabaseCreated(DatabaseDef {
+            id: DATABASE,
+            name: "db".into(),
+            create_unix_ms: 0,
+        }),
+        Change::TableCreated {
+            table: TABLE.0,
+            database: DATABASE,
+            name: "t".into(),
+            spec: table.spec,
+            unix_ms: 0,
+        },
+        Change::PipelineCreated {
+            pipeline: PIPELINE,
+            database: DATABASE,
+            name: "p".into(),
+            table: TABLE.0,
+            spec: Box::new(PipelineSpec {
+                brokers: text.brokers,
+                topic: text.topic,
+                config: text.config,
+                batch_interval_ms: None,
+                max_partitions_per_batch: None,
+                max_retries_per_batch_partition: None,
+                max_offsets_per_batch_partition: None,
+                retry_options: None,
+                skip_errors: text.skip_errors,
+                stop_on_error: None,
+                mapping,
+                mapping_written: false,
+            }),
+            unix_ms: 0,
+        },
+        Change::Paired {
+            pairing: PairingRow {
+                leaf_partition: LEAF_PARTITION.0,
+                table: TABLE.0,
+                pipeline: PIPELINE,
+                kafka_partition: 7,
+                topic: "orders".into(),
+                topic_id: [1; 16],
+                owner: FIRST_NODE,
+                lineage: 1,
+                live_lineage: 1,
+                start_offset: 100,
+                end_offset: None,
+            },
+            generation: 1,
+        },
+    ];
+    let catalog = Catalog::in_memory().expect("a catalog");
+    let view = catalog.commit(changes, 0).await.expect("they fit");
+    let table = Arc::clone(view.table("db", "t").expect("the table"));
+    (catalog, table)
+}
+
+/// Two rows at 100 and 102, a reject at 101: visible, not committed.
+fn attached(table: &TableDef) -> Attached {
+    let layout = BlockLayout {
+        schema: Arc::clone(&table.schema),
+        rows: 256,
+        string_bytes: Vec::new(),
+        rejects_bytes: 4096,
+    };
+    let mut writer = BlockWriter::new(&layout, Offset(100));
+    let mut tail = writer.tail();
+    tail.put(0, 5_i64);
+    tail.end_row(Offset(100), NOW_UNIX_MS);
+    let reject = Reject {
+        offset: Offset(101),
+        timestamp_ms: NOW_UNIX_MS,
+        unix_ms: NOW_UNIX_MS,
+        code: 1366,
+        kind: RejectKind::Parser,
+        line: 1,
+        column: Some(0),
+        text: "Incorrect integer value",
+        key: None,
+        message: b"{\"a\": \"x\"}",
+    };
+    tail.reject(&reject).expect("room");
+    tail.put(0, 6_i64);
+    tail.end_row(Offset(102), NOW_UNIX_MS);
+    writer.publish(Offset(103));
+    let schema = Arc::clone(&table.schema);
+    let view = PartitionView::new(TABLE, LEAF_PARTITION, 7, schema, Offset(100));
+    let mut published = Published::empty(Offset(100));
+    published.blocks = [Some(writer.shared()), None];
+    view.publish(published);
+    view.gauges.rows.store(2, Ordering::Relaxed);
+    view.gauges.rejects.store(1, Ordering::Relaxed);
+    view.gauges.durable.store(100, Ordering::Relaxed);
+    let standing = Standing::new(0, Some(3), PIPELINE.0);
+    standing.words.store(Arc::new("Running".into()));
+    standing.fetched.store(103, Ordering::Relaxed);
+    standing.last_stable_offset.store(110, Ordering::Relaxed);
+    standing.log_start_offset.store(90, Ordering::Relaxed);
+    standing
+        .last_timestamp_ms
+        .store(NOW_UNIX_MS - 5, Ordering::Relaxed);
+    let leader = Leader {
+        broker: 2,
+        host: "h".into(),
+        port: 1,
+        epoch: 4,
+    };
+    standing.leader.store(Some(Arc::new(leader)));
+    Attached {
+        view: Arc::new(view),
+        standing: Arc::new(standing),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_views_say_how_a_leaf_partition_stands() {
+    let (catalog, table) = catalog().await;
+    let views = Views::new();
+    views.insert(LEAF_PARTITION, Arc::new(attached(&table)));
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory
+        .path()
+        .join(format!("tables/{TABLE}/{LEAF_PARTITION}"));
+    std::fs::create_dir_all(place).expect("its directory");
+    let rig = rig_on(catalog, views, directory).await;
+    let session = &mut rig.session();
+    for (sql, expected) in [
+        (
+            "select * from information_schema.pipelines_partitions",
+            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|7|5|2|1|0|1|NULL|NULL",
+        ),
+        (
+            "select * from information_schema.PIPELINES_CURSORS",
+            "db|p|Kafka|7|90|110|103|103|NULL|NULL",
+        ),
+        (
+            "select * from information_schema.pipelines_offsets",
+            "db|p|Kafka|7|90|110|102|102",
+        ),
+        (
+            "select batch_id, batch_state, batch_rows_written, batch_source_partition_id, batch_earliest_offset, \
+             batch_latest_offset, host, port, `partition` from information_schema.pipelines_batches",
+            "7696581394433|In Progress|2|7|100|103|here|3306|4",
+        ),
+        (
+            "select rows_inserted, batch_state, num_partitions, num_partitions_finished from \
+             information_schema.pipelines_batches_summary",
+            "2|In Progress|1|0",
+        ),
+        (
+            "select error_unix_timestamp, error_type, error_code, error_message, error_kind, load_data_line, batch_id \
+             from information_schema.pipelines_errors where database_name = 'db'",
+            "1700000000.000000|Warning|1366|partition 7, offset 101, column 'a': Incorrect integer value|Load|{\"a\": \"x\"}|7696581394433",
+        ),
+        (
+            "select state, skipped_batch_partitions from information_schema.pipelines",
+            "Stopped|0",
+        ),
+        (
+            "select a, _offset, _partition from db.t",
+            "5|100|7\n6|102|7",
+        ),
+        ("set pinleaf_read = durable", "OK 0"),
+        ("select a from db.t", ""),
+    ] {
+        assert_eq!(ok(session, sql).await, expected, "{sql}");
+    }
+    ok(session, "use db").await;
+    let shown = ok(session, "show create pipeline p extended").await;
+    assert!(
+        shown.ends_with("FORMAT JSON;\nALTER PIPELINE `p` SET OFFSETS '{\"7\":103}'"),
+        "{shown}"
+    );
+}
