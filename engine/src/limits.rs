@@ -92,7 +92,9 @@ pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Levels of subqueries, derived tables and common table expressions.
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.
-pub const EXPRESSION_NESTING_MAX: usize = 1_024;
+pub const EXPRESSION_NESTING_MAX: usize = 512;
+/// Characters of an expression in an error's text.
+pub const SHOWN_CHARS_MAX: usize = 200;
 /// Consumers that an exhausted memory pool remembers.
 pub const MEMORY_CONSUMERS_NAMED: usize = 5;
 /// Batches that wait between a query's task and its client.

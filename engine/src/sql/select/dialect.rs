@@ -9,13 +9,13 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{BinaryOperator, Expr, Statement};
+use sqlparser::ast::{BinaryOperator, DateTimeField, Expr, Interval, Statement};
 use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use crate::limits::STATEMENT_NESTING_MAX;
+use crate::limits::{EXPRESSION_NESTING_MAX, STATEMENT_NESTING_MAX};
 use crate::sql::error::{Code, SqlError};
 
 /// sqlparser's dialect for MySQL's text.
@@ -45,6 +45,12 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let tokens = Tokenizer::new(&MySql, sql)
         .tokenize_with_location()
         .map_err(|fault| syntax(sql, fault.location))?;
+    if too_long(&tokens) {
+        return Err(SqlError::new(
+            Code::LimitReached,
+            format!("An expression has more than {EXPRESSION_NESTING_MAX} operators in a row"),
+        ));
+    }
     let mut parser = Parser::new(&MySql)
         .with_recursion_limit(STATEMENT_NESTING_MAX)
         .with_tokens_with_locations(tokens);
@@ -162,14 +168,33 @@ impl Dialect for MySql {
         INNER.parse_statement(parser)
     }
 
+    // Of sqlparser's own INTERVAL the composite units are missing.
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        if !parser.parse_keyword(Keyword::INTERVAL) {
+            return None;
+        }
+        Some(parser.parse_expr().and_then(|value| {
+            let unit = parser.parse_identifier()?;
+            Ok(Expr::Interval(Interval {
+                value: Box::new(value),
+                leading_field: Some(DateTimeField::Custom(unit)),
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            }))
+        }))
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if let Some(op) = logical(&parser.peek_token_ref().token) {
+            return Some(chain(parser, expr, &op, precedence));
+        }
         let op = match &parser.peek_token_ref().token {
-            Token::StringConcat => BinaryOperator::Or,
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::DIV => BinaryOperator::MyIntegerDivide,
                 _ if word.value.eq_ignore_ascii_case("mod") => BinaryOperator::Modulo,
@@ -221,6 +246,64 @@ impl Dialect for MySql {
             other => INNER.prec_value(other),
         }
     }
+}
+
+/// AND and OR, however they are written.
+fn logical(token: &Token) -> Option<BinaryOperator> {
+    match token {
+        Token::StringConcat => Some(BinaryOperator::Or),
+        Token::Overlap => Some(BinaryOperator::And),
+        Token::Word(word) if word.keyword == Keyword::OR => Some(BinaryOperator::Or),
+        Token::Word(word) if word.keyword == Keyword::AND => Some(BinaryOperator::And),
+        _ => None,
+    }
+}
+
+/// `a OR b OR c ...` as a tree of logarithmic height: a tree as high as the chain is long would
+/// overflow the stack of whoever clones or drops it.
+fn chain(
+    parser: &mut Parser<'_>,
+    first: &Expr,
+    op: &BinaryOperator,
+    precedence: u8,
+) -> Result<Expr, ParserError> {
+    let mut terms = vec![first.clone()];
+    while logical(&parser.peek_token_ref().token).as_ref() == Some(op) {
+        parser.next_token();
+        terms.push(parser.parse_subexpr(precedence)?);
+    }
+    while terms.len() > 1 {
+        let mut next = Vec::with_capacity(terms.len().div_ceil(2));
+        let mut rest = terms.into_iter();
+        while let Some(left) = rest.next() {
+            next.push(match rest.next() {
+                Some(right) => Expr::BinaryOp {
+                    left: Box::new(left),
+                    op: op.clone(),
+                    right: Box::new(right),
+                },
+                None => left,
+            });
+        }
+        terms = next;
+    }
+    // It began with one.
+    Ok(terms.pop().unwrap_or_else(|| first.clone()))
+}
+
+/// Whether an expression has more operators in a row than its tree may be high. AND, OR, commas,
+/// parentheses and semicolons end a row.
+fn too_long(tokens: &[TokenWithSpan]) -> bool {
+    let mut row = 0;
+    tokens.iter().any(|token| {
+        match &token.token {
+            Token::Comma | Token::LParen | Token::RParen | Token::SemiColon => row = 0,
+            token if logical(token).is_some() => row = 0,
+            Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
+            _ => row += 1,
+        }
+        row > 2 * EXPRESSION_NESTING_MAX
+    })
 }
 
 #[cfg(test)]

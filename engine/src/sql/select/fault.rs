@@ -49,10 +49,7 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
                 Code::DataOutOfRange,
                 "DECIMAL value is out of range in an aggregate",
             ),
-            ArrowError::ComputeError(text) if text.contains("egular expression") => SqlError::new(
-                Code::Regexp,
-                format!("Got error '{}' from regexp", first_line(text)),
-            ),
+            ArrowError::ComputeError(text) if is_regexp(text) => regexp(text),
             other => SqlError::new(Code::Unknown, other.to_string()),
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
@@ -82,8 +79,32 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
         },
         DataFusionError::NotImplemented(what) => SqlError::not_supported(first_line(what)),
         DataFusionError::Plan(what) => planned(what),
-        other => SqlError::new(Code::Unknown, first_line(&other.to_string())),
+        DataFusionError::Execution(what) if what.contains("more than one row") => {
+            SqlError::new(Code::SubqueryRows, "Subquery returns more than 1 row")
+        }
+        other => {
+            let text = other.to_string();
+            if is_regexp(&text) {
+                regexp(&text)
+            } else {
+                SqlError::new(Code::Unknown, first_line(&text))
+            }
+        }
     }
+}
+
+fn is_regexp(text: &str) -> bool {
+    text.contains("regex parse error") || text.contains("egular expression")
+}
+
+fn regexp(text: &str) -> SqlError {
+    SqlError::new(
+        Code::Regexp,
+        format!(
+            "Got error '{}' from regexp",
+            text.lines().last().unwrap_or("").trim()
+        ),
+    )
 }
 
 /// What a client is told of a panic in its query.
@@ -109,8 +130,10 @@ fn planned(what: &str) -> SqlError {
             ),
         );
     }
-    if what.contains("returned more than one row") || what.contains("at most one row") {
-        return SqlError::new(Code::SubqueryRows, "Subquery returns more than 1 row");
+    if what.contains("Correlated scalar subquery must be aggregated") {
+        return SqlError::not_supported(
+            "a scalar subquery that names a column of the query around it and has no aggregate",
+        );
     }
     SqlError::new(Code::NotSupported, first_line(what))
 }

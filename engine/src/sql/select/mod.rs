@@ -226,3 +226,6 @@ pub async fn explain(
 pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultColumn>, SqlError> {
     run::describe(ctx, query).await
 }
+
+#[cfg(test)]
+mod tests;

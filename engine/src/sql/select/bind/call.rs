@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::Binder;
-use super::expr::{call, of_text};
+use super::build::{call, of_text};
 use super::from::parts;
 use super::literal::{cast, datetime, number, signed, text, unsigned};
 use super::scope::quoted;
@@ -179,7 +179,7 @@ impl Binder<'_> {
         );
         if star {
             return if name == "count" && !distinct {
-                self.aggregate_call("count", None, distinct, function)
+                self.aggregate_call("count", signed(1), distinct, function)
             } else {
                 Err(SqlError::new(
                     Code::Syntax,
@@ -202,19 +202,19 @@ impl Binder<'_> {
         match name {
             "sum" => {
                 let arg = call("summand", vec![arg]);
-                let sum = self.aggregate_call(inner, Some(arg), distinct, function)?;
+                let sum = self.aggregate_call(inner, arg, distinct, function)?;
                 Ok(call("total", vec![sum]))
             }
             "avg" => {
                 let summand = call("summand", vec![arg.clone()]);
-                let sum = self.aggregate_call("sum", Some(summand), distinct, function)?;
-                let count = self.aggregate_call("count", Some(arg), distinct, function)?;
+                let sum = self.aggregate_call("sum", summand, distinct, function)?;
+                let count = self.aggregate_call("count", arg, distinct, function)?;
                 Ok(call("/", vec![call("total", vec![sum]), count]))
             }
-            "count" | "min" | "max" => self.aggregate_call(inner, Some(arg), distinct, function),
+            "count" | "min" | "max" => self.aggregate_call(inner, arg, distinct, function),
             "bit_and" | "bit_or" | "bit_xor" => {
                 let arg = cast(arg, "unsigned");
-                let value = self.aggregate_call(inner, Some(arg), distinct, function)?;
+                let value = self.aggregate_call(inner, arg, distinct, function)?;
                 let none = if name == "bit_and" { u64::MAX } else { 0 };
                 Ok(call(
                     "case",
@@ -223,7 +223,7 @@ impl Binder<'_> {
             }
             _ => {
                 let arg = cast(arg, "double");
-                self.aggregate_call(inner, Some(arg), distinct, function)
+                self.aggregate_call(inner, arg, distinct, function)
             }
         }
     }
@@ -231,19 +231,15 @@ impl Binder<'_> {
     fn aggregate_call(
         &mut self,
         name: &str,
-        arg: Option<Expr>,
+        arg: Expr,
         distinct: bool,
         function: &Function,
     ) -> Result<Expr, SqlError> {
-        let arg = match arg {
-            Some(arg) => FunctionArgExpr::Expr(arg),
-            None => FunctionArgExpr::Wildcard,
-        };
         Ok(Expr::Function(Function {
             name: ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]),
             args: FunctionArguments::List(FunctionArgumentList {
                 duplicate_treatment: distinct.then_some(DuplicateTreatment::Distinct),
-                args: vec![FunctionArg::Unnamed(arg)],
+                args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))],
                 clauses: Vec::new(),
             }),
             over: self.over(function.over.as_ref())?,

@@ -2,15 +2,14 @@
 
 use recursive::recursive;
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CastKind, DataType, Expr, Ident, TrimWhereField, Value, ValueWithSpan,
 };
 
 use super::Binder;
-use super::literal::{cast, is_placeholder_null, null, of_value, signed, text, unsigned};
+use super::build::{call, cast_type, decimal_literal, dotted, hexadecimal, is_utf8, negate};
+use super::literal::{cast, is_placeholder_null, null, of_value, signed, text};
 use super::query::Twice;
-use super::scope::{AliasUse, quoted, unknown};
+use super::scope::{AliasUse, unknown};
 use crate::limits::EXPRESSION_NESTING_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::VariableScope;
@@ -65,6 +64,17 @@ impl Binder<'_> {
                     negated: *negated,
                 })
             }
+            Expr::AnyOp {
+                left,
+                compare_op: BinaryOperator::Eq,
+                right,
+                ..
+            } => self.any(left, right, false),
+            Expr::AllOp {
+                left,
+                compare_op: BinaryOperator::NotEq,
+                right,
+            } => self.any(left, right, true),
             Expr::Between {
                 expr,
                 negated,
@@ -330,204 +340,6 @@ impl Binder<'_> {
         }
     }
 
-    fn binary(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr) -> Result<Expr, SqlError> {
-        if matches!(
-            op,
-            BinaryOperator::And | BinaryOperator::Or | BinaryOperator::StringConcat
-        ) {
-            return self.chain(left, op, right);
-        }
-        if matches!(op, BinaryOperator::Plus | BinaryOperator::Minus) {
-            let minus = *op == BinaryOperator::Minus;
-            if let Expr::Interval(interval) = right {
-                let date = self.expr(left)?;
-                return self.add_interval(date, interval, minus);
-            }
-            if let (Expr::Interval(interval), false) = (left, minus) {
-                let date = self.expr(right)?;
-                return self.add_interval(date, interval, false);
-            }
-        }
-        if let (Expr::Tuple(lefts), Expr::Tuple(rights)) = (left, right) {
-            return self.rows(lefts, op, rights);
-        }
-        let name = match op {
-            BinaryOperator::Plus => "+",
-            BinaryOperator::Minus => "-",
-            BinaryOperator::Multiply => "*",
-            BinaryOperator::Divide => "/",
-            BinaryOperator::MyIntegerDivide => "div",
-            BinaryOperator::Modulo => "%",
-            BinaryOperator::Eq => "=",
-            BinaryOperator::NotEq => "<>",
-            BinaryOperator::Lt => "<",
-            BinaryOperator::LtEq => "<=",
-            BinaryOperator::Gt => ">",
-            BinaryOperator::GtEq => ">=",
-            BinaryOperator::Spaceship => "<=>",
-            BinaryOperator::Xor => "xor",
-            BinaryOperator::BitwiseOr => "|",
-            BinaryOperator::BitwiseAnd => "&",
-            BinaryOperator::BitwiseXor => "^",
-            BinaryOperator::PGBitwiseShiftLeft => "<<",
-            BinaryOperator::PGBitwiseShiftRight => ">>",
-            other => return Err(SqlError::not_supported(other)),
-        };
-        let left = self.operand(left, name)?;
-        let right = self.operand(right, name)?;
-        if name == "xor" {
-            return Ok(call("xor", vec![truth(left), truth(right)]));
-        }
-        Ok(call(name, vec![left, right]))
-    }
-
-    /// An operand: a hex literal is a number where a number is asked for.
-    fn operand(&mut self, expr: &Expr, op: &str) -> Result<Expr, SqlError> {
-        if !matches!(op, "=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>")
-            && let Expr::Value(ValueWithSpan {
-                value: Value::HexStringLiteral(digits),
-                ..
-            }) = expr
-            && let Ok(number) = u64::from_str_radix(digits, 16)
-        {
-            return Ok(unsigned(number));
-        }
-        self.expr(expr)
-    }
-
-    /// AND and OR of many, without a level of the stack for each.
-    fn chain(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr) -> Result<Expr, SqlError> {
-        let or = *op != BinaryOperator::And;
-        let same = |other: &BinaryOperator| (*other != BinaryOperator::And) == or;
-        let mut terms = vec![self.condition(right)?];
-        let mut rest = left;
-        while let Expr::BinaryOp { left, op, right } = rest
-            && matches!(
-                op,
-                BinaryOperator::And | BinaryOperator::Or | BinaryOperator::StringConcat
-            )
-            && same(op)
-        {
-            terms.push(self.condition(right)?);
-            rest = left;
-        }
-        terms.push(self.condition(rest)?);
-        terms.reverse();
-        let op = if or {
-            BinaryOperator::Or
-        } else {
-            BinaryOperator::And
-        };
-        Ok(balanced(terms, &op).unwrap_or_else(null))
-    }
-
-    fn rows(
-        &mut self,
-        lefts: &[Expr],
-        op: &BinaryOperator,
-        rights: &[Expr],
-    ) -> Result<Expr, SqlError> {
-        let (joined, name) = match op {
-            BinaryOperator::Eq => (BinaryOperator::And, "="),
-            BinaryOperator::Spaceship => (BinaryOperator::And, "<=>"),
-            BinaryOperator::NotEq => (BinaryOperator::Or, "<>"),
-            other => return Err(SqlError::not_supported(format!("(...) {other} (...)"))),
-        };
-        if lefts.len() != rights.len() {
-            return Err(SqlError::new(
-                Code::OperandColumns,
-                format!("Operand should contain {} column(s)", lefts.len()),
-            ));
-        }
-        let terms = lefts
-            .iter()
-            .zip(rights)
-            .map(|(left, right)| Ok(call(name, vec![self.expr(left)?, self.expr(right)?])))
-            .collect::<Result<Vec<_>, SqlError>>()?;
-        Ok(balanced(terms, &joined).unwrap_or_else(null))
-    }
-
-    fn in_list(&mut self, expr: &Expr, list: &[Expr]) -> Result<Expr, SqlError> {
-        if let Expr::Tuple(lefts) = expr {
-            let terms = list
-                .iter()
-                .map(|item| match item {
-                    Expr::Tuple(rights) => self.rows(lefts, &BinaryOperator::Eq, rights),
-                    _ => Err(SqlError::new(
-                        Code::OperandColumns,
-                        format!("Operand should contain {} column(s)", lefts.len()),
-                    )),
-                })
-                .collect::<Result<Vec<_>, SqlError>>()?;
-            return Ok(balanced(terms, &BinaryOperator::Or).unwrap_or_else(null));
-        }
-        let mut args = Vec::with_capacity(list.len() + 1);
-        args.push(self.expr(expr)?);
-        for item in list {
-            args.push(self.expr(item)?);
-        }
-        Ok(call("in", args))
-    }
-
-    fn unary(&mut self, op: UnaryOperator, expr: &Expr) -> Result<Expr, SqlError> {
-        match op {
-            UnaryOperator::Plus => self.expr(expr),
-            UnaryOperator::Minus => match self.operand(expr, "-")? {
-                number @ Expr::Value(ValueWithSpan {
-                    value: Value::Number(..),
-                    ..
-                }) => Ok(Expr::UnaryOp {
-                    op: UnaryOperator::Minus,
-                    expr: Box::new(number),
-                }),
-                other => Ok(call("neg", vec![other])),
-            },
-            UnaryOperator::Not | UnaryOperator::BangNot => Ok(negate(self.condition(expr)?, true)),
-            UnaryOperator::BitwiseNot => Ok(call("~", vec![self.operand(expr, "~")?])),
-            other => Err(SqlError::not_supported(other)),
-        }
-    }
-
-    fn case(
-        &mut self,
-        operand: Option<&Expr>,
-        conditions: &[CaseWhen],
-        else_result: Option<&Expr>,
-    ) -> Result<Expr, SqlError> {
-        let operand = operand.map(|operand| self.expr(operand)).transpose()?;
-        let mut args = Vec::with_capacity(conditions.len() * 2 + 1);
-        for when in conditions {
-            args.push(match &operand {
-                Some(operand) => {
-                    let wanted = self.expr(&when.condition)?;
-                    call("=", vec![operand.clone(), wanted])
-                }
-                None => self.condition(&when.condition)?,
-            });
-            args.push(self.expr(&when.result)?);
-        }
-        if let Some(result) = else_result {
-            args.push(self.expr(result)?);
-        }
-        Ok(call("case", args))
-    }
-
-    /// `date + INTERVAL n unit`, or minus.
-    pub(super) fn add_interval(
-        &mut self,
-        date: Expr,
-        interval: &Interval,
-        minus: bool,
-    ) -> Result<Expr, SqlError> {
-        let Some(unit) = &interval.leading_field else {
-            return Err(SqlError::not_supported(interval));
-        };
-        let amount = self.expr(&interval.value)?;
-        let unit = text(&unit.to_string().to_lowercase());
-        let name = if minus { "date_sub" } else { "date_add" };
-        Ok(call(name, vec![date, amount, unit]))
-    }
-
     fn subquery(
         &mut self,
         query: &sqlparser::ast::Query,
@@ -538,7 +350,7 @@ impl Binder<'_> {
         bound.map(|(query, columns)| (query, columns.len()))
     }
 
-    fn single_column(
+    pub(super) fn single_column(
         &mut self,
         query: &sqlparser::ast::Query,
     ) -> Result<sqlparser::ast::Query, SqlError> {
@@ -550,149 +362,4 @@ impl Binder<'_> {
             )),
         }
     }
-}
-
-/// A call of one of our functions.
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args
-                .into_iter()
-                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-                .collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
-
-/// A condition of an expression of any type.
-pub(super) fn truth(expr: Expr) -> Expr {
-    call("truth", vec![expr])
-}
-
-/// All of them, or `None` of none.
-pub(super) fn conjunction(terms: Vec<Expr>) -> Option<Expr> {
-    balanced(terms, &BinaryOperator::And)
-}
-
-fn negate(expr: Expr, negated: bool) -> Expr {
-    if negated {
-        Expr::UnaryOp {
-            op: UnaryOperator::Not,
-            expr: Box::new(Expr::Nested(Box::new(expr))),
-        }
-    } else {
-        expr
-    }
-}
-
-/// Joins terms as a tree of logarithmic height.
-fn balanced(mut terms: Vec<Expr>, op: &BinaryOperator) -> Option<Expr> {
-    while terms.len() > 1 {
-        let mut next = Vec::with_capacity(terms.len().div_ceil(2));
-        let mut rest = terms.into_iter();
-        while let Some(left) = rest.next() {
-            next.push(match rest.next() {
-                Some(right) => Expr::BinaryOp {
-                    left: Box::new(left),
-                    op: op.clone(),
-                    right: Box::new(right),
-                },
-                None => left,
-            });
-        }
-        terms = next;
-    }
-    terms.pop()
-}
-
-fn decimal_literal(digits: &str) -> Result<Expr, SqlError> {
-    let literal = Expr::Value(Value::Number(digits.to_owned(), false).into());
-    let Some((whole, fraction)) = digits.split_once('.') else {
-        return if digits.trim_start_matches('0').len() > 38 {
-            Err(too_many_digits(digits))
-        } else {
-            Ok(literal)
-        };
-    };
-    if whole.trim_start_matches('0').len() + fraction.len() > 38 || fraction.len() > 30 {
-        return Err(too_many_digits(digits));
-    }
-    let precision = (whole.trim_start_matches('0').len() + fraction.len()).max(1);
-    Ok(cast(
-        text(digits),
-        &format!("decimal({precision},{})", fraction.len()),
-    ))
-}
-
-fn too_many_digits(digits: &str) -> SqlError {
-    SqlError::not_supported(format!("{digits}: DECIMAL beyond 38 digits"))
-}
-
-fn hexadecimal(digits: &str) -> Result<Expr, SqlError> {
-    let padded = if digits.len() % 2 == 1 {
-        format!("0{digits}")
-    } else {
-        digits.to_owned()
-    };
-    let bytes: Option<Vec<u8>> = (0..padded.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(padded.get(at..at + 2)?, 16).ok())
-        .collect();
-    match bytes.map(String::from_utf8) {
-        Some(Ok(own)) => Ok(text(&own)),
-        _ => Err(SqlError::not_supported(format!(
-            "x'{digits}': binary strings that are not UTF-8"
-        ))),
-    }
-}
-
-fn dotted(names: &[Ident]) -> String {
-    names
-        .iter()
-        .map(|name| name.value.as_str())
-        .collect::<Vec<_>>()
-        .join(".")
-}
-
-pub(super) fn is_utf8(charset: &str) -> bool {
-    matches!(
-        charset.trim_matches('`').to_ascii_lowercase().as_str(),
-        "utf8mb4" | "utf8" | "utf8mb3"
-    )
-}
-
-/// The text of a type as the function `cast` takes it.
-fn cast_type(data_type: &DataType) -> Result<String, SqlError> {
-    let shown = data_type.to_string().to_ascii_lowercase();
-    let base = shown.split(['(', ' ']).next().unwrap_or("");
-    Ok(match base {
-        "signed" => "signed".to_owned(),
-        "unsigned" => "unsigned".to_owned(),
-        "char" | "character" | "nchar" | "binary" | "varchar" => match shown.split_once('(') {
-            Some((_, length)) => {
-                let length = length.trim_end_matches(')');
-                format!("char({length})")
-            }
-            None => "char".to_owned(),
-        },
-        "decimal" | "dec" | "numeric" => shown.replacen(base, "decimal", 1).replace(' ', ""),
-        "date" | "double" => base.to_owned(),
-        "float" | "real" => "double".to_owned(),
-        "datetime" => shown.replace(' ', ""),
-        _ => return Err(SqlError::not_supported(format!("CAST AS {data_type}"))),
-    })
-}
-
-/// A literal of a session's value.
-pub(super) fn of_text(value: Option<&str>) -> Expr {
-    value.map_or_else(null, text)
 }

@@ -5,7 +5,7 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins,
 };
 
-use super::expr::{call, conjunction};
+use super::build::{call, conjunction};
 use super::query::Twice;
 use super::scope::{Column, Columns, Item, Scope, Visible, ambiguous, quoted, unknown};
 use super::{Binder, Output, table_name};

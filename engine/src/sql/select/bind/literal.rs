@@ -6,7 +6,7 @@ use sqlparser::ast::{
     Expr, Query, UnaryOperator, Value as Literal, ValueWithSpan, visit_expressions_mut,
 };
 
-use super::expr::call;
+use super::build::call;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::functions::time::{civil_text, micros_text};
 use crate::sql::value::Value;

@@ -18,10 +18,12 @@ use super::{SelectContext, Source};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
 
+mod build;
 mod call;
 mod expr;
 mod from;
 mod literal;
+mod operator;
 mod query;
 mod scope;
 
@@ -160,6 +162,6 @@ impl Binder<'_> {
 
     /// Binds a condition: what is not Boolean is compared with 0.
     fn condition(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
-        Ok(expr::truth(self.expr(expr)?))
+        Ok(build::truth(self.expr(expr)?))
     }
 }

@@ -6,7 +6,7 @@ use sqlparser::ast::{
     SelectItemQualifiedWildcardKind, SetExpr, Value, WildcardAdditionalOptions,
 };
 
-use super::expr::call;
+use super::build::call;
 use super::from::parts;
 use super::literal::{is_placeholder_null, number};
 use super::scope::{AliasUse, Column, Columns, Scope, quoted, unknown};

@@ -113,7 +113,7 @@ fn pair(types: &Types<'_>, args: &[Expr], left: usize, right: usize, op: Operato
 fn common(types: &Types<'_>, left: usize, right: usize) -> Result<DataType> {
     let (left_type, right_type) = (&types.types[left], &types.types[right]);
     let general = types::comparison(left_type, right_type);
-    let (column, constant) = match (&types.constants[left], &types.constants[right]) {
+    let (column, constant) = match (types.constants[left], types.constants[right]) {
         (None, Some(constant)) => (left_type, constant),
         (Some(constant), None) => (right_type, constant),
         (Some(constant), Some(_)) if is_temporal(right_type) => (right_type, constant),

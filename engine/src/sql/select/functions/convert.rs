@@ -15,7 +15,7 @@ use arrow::datatypes::{
     Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampSecondType,
     UInt64Type,
 };
-use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::common::{DataFusionError, Result};
 
 use super::time::{
     DAY_US, SECOND_US, days_number, days_text, micros_number, micros_text, of_number, parse_micros,
@@ -507,11 +507,6 @@ pub fn is_plain(from: &DataType, to: &DataType) -> bool {
         (_, DataType::Utf8) => integer(from) || matches!(class(from), Class::Decimal),
         _ => false,
     }
-}
-
-/// An error for an argument of a type that the function's own typing excludes.
-pub(super) fn unexpected<T>(what: &str, data_type: &DataType) -> Result<T> {
-    internal_err!("{what} met {data_type}")
 }
 
 #[cfg(test)]

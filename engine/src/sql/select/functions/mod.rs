@@ -17,12 +17,15 @@ use datafusion::logical_expr::{
 };
 
 use super::fault::wrap;
+use crate::limits::SHOWN_CHARS_MAX;
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
 pub mod control;
 pub mod convert;
 pub mod date;
+mod date_text;
+mod interval;
 pub mod number;
 pub mod round;
 pub mod sleep;
@@ -36,14 +39,14 @@ pub struct Types<'a> {
     /// The arguments' types.
     pub types: Vec<DataType>,
     /// Those that are constant.
-    pub constants: Vec<Option<ScalarValue>>,
+    pub constants: Vec<Option<&'a ScalarValue>>,
 }
 
 impl Types<'_> {
     /// A constant string argument.
     #[must_use]
     pub fn text(&self, at: usize) -> Option<&str> {
-        match self.constants.get(at)?.as_ref()? {
+        match (*self.constants.get(at)?)? {
             ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Some(text),
             _ => None,
         }
@@ -52,7 +55,7 @@ impl Types<'_> {
     /// A constant whole number argument.
     #[must_use]
     pub fn int(&self, at: usize) -> Option<i64> {
-        match self.constants.get(at)?.as_ref()? {
+        match (*self.constants.get(at)?)? {
             ScalarValue::Int64(value) => *value,
             ScalarValue::UInt64(value) => value.and_then(|value| i64::try_from(value).ok()),
             _ => None,
@@ -257,11 +260,7 @@ impl ScalarUDFImpl for Ours {
                 .iter()
                 .map(|field| field.data_type().clone())
                 .collect(),
-            constants: args
-                .scalar_arguments
-                .iter()
-                .map(|constant| constant.cloned())
-                .collect(),
+            constants: args.scalar_arguments.iter().copied().collect(),
         };
         let data_type = (self.function.of)(&types)?;
         let shown = shown(self.function.name, args.arg_fields, &types.constants);
@@ -329,16 +328,16 @@ impl ScalarUDFImpl for Ours {
     }
 }
 
-fn constant(expr: &Expr) -> Option<ScalarValue> {
+fn constant(expr: &Expr) -> Option<&ScalarValue> {
     match expr {
-        Expr::Literal(value, _) => Some(value.clone()),
+        Expr::Literal(value, _) => Some(value),
         _ => None,
     }
 }
 
-/// The expression's text, as errors show it.
-fn shown(name: &str, fields: &[FieldRef], constants: &[Option<ScalarValue>]) -> String {
-    let arg = |at: usize| match constants.get(at).and_then(Option::as_ref) {
+/// The expression's text, as errors show it, cut where it is long.
+fn shown(name: &str, fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> String {
+    let arg = |at: usize| match constants.get(at).copied().flatten() {
         Some(ScalarValue::Utf8(Some(text))) => format!("'{text}'"),
         Some(constant) => constant.to_string(),
         None => fields
@@ -347,15 +346,25 @@ fn shown(name: &str, fields: &[FieldRef], constants: &[Option<ScalarValue>]) -> 
     };
     let symbol = !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name == "div";
     let text = match (name, fields.len()) {
-        ("cast", _) => return arg(0),
+        ("cast", _) => arg(0),
         ("neg", 1) => format!("-({})", arg(0)),
         (_, 2) if symbol => format!("({} {} {})", arg(0), name.to_uppercase(), arg(1)),
         _ => {
-            let args: Vec<String> = (0..fields.len()).map(arg).collect();
-            format!("{name}({})", args.join(","))
+            let mut text = format!("{name}(");
+            for at in 0..fields.len() {
+                if at > 0 {
+                    text.push(',');
+                }
+                text.push_str(&arg(at));
+                if text.len() > SHOWN_CHARS_MAX {
+                    break;
+                }
+            }
+            text.push(')');
+            text
         }
     };
-    text.chars().take(200).collect()
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 /// A call of one of ours, in a plan.
