@@ -31,7 +31,7 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
             }
             match inner.downcast_ref::<DataFusionError>() {
                 Some(nested) => unwrap(nested, memory),
-                None => SqlError::new(Code::Unknown, inner.to_string()),
+                None => unknown(&inner.to_string()),
             }
         }
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
@@ -41,7 +41,7 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
                 }
                 match source.downcast_ref::<DataFusionError>() {
                     Some(nested) => unwrap(nested, memory),
-                    None => SqlError::new(Code::Unknown, source.to_string()),
+                    None => unknown(&source.to_string()),
                 }
             }
             ArrowError::DivideByZero => SqlError::new(Code::DivisionByZero, "Division by 0"),
@@ -49,8 +49,7 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
                 Code::DataOutOfRange,
                 "DECIMAL value is out of range in an aggregate",
             ),
-            ArrowError::ComputeError(text) if is_regexp(text) => regexp(text),
-            other => SqlError::new(Code::Unknown, other.to_string()),
+            other => unknown(&other.to_string()),
         },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
             unwrap(inner, memory)
@@ -82,14 +81,16 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
         DataFusionError::Execution(what) if what.contains("more than one row") => {
             SqlError::new(Code::SubqueryRows, "Subquery returns more than 1 row")
         }
-        other => {
-            let text = other.to_string();
-            if is_regexp(&text) {
-                regexp(&text)
-            } else {
-                SqlError::new(Code::Unknown, first_line(&text))
-            }
-        }
+        other => unknown(&other.to_string()),
+    }
+}
+
+/// What has no number of its own; a regular expression that does not compile is known by its text.
+fn unknown(text: &str) -> SqlError {
+    if is_regexp(text) {
+        regexp(text)
+    } else {
+        SqlError::new(Code::Unknown, first_line(text))
     }
 }
 
