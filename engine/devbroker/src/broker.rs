@@ -221,14 +221,13 @@ impl Broker {
                     let start = records.len();
                     let room = bytes_max.saturating_sub(start).min(wanted.bytes_max);
                     read.end = log.next_offset();
-                    read.error = check_epoch(wanted.current_leader_epoch).map_or_else(
-                        || {
-                            log.read(wanted.offset, room, start == 0, records)
-                                .err()
-                                .unwrap_or(ErrorCode::None)
-                        },
-                        |error| error,
-                    );
+                    read.error = match check_epoch(wanted.current_leader_epoch) {
+                        Some(error) => error,
+                        None => log
+                            .read(wanted.offset, room, start == 0, records)
+                            .err()
+                            .unwrap_or(ErrorCode::None),
+                    };
                     read.bytes = records.len() - start;
                 }
             }
