@@ -28,8 +28,10 @@ mod reports;
 pub mod machine;
 
 mod arriving;
+mod connecting;
 mod fetching;
 mod loading;
+mod locating;
 mod ordering;
 mod storing;
 
