@@ -27,6 +27,9 @@ pub const BLOCK_BYTES_MAX: usize = 1 << 30;
 /// Regions, buffers and commits begin at a multiple of this.
 pub const ALIGN_BYTES: usize = 64;
 
+/// What one block asks for by its recent fills, of its pool's budget: one part in so many, so that one
+/// can fill and one be flushed, and another leaf partition has the same.
+pub const BLOCK_BUDGET_DIVISOR: u64 = 4;
 /// Free allocations that a pool keeps.
 pub const POOL_FREE_MAX: usize = 64;
 /// Blocks given back that a query still holds and that the pool hopes to see again.

@@ -198,6 +198,20 @@ impl Fills {
     /// # Errors
     /// `Full(Value)`: no block can hold `needed`.
     pub fn layout(&self, needed: &[BlockFull]) -> Result<BlockLayout, StorageError> {
+        self.layout_within(needed, BLOCK_POOLED_BYTES_MAX)
+    }
+
+    /// The same for a small pool: recent fills ask for at most `bytes_max`; only what is `needed` may
+    /// take more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn layout_within(
+        &self,
+        needed: &[BlockFull],
+        bytes_max: u64,
+    ) -> Result<BlockLayout, StorageError> {
+        let bytes_max = bytes_max.min(BLOCK_POOLED_BYTES_MAX);
         let rows_needed = needed
             .iter()
             .filter(|full| full.region == BlockRegion::Rows);
@@ -206,8 +220,19 @@ impl Fills {
             return Err(too_large(rows_needed, BLOCK_ROWS_MAX));
         }
         let mut layout = self.of_rows(self.rows);
-        while layout.bytes_wanted() > BLOCK_POOLED_BYTES_MAX && layout.rows > BLOCK_ROWS_MIN {
+        while layout.bytes_wanted() > bytes_max && layout.rows > BLOCK_ROWS_MIN {
             layout = self.of_rows(layout.rows / 2);
+        }
+        while layout.bytes_wanted() > bytes_max
+            && layout
+                .string_bytes
+                .iter()
+                .any(|&bytes| bytes > BLOCK_STRING_REGION_BYTES_MIN)
+        {
+            // A few long values: their mean would ask for more than there is.
+            for bytes in &mut layout.string_bytes {
+                *bytes = (*bytes / 2).max(BLOCK_STRING_REGION_BYTES_MIN);
+            }
         }
         if rows_needed > layout.rows {
             layout = self.of_rows(rows_needed.next_power_of_two());

@@ -9,7 +9,7 @@ use crate::disk::{CommitWrite, DiskOp};
 use crate::format::CommitFacts;
 use crate::format::rejects::Reject;
 use crate::ids::Offset;
-use crate::limits::{REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
+use crate::limits::{BLOCK_BUDGET_DIVISOR, REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
 use crate::pool::BlockPool;
 
 /// The block that is being filled.
@@ -79,7 +79,10 @@ impl Store {
     fn begin_block(&mut self, pool: &mut BlockPool) {
         let taken = self
             .fills
-            .layout(&self.needed)
+            .layout_within(
+                &self.needed,
+                pool.budget_bytes() as u64 / BLOCK_BUDGET_DIVISOR,
+            )
             .and_then(|layout| pool.take(&layout, self.visible));
         match taken {
             Ok(writer) => {

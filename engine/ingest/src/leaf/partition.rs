@@ -267,6 +267,8 @@ impl Partition {
         self.void_fetch();
         self.fetch = Fetch::Stopped;
         self.asked_us = None;
+        // Asked anew: the next run may begin in another lineage, or after retention was undone.
+        self.lost_until = None;
     }
 
     /// Exclusive: as far as the next step may reach.

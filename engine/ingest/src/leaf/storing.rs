@@ -12,7 +12,7 @@ use super::event::{Effect, Effects, Now, Slot};
 use super::machine::Leaf;
 use super::order::{Failure, FailureKind, Goal, Report};
 use super::ordering::{failure, lineage_start};
-use super::partition::{Load, Phase};
+use super::partition::{Fetch, Load, Phase};
 use super::rows::Row;
 use super::views::Attached;
 use crate::pipeline::Poison;
@@ -109,13 +109,19 @@ impl Leaf {
                 self.count(Row::Voided);
                 if let Some(partition) = self.get_mut(slot) {
                     partition.void_fetch();
+                    if partition.lost_until.take().is_some() {
+                        // What retention took is asked anew, from the cursor as it is now.
+                        partition.fetch = Fetch::Queued;
+                    }
                     if partition.phase == Phase::Running {
                         self.locate(now, slot, out);
                     }
                 }
             }
             StoreEffect::Drained { .. } => self.drained(now, slot, out),
-            StoreEffect::Rewound { lineage, cursor } => self.rewound(slot, lineage, cursor),
+            StoreEffect::Rewound { lineage, cursor } => {
+                self.rewound(now, slot, lineage, cursor, out);
+            }
             StoreEffect::Dropped => {
                 partition.phase = Phase::Dropped;
                 self.reached(slot);
@@ -217,7 +223,14 @@ impl Leaf {
         }
     }
 
-    fn rewound(&mut self, slot: Slot, lineage: Lineage, cursor: Offset) {
+    fn rewound(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        lineage: Lineage,
+        cursor: Offset,
+        out: &mut Effects,
+    ) {
         self.count(Row::GoalRewind);
         let Some(partition) = self.get_mut(slot) else {
             return;
@@ -230,7 +243,24 @@ impl Leaf {
         partition.epoch = -1;
         partition.epoch_checked = -1;
         partition.corrupt_at = None;
-        self.reached(slot);
+        let pairing = &partition.pairing;
+        let report = Report::Reached {
+            leaf_partition: pairing.leaf_partition,
+            generation: partition.generation,
+            goal: Goal::Rewind {
+                lineage: pairing.lineage,
+                live_lineage: pairing.live_lineage,
+                start_offset: pairing.start_offset,
+                topic_id: pairing.topic_id,
+            },
+            cursor: cursor.0,
+        };
+        let goal = partition.goal;
+        self.reports.push(report);
+        if !matches!(goal, Goal::Rewind { .. }) {
+            // Another goal was given on the way.
+            self.goal(now, slot, goal, out);
+        }
     }
 
     /// Says that the goal is reached.
@@ -314,7 +344,6 @@ impl Leaf {
             return;
         };
         partition.stop_fetch();
-        partition.lost_until = None;
         tracing::error!(
             leaf_partition = partition.pairing.leaf_partition,
             topic = partition.pairing.topic,
