@@ -262,7 +262,7 @@ async fn listen(
     let mut ended = false;
     while reports.recv_many(&mut batch, REPORTS_PER_TURN_MAX).await > 0 {
         ended |= batch.contains(&Report::Ended);
-        shared.hear(leaf, &batch);
+        shared.hear(&batch);
         batch.clear();
     }
     if !ended {

@@ -201,33 +201,14 @@ impl Shared {
             .fold(true, |all, sent| all & sent)
     }
 
-    /// Takes a leaf's reports, then carries out what follows from them.
-    pub fn hear(self: &Arc<Shared>, leaf: usize, reports: &[Report]) {
+    /// Takes reports, then carries out what follows from them.
+    pub fn hear(self: &Arc<Shared>, reports: &[Report]) {
         let view = self.view();
         let mut failed = Vec::new();
         let mut moved = false;
         {
             let mut state = self.state();
             for report in reports {
-                if let Report::Attached {
-                    leaf_partition,
-                    durable,
-                    recovery_us,
-                    commits,
-                    rows,
-                    ..
-                } = report
-                {
-                    tracing::info!(
-                        leaf,
-                        leaf_partition,
-                        durable,
-                        recovery_us,
-                        commits,
-                        rows,
-                        "recovered"
-                    );
-                }
                 moved |= !matches!(report, Report::Durable { .. });
                 match state.supervisor.hear(&view, report) {
                     Heard::Noted | Heard::Late => {}

@@ -220,17 +220,31 @@ pub struct PipelineFailure {
 impl fmt::Display for PipelineFailure {
     /// One line: partition, offset, column, what happened.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(partition) = self.kafka_partition {
-            write!(f, "partition {partition}")?;
-            if self.failure.offset >= 0 {
-                write!(f, ", offset {}", self.failure.offset)?;
-            }
-            if let Some(column) = &self.failure.column {
-                write!(f, ", column '{column}'")?;
-            }
-            f.write_str(": ")?;
+        let Failure {
+            offset,
+            column,
+            text,
+            ..
+        } = &self.failure;
+        // A leaf's text names what it knows; what it has not named stands in front of it.
+        let mut place = Vec::new();
+        if let Some(partition) = self.kafka_partition
+            && !text.contains(&format!("partition {partition}"))
+        {
+            place.push(format!("partition {partition}"));
         }
-        f.write_str(&self.failure.text)
+        if *offset >= 0 && !text.contains(&format!("offset {offset}")) {
+            place.push(format!("offset {offset}"));
+        }
+        if let Some(column) = column
+            && !text.contains(&format!("'{column}'"))
+        {
+            place.push(format!("column '{column}'"));
+        }
+        if !place.is_empty() {
+            write!(f, "{}: ", place.join(", "))?;
+        }
+        f.write_str(text)
     }
 }
 

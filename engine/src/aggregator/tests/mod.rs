@@ -2,6 +2,7 @@
 
 pub(super) mod broker;
 mod leaves;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::future::Future;
