@@ -50,7 +50,7 @@ pub fn spawn(config: LeafConfig, views: Arc<Views>) -> Result<LeafHandle, LeafEr
     let (orders, orders_in) = mpsc::channel(limits::ORDERS_QUEUED_MAX);
     let (reports_out, reports) = mpsc::channel(limits::REPORTS_QUEUED_MAX);
     let (done, done_in) = mpsc::channel(limits::DISK_DONE_QUEUED_MAX);
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let disks = DiskThreads::start(index, &disk, &done).map_err(start_error)?;
     drop(done);
     let (started, start) = std::sync::mpsc::sync_channel(1);
