@@ -28,39 +28,29 @@ pub enum PartitionState {
     Failed,
 }
 
-/// Numbers of a leaf partition, for views and metrics. The leaf stores, anyone loads; each alone is
+/// Numbers of what a leaf partition holds; what it fetches is shown where it is fetched. Each alone is
 /// right, together they are of about one moment. Offsets are -1 where they are not known.
 #[derive(Debug)]
-#[allow(
-    missing_docs,
-    reason = "the names are the words of the design and of PIPELINES_PARTITIONS"
-)]
 pub struct Gauges {
     state: AtomicU8,
     /// Why it is held or failed.
     pub why: ArcSwapOption<String>,
-    pub fetched: AtomicI64,
+    /// The offset after the last visible one.
     pub visible: AtomicI64,
+    /// The offset after the last committed one.
     pub committed: AtomicI64,
+    /// The offset after the last durable one.
     pub durable: AtomicI64,
-    pub last_stable_offset: AtomicI64,
-    pub log_end: AtomicI64,
-    pub log_start: AtomicI64,
-    pub leader_broker: AtomicI64,
-    pub leader_epoch: AtomicI64,
-    /// The timestamp of the last visible message, ms since 1970; what the lag in ms is taken from.
-    pub last_timestamp_ms: AtomicI64,
+    /// Rows, visible.
     pub rows: AtomicU64,
+    /// Rejects and faults.
     pub rejects: AtomicU64,
     /// Bytes on disk.
     pub bytes: AtomicU64,
-    /// Bytes taken from the broker.
-    pub extracted_bytes: AtomicU64,
-    pub skipped_batches: AtomicU64,
+    /// Commits since the process started.
     pub commits: AtomicU64,
+    /// Syncs since the process started.
     pub syncs: AtomicU64,
-    /// The interval between syncs as it is now, ms: it stretches under load.
-    pub sync_interval_ms: AtomicU64,
 }
 
 impl Default for Gauges {
@@ -69,24 +59,14 @@ impl Default for Gauges {
         Gauges {
             state: AtomicU8::new(PartitionState::Detached as u8),
             why: ArcSwapOption::empty(),
-            fetched: unknown(),
             visible: unknown(),
             committed: unknown(),
             durable: unknown(),
-            last_stable_offset: unknown(),
-            log_end: unknown(),
-            log_start: unknown(),
-            leader_broker: unknown(),
-            leader_epoch: unknown(),
-            last_timestamp_ms: unknown(),
             rows: AtomicU64::new(0),
             rejects: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            extracted_bytes: AtomicU64::new(0),
-            skipped_batches: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
-            sync_interval_ms: AtomicU64::new(0),
         }
     }
 }
