@@ -238,11 +238,18 @@ fn a_flipped_byte_of_a_body_is_an_error_with_file_and_range() {
             });
             let snapshot = view.snapshot();
             match snapshot.parts()[0].read(&[column]) {
-                Err(StorageError::Corrupt {
-                    path: named, bytes, ..
-                }) => {
-                    assert_eq!(named, path);
-                    assert!(bytes.contains(&byte));
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    let at = path.display();
+                    let index = record
+                        .buffers
+                        .iter()
+                        .position(|b| b == buffer)
+                        .expect("one of them");
+                    let end = byte + u64::from(buffer.bytes);
+                    let said = format!(
+                        "{at}: checksum mismatch in column {column}, buffer {index} (bytes {byte} to {end})"
+                    );
+                    assert_eq!(error.to_string(), said);
                 }
                 other => panic!("column {column}: {other:?}"),
             }
@@ -355,6 +362,9 @@ fn inspect_describes_open_sealed_and_torn_files_and_garbage() {
         let report = inspect(&scratch("inspect-garbage.arrow", garbage)).expect("readable");
         assert!(!report.is_sound() && !report.to_string().is_empty());
     }
+    let report = inspect(&scratch("inspect-garbage.arrow", &[0xff; 64])).expect("readable");
+    let said = "damage: not an Arrow file: the magic is wrong at byte 0\nNOT SOUND";
+    assert!(report.to_string().ends_with(said), "{report}");
     assert!(inspect(Path::new("/nonexistent")).is_err());
 }
 
