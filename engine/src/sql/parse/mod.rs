@@ -10,6 +10,7 @@ pub mod pipeline;
 pub mod set;
 pub mod show;
 pub mod table;
+mod types;
 
 #[cfg(test)]
 mod tests;

@@ -408,7 +408,7 @@ fn error_row(
     let column = reject
         .column
         .and_then(|at| named.pipeline.spec.mapping.columns.get(usize::from(at)))
-        .filter(|column| !reject.text.contains(&column.name))
+        .filter(|column| !reject.text.contains(&format!("'{}'", column.name)))
         .map_or(String::new(), |column| {
             format!(", column '{}'", column.name)
         });
