@@ -11,6 +11,8 @@ pub enum Rule {
     EveryUnvouchedSegment,
     /// Recovery syncs the directory first and last.
     DirectorySyncAtRecoveryEnds,
+    /// Recovery makes the directory dirty before it syncs it.
+    DirectoryTouched,
     /// A torn header with commits behind it is legal while none says a durable end.
     TornHeaderIsLegal,
     /// A record's durable end is 0 until all before it is durable.
@@ -53,10 +55,11 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 22] = [
+    pub const ALL: [Rule; 23] = [
         Rule::WrittenAgain,
         Rule::EveryUnvouchedSegment,
         Rule::DirectorySyncAtRecoveryEnds,
+        Rule::DirectoryTouched,
         Rule::TornHeaderIsLegal,
         Rule::DurableEndZeroUntilAllBefore,
         Rule::NeverTwoSyncs,

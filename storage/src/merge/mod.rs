@@ -76,6 +76,8 @@ pub enum MergeFailure {
 pub struct Candidate {
     /// Sealed and durable, footer and all.
     pub ready: bool,
+    /// A merge made it: it is taken along, and never merged for its own sake, so merging ends.
+    pub merged: bool,
     /// Its lineage.
     pub lineage: Lineage,
     /// Its schema's version.
@@ -94,10 +96,9 @@ pub struct Candidate {
 pub fn choose(segments: &[Candidate], settings: &StoreSettings) -> Option<Range<usize>> {
     let small = |segment: &Candidate| {
         segment.ready
+            && !segment.merged
             && segment.commits > 1
             && segment.rows < u64::from(segment.commits) * u64::from(settings.merge_rows_mean_min)
-            // What is as large as it can get is not rewritten for nothing.
-            && u64::from(segment.commits) > segment.rows.div_ceil(u64::from(settings.merge_rows_max))
     };
     let last = segments.iter().rposition(small)?;
     let (mut first, mut rows, mut bytes) = (last, segments[last].rows, segments[last].bytes);

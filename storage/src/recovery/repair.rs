@@ -180,11 +180,18 @@ pub fn quarantine(
         .unwrap_or(stem);
     let target = quarantine.join(&name);
     let reason_path = quarantine.join(format!("{name}.reason.txt"));
-    disk.unlink(&reason_path)?;
-    let file = disk.create(&reason_path)?;
     let text = format!("{}: {reason}\n", path.display());
-    file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
-    file.sync()?;
+    let told = disk
+        .unlink(&reason_path)
+        .and_then(|()| disk.create(&reason_path))
+        .and_then(|file| {
+            file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
+            file.sync()
+        });
+    if let Err(error) = told {
+        // On a full disk the file goes all the same: the log has the reason too.
+        tracing::error!(%error, reason, "a quarantine without its reason");
+    }
     disk.rename(path, &target)?;
     disk.sync_directory(quarantine)?;
     if let Some(directory) = path.parent() {

@@ -14,7 +14,7 @@ use crate::format::{
     check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
 };
 use crate::ids::Rewrite;
-use crate::limits::{ALIGN_BYTES, METADATA_BYTES_MAX, SEARCH_BYTES};
+use crate::limits::{ALIGN_BYTES, SEARCH_BYTES};
 use crate::planted::{Rule, out};
 
 /// Bytes read at a message's place before its length is known: most metadata fits.
@@ -89,11 +89,9 @@ impl Opened {
         let mut highest = 0;
         let mut at = from.next_multiple_of(ALIGN_BYTES as u64);
         while at < self.file_bytes {
-            let window = read(
-                &*self.file,
-                at,
-                SEARCH_BYTES + METADATA_BYTES_MAX.min(SEARCH_BYTES),
-            )?;
+            // A record that begins in the window's first half is whole in it, or read on its own.
+            let left = usize::try_from(self.file_bytes - at).unwrap_or(usize::MAX);
+            let window = read(&*self.file, at, left.min(2 * SEARCH_BYTES))?;
             let steps = window.len().min(SEARCH_BYTES).div_ceil(ALIGN_BYTES);
             for step in 0..steps {
                 let bytes = &window[step * ALIGN_BYTES..];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::decide::{self, HeaderAction, HeaderFacts, PredecessorAction, PredecessorFacts, Row};
-use super::name::{FileName, parse_name, segment_path};
+use super::name::{FileName, parse_name, segment_path, temporary_path};
 use super::scan::{Opened, Reach, Scan};
 use super::{Note, RecoverPartition, quarantine};
 use crate::disk::{Disk, DiskError, Failure};
@@ -65,6 +65,9 @@ impl<'a> Walk<'a> {
     }
 
     pub fn run(mut self) -> Result<Walked, Failure> {
+        if !out(Rule::DirectoryTouched) {
+            self.touch()?;
+        }
         if !out(Rule::DirectorySyncAtRecoveryEnds) {
             let synced = self.disk.sync_directory(&self.partition.directory);
             synced.map_err(Failure::Directory)?;
@@ -80,6 +83,17 @@ impl<'a> Walk<'a> {
             next_commit_number: self.next_commit_number,
             leftover,
         })
+    }
+
+    /// A name comes and goes, so that the directory is written whole by the sync that follows: an
+    /// earlier process may have used up the error of a failed one, and then a sync alone proves nothing.
+    fn touch(&self) -> Result<(), Failure> {
+        let path = temporary_path(&self.partition.directory, Sequence(1), Rewrite(0));
+        self.disk
+            .unlink(&path)
+            .and_then(|()| self.disk.create(&path))
+            .and_then(|_| self.disk.unlink(&path))
+            .map_err(Failure::File)
     }
 
     fn path(&self, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
@@ -248,6 +262,7 @@ impl<'a> Walk<'a> {
                 if !(out(Rule::TornHeaderIsLegal) && self.has_records(&opened)?) =>
             {
                 self.disk.unlink(&path).map_err(Failure::File)?;
+                self.files.remove(&sequence);
                 return Ok(None);
             }
             _ => return Err(self.quarantine(path, "its header is torn".to_owned())),
@@ -344,7 +359,7 @@ fn reaches(scan: &Scan, prev: Predecessor) -> bool {
             (header.first_commit_number, header.first_offset)
         }
     };
-    // A void leaves a gap in the numbers: content ends *before* `next_commit_number`.
-    let ends = number <= prev.next_commit_number;
-    scan.header.header.lineage == prev.lineage && ends && offset == prev.next_offset
+    scan.header.header.lineage == prev.lineage
+        && number == prev.next_commit_number
+        && offset == prev.next_offset
 }

@@ -283,9 +283,12 @@ impl Store {
                 self.phase = Phase::Voiding;
                 let report = self.report(Vec::new());
                 self.recovered = Some(Box::new(report));
-                if start.lineage > self.start.lineage {
-                    self.rewinding = Some(Rewinding::Draining(start));
-                }
+                // A lineage that was being begun goes on to begin.
+                self.rewinding = Some(if start.lineage > self.start.lineage {
+                    Rewinding::Draining(start)
+                } else {
+                    Rewinding::Beginning
+                });
             }
             Phase::Failed {
                 again: Again::Never,

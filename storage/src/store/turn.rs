@@ -280,6 +280,7 @@ impl Store {
             ready: link.closed
                 && (at < self.chain.whole && link.footer == Footer::Durable
                     || any && matches!(link.footer, Footer::Written | Footer::Durable)),
+            merged: link.header().id.rewrite > Rewrite(0),
             lineage: link.lineage(),
             schema_version: link.header().schema.version,
             commits: link.end.commits,

@@ -1,0 +1,717 @@
+//! A simulated disk: a page cache, what really reached the disk, and the names in between.
+//!
+//! The crash model:
+//! - a kill keeps the cache: the next process sees what was written, synced or not;
+//! - a power loss keeps what was synced, and of the rest any subset of its 512-byte sectors; a length
+//!   may survive without its data, and the data without its length;
+//! - names: operations that were not synced are lost from some point on, or (second mode) any of them;
+//! - a failed sync leaves its pages clean: some of them reached the disk, the next sync succeeds
+//!   without them, and only what is written again reaches the disk;
+//! - a failed directory sync likewise; the next operation on the directory brings back what it lost,
+//!   because a directory's block is written whole;
+//! - a fuse ends the process at any call, in the middle of a write too;
+//! - a full disk: a write stops anywhere, `free_bytes` says none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use storage::disk::{Disk, DiskAction, DiskError, DiskFile, Entry};
+use storage::error::{Corruption, Damage, StorageError};
+use storage::map::Pages;
+
+use super::Random;
+
+/// A sector: what a power loss keeps or loses as one.
+pub const SECTOR_BYTES: usize = 512;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+/// Where damaged files go.
+pub const QUARANTINE: &str = "/data/quarantine";
+
+const FREE_BYTES: u64 = 1 << 40;
+
+/// What is to fail next, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskFaultKind {
+    /// The next write fails in the device.
+    Write,
+    /// The next file sync fails in the device.
+    Sync,
+    /// The next directory sync fails.
+    SyncDirectory,
+    /// The next create fails.
+    Create,
+    /// The next rename fails.
+    Rename,
+    /// The next unlink fails.
+    Unlink,
+}
+
+impl DiskFaultKind {
+    /// All of them.
+    pub const ALL: [DiskFaultKind; 6] = [
+        DiskFaultKind::Write,
+        DiskFaultKind::Sync,
+        DiskFaultKind::SyncDirectory,
+        DiskFaultKind::Create,
+        DiskFaultKind::Rename,
+        DiskFaultKind::Unlink,
+    ];
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    /// What a process sees.
+    cache: Vec<u8>,
+    /// What a power loss leaves, at least.
+    disk: Vec<u8>,
+    /// Sectors of the cache that a sync would write.
+    dirty: BTreeSet<usize>,
+    length_dirty: bool,
+    /// A reader of this process has its pages.
+    mapped: bool,
+}
+
+impl Inode {
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        if end > self.cache.len() {
+            // A gap reads as zeros; its sectors are nobody's writes.
+            self.cache.resize(end, 0);
+            self.length_dirty = true;
+        }
+        self.cache[at..end].copy_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.dirty
+                .extend(at / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
+        }
+    }
+
+    fn truncate(&mut self, bytes: usize) {
+        self.cache.resize(bytes, 0);
+        self.length_dirty = true;
+        self.dirty = self
+            .dirty
+            .iter()
+            .copied()
+            .filter(|s| s * SECTOR_BYTES < bytes)
+            .collect();
+    }
+
+    /// A sector reaches the disk.
+    fn flush(&mut self, sector: usize) {
+        let start = sector * SECTOR_BYTES;
+        let end = (start + SECTOR_BYTES).min(self.cache.len());
+        if start >= end {
+            return;
+        }
+        if self.disk.len() < end {
+            self.disk.resize(end, 0);
+        }
+        self.disk[start..end].copy_from_slice(&self.cache[start..end]);
+    }
+
+    fn sync(&mut self) {
+        for sector in std::mem::take(&mut self.dirty) {
+            self.flush(sector);
+        }
+        if self.length_dirty {
+            self.disk.resize(self.cache.len(), 0);
+        }
+        self.length_dirty = false;
+    }
+
+    fn sync_fails(&mut self, random: &mut Random) {
+        let most = random.below(4) * 333;
+        for sector in std::mem::take(&mut self.dirty) {
+            if random.chance(most) {
+                self.flush(sector);
+            }
+        }
+        if self.length_dirty && random.chance(500) {
+            self.disk.resize(self.cache.len(), 0);
+        }
+        self.length_dirty = false;
+    }
+
+    fn lose_power(&mut self, random: &mut Random) {
+        // From "nothing" to "all": each is the shortest way to some bug.
+        let kept = random.below(5) * 250;
+        let old_bytes = self.disk.len();
+        for sector in std::mem::take(&mut self.dirty) {
+            if random.chance(kept) {
+                self.flush(sector);
+            }
+        }
+        if self.length_dirty {
+            let bytes = match random.below(3) {
+                0 => old_bytes,
+                1 => self.cache.len(),
+                _ => self.disk.len(),
+            };
+            self.disk.resize(bytes, 0);
+        }
+        self.length_dirty = false;
+        self.cache = self.disk.clone();
+        self.mapped = false;
+    }
+}
+
+/// A flipped bit.
+#[derive(Clone, Debug)]
+pub struct Rotten {
+    /// The file.
+    pub path: PathBuf,
+    /// The byte.
+    pub at: usize,
+    /// Whether a record of the file, not the rotten one, says that the byte was durable.
+    pub below_durable_end: bool,
+}
+
+/// The highest durable end that the records at the front of a segment say.
+fn durable_end(bytes: &[u8]) -> u64 {
+    let mut highest = 0;
+    let Ok(header) = storage::format::parse_header(bytes) else {
+        return 0;
+    };
+    let mut at = header.bytes as usize;
+    while let Some(Ok(record)) = bytes.get(at..).map(storage::format::parse_commit) {
+        highest = highest.max(record.durable_end);
+        at += record.message_bytes() as usize;
+    }
+    highest
+}
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, usize),
+}
+
+impl NameOp {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            NameOp::Link(path, inode) => {
+                names.insert(path.clone(), *inode);
+            }
+            NameOp::Unlink(path) => {
+                names.remove(path);
+            }
+            NameOp::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct World {
+    random: Random,
+    inodes: Vec<Inode>,
+    /// What a process sees.
+    names: BTreeMap<PathBuf, usize>,
+    /// What a power loss leaves, at least.
+    disk_names: BTreeMap<PathBuf, usize>,
+    /// Operations that a directory sync would make durable, in order.
+    pending: Vec<NameOp>,
+    /// What a failed directory sync lost; the next operation makes it pending again.
+    lost: Vec<NameOp>,
+    any_subset: bool,
+    faults: BTreeSet<DiskFaultKind>,
+    hit: Vec<DiskFaultKind>,
+    full: bool,
+    full_hits: u64,
+    fuse: Option<u32>,
+    dead: bool,
+    /// Counts processes: a file handle of an earlier one is of no use.
+    process: u32,
+    violation: Option<String>,
+}
+
+/// The disk of one seed.
+#[derive(Clone, Debug)]
+pub struct SimDisk(Arc<Mutex<World>>);
+
+impl SimDisk {
+    /// An empty disk. `any_subset`: a power loss may lose any of the unsynced operations on names.
+    #[must_use]
+    pub fn new(seed: u64, any_subset: bool) -> SimDisk {
+        SimDisk(Arc::new(Mutex::new(World {
+            random: Random::new(seed),
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            disk_names: BTreeMap::new(),
+            pending: Vec::new(),
+            lost: Vec::new(),
+            any_subset,
+            faults: BTreeSet::new(),
+            hit: Vec::new(),
+            full: false,
+            full_hits: 0,
+            fuse: None,
+            dead: false,
+            process: 0,
+            violation: None,
+        })))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next operation of this kind fails.
+    pub fn arm(&self, fault: DiskFaultKind) {
+        self.world().faults.insert(fault);
+    }
+
+    /// Nothing fails any more.
+    pub fn disarm(&self) {
+        let mut world = self.world();
+        world.faults.clear();
+        world.full = false;
+        world.fuse = None;
+    }
+
+    /// The process ends at the `calls`-th call from now.
+    pub fn light_fuse(&self, calls: u32) {
+        self.world().fuse = Some(calls);
+    }
+
+    /// Whether the fuse has burnt down.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.world().dead
+    }
+
+    /// There is no more room, or there is again.
+    pub fn set_full(&self, full: bool) {
+        self.world().full = full;
+    }
+
+    /// The faults that happened since this was last asked, and how often the disk was full.
+    #[must_use]
+    pub fn take_hits(&self) -> (Vec<DiskFaultKind>, u64) {
+        let mut world = self.world();
+        let full = std::mem::take(&mut world.full_hits);
+        (std::mem::take(&mut world.hit), full)
+    }
+
+    /// Something that the disk saw and that must never be: a cut under a map.
+    #[must_use]
+    pub fn violation(&self) -> Option<String> {
+        self.world().violation.clone()
+    }
+
+    /// The process ends; the cache stays.
+    pub fn kill(&self) {
+        let mut world = self.world();
+        world.end_process();
+        world
+            .inodes
+            .iter_mut()
+            .for_each(|inode| inode.mapped = false);
+    }
+
+    /// The machine ends; the cache goes.
+    pub fn lose_power(&self) {
+        let mut world = self.world();
+        world.end_process();
+        let World {
+            random,
+            inodes,
+            names,
+            disk_names,
+            pending,
+            lost,
+            any_subset,
+            ..
+        } = &mut *world;
+        if *any_subset {
+            for op in pending.iter().filter(|_| random.chance(500)) {
+                op.apply(disk_names);
+            }
+        } else {
+            let kept = random.below(pending.len() as u64 + 1) as usize;
+            pending[..kept].iter().for_each(|op| op.apply(disk_names));
+        }
+        pending.clear();
+        lost.clear();
+        *names = disk_names.clone();
+        // Only what has a name can be seen again.
+        let named: BTreeSet<usize> = names.values().copied().collect();
+        for (index, inode) in inodes.iter_mut().enumerate() {
+            if named.contains(&index) {
+                inode.lose_power(random);
+            } else {
+                *inode = Inode::default();
+            }
+        }
+    }
+
+    /// Flips a bit of a file where it is on the disk; `None` where there is no such file.
+    pub fn rot(&self, random: &mut Random) -> Option<Rotten> {
+        let mut world = self.world();
+        let count = world.names.len() as u64;
+        let (path, inode) = world
+            .names
+            .iter()
+            .nth(random.below(count.max(1)) as usize)?;
+        let (path, inode) = (path.clone(), *inode);
+        let inode = &mut world.inodes[inode];
+        let bytes = inode.disk.len().min(inode.cache.len()) as u64;
+        if bytes == 0 {
+            return None;
+        }
+        let at = random.below(bytes) as usize;
+        let below_durable_end = durable_end(&inode.cache) > at as u64;
+        let bit = 1 << random.below(8);
+        inode.disk[at] ^= bit;
+        inode.cache[at] ^= bit;
+        Some(Rotten {
+            path,
+            at,
+            below_durable_end,
+        })
+    }
+
+    /// Whether a file was moved to quarantine.
+    #[must_use]
+    pub fn quarantined(&self) -> bool {
+        let world = self.world();
+        world.names.keys().any(|path| path.starts_with(QUARANTINE))
+    }
+
+    /// The files and their lengths, for a trace.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, usize)> {
+        let world = self.world();
+        let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let files = world.names.iter().map(|(path, &inode)| {
+            (
+                name(path).unwrap_or_default(),
+                world.inodes[inode].cache.len(),
+            )
+        });
+        files.collect()
+    }
+}
+
+impl World {
+    fn end_process(&mut self) {
+        self.process += 1;
+        self.dead = false;
+        self.fuse = None;
+        self.faults.clear();
+    }
+
+    /// Counts a call; `Err`: the process ended before it, or in the middle of it.
+    fn call(&mut self, path: &Path, doing: DiskAction) -> Result<(), DiskError> {
+        match self.fuse {
+            Some(0) => self.dead = true,
+            Some(calls) => self.fuse = Some(calls - 1),
+            None => {}
+        }
+        if self.dead {
+            return Err(DiskError::new(path, doing, EIO));
+        }
+        Ok(())
+    }
+
+    fn fails(&mut self, fault: DiskFaultKind) -> bool {
+        let fails = self.faults.remove(&fault);
+        if fails {
+            self.hit.push(fault);
+        }
+        fails
+    }
+
+    fn name_op(&mut self, op: NameOp) {
+        op.apply(&mut self.names);
+        let lost = std::mem::take(&mut self.lost);
+        if !lost.is_empty() {
+            self.pending.splice(0..0, lost);
+        }
+        self.pending.push(op);
+    }
+}
+
+#[derive(Clone)]
+struct SimFile {
+    disk: SimDisk,
+    path: PathBuf,
+    inode: usize,
+    process: u32,
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFile({})", self.path.display())
+    }
+}
+
+impl SimFile {
+    fn call(&self, doing: DiskAction) -> Result<MutexGuard<'_, World>, DiskError> {
+        let mut world = self.disk.world();
+        world.call(&self.path, doing)?;
+        if world.process != self.process {
+            return Err(DiskError::new(&self.path, doing, EIO));
+        }
+        Ok(world)
+    }
+
+    fn error<T>(&self, doing: DiskAction, errno: i32) -> Result<T, DiskError> {
+        Err(DiskError::new(&self.path, doing, errno))
+    }
+}
+
+impl DiskFile for SimFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn bytes(&self) -> Result<u64, DiskError> {
+        let world = self.call(DiskAction::Read)?;
+        Ok(world.inodes[self.inode].cache.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
+        let world = self.call(DiskAction::Read)?;
+        let cache = &world.inodes[self.inode].cache;
+        let start = (at_byte as usize).min(cache.len());
+        let read = buffer.len().min(cache.len() - start);
+        buffer[..read].copy_from_slice(&cache[start..start + read]);
+        Ok(read)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        let called = self.call(DiskAction::Write).map(drop);
+        let mut world = self.disk.world();
+        if world.process != self.process {
+            return self.error(DiskAction::Write, EIO);
+        }
+        let stopped = |world: &mut World| {
+            let part = world.random.below(bytes.len() as u64 + 1) as usize;
+            world.inodes[self.inode].write(at_byte as usize, &bytes[..part]);
+        };
+        if let Err(error) = called {
+            // The process ended in the middle of this write, or long before.
+            if world.fuse.take().is_some() {
+                stopped(&mut world);
+            }
+            return Err(error);
+        }
+        if world.fails(DiskFaultKind::Write) {
+            stopped(&mut world);
+            return self.error(DiskAction::Write, EIO);
+        }
+        let end = at_byte as usize + bytes.len();
+        if world.full && end > world.inodes[self.inode].cache.len() {
+            world.full_hits += 1;
+            stopped(&mut world);
+            return self.error(DiskAction::Write, ENOSPC);
+        }
+        world.inodes[self.inode].write(at_byte as usize, &bytes);
+        Ok(())
+    }
+
+    fn allocate(&self, _at_byte: u64, _bytes: u64) -> Result<(), DiskError> {
+        let mut world = self.call(DiskAction::Allocate)?;
+        if world.full && world.random.chance(500) {
+            world.full_hits += 1;
+            return self.error(DiskAction::Allocate, ENOSPC);
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, bytes: u64) -> Result<(), DiskError> {
+        let mut world = self.call(DiskAction::Truncate)?;
+        let inode = &mut world.inodes[self.inode];
+        if inode.mapped && (bytes as usize) < inode.cache.len() {
+            let cut = format!("{} was cut under a map", self.path.display());
+            world.violation = Some(cut);
+            return Ok(());
+        }
+        inode.truncate(bytes as usize);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let mut world = self.call(DiskAction::Sync)?;
+        let fails = world.fails(DiskFaultKind::Sync);
+        let World { random, inodes, .. } = &mut *world;
+        if fails {
+            inodes[self.inode].sync_fails(random);
+            return self.error(DiskAction::Sync, EIO);
+        }
+        inodes[self.inode].sync();
+        Ok(())
+    }
+}
+
+struct SimPages(SimFile);
+
+impl fmt::Debug for SimPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimPages({})", self.0.path.display())
+    }
+}
+
+impl Pages for SimPages {
+    fn buffer(&self, at_byte: u64, len: usize) -> Result<arrow_buffer::Buffer, StorageError> {
+        let world = self.0.disk.world();
+        let cache = &world.inodes[self.0.inode].cache;
+        let start = at_byte as usize;
+        match cache.get(start..start.saturating_add(len)) {
+            Some(bytes) => Ok(arrow_buffer::Buffer::from_slice_ref(bytes)),
+            None => Err(Damage::at(at_byte, Corruption::Truncated).in_file(&self.0.path)),
+        }
+    }
+
+    fn prefetch(&self, _at_byte: u64, _len: usize) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+impl Disk for SimDisk {
+    fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
+        let mut world = self.world();
+        world.call(directory, DiskAction::List)?;
+        let here = world.names.keys().filter(|p| p.parent() == Some(directory));
+        let names = here.filter_map(|path| path.file_name());
+        let entries = names.map(|name| Entry {
+            name: name.to_string_lossy().into_owned(),
+            is_directory: false,
+        });
+        Ok(entries.collect())
+    }
+
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::Create)?;
+        if world.fails(DiskFaultKind::Create) {
+            return Err(DiskError::new(path, DiskAction::Create, EIO));
+        }
+        if world.names.contains_key(path) {
+            return Err(DiskError::new(path, DiskAction::Create, EEXIST));
+        }
+        if world.full && world.random.chance(300) {
+            world.full_hits += 1;
+            return Err(DiskError::new(path, DiskAction::Create, ENOSPC));
+        }
+        let inode = world.inodes.len();
+        world.inodes.push(Inode::default());
+        world.name_op(NameOp::Link(path.to_path_buf(), inode));
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+            inode,
+            process: world.process,
+        }))
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::Open)?;
+        match world.names.get(path) {
+            Some(&inode) => Ok(Arc::new(SimFile {
+                disk: self.clone(),
+                path: path.to_path_buf(),
+                inode,
+                process: world.process,
+            })),
+            None => Err(DiskError::new(path, DiskAction::Open, ENOENT)),
+        }
+    }
+
+    fn pages(&self, path: &Path, _bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::Map)?;
+        let Some(&inode) = world.names.get(path) else {
+            return Err(DiskError::new(path, DiskAction::Map, ENOENT));
+        };
+        world.inodes[inode].mapped = true;
+        Ok(Arc::new(SimPages(SimFile {
+            disk: self.clone(),
+            path: path.to_path_buf(),
+            inode,
+            process: world.process,
+        })))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        let mut world = self.world();
+        world.call(from, DiskAction::Rename)?;
+        if world.fails(DiskFaultKind::Rename) {
+            return Err(DiskError::new(from, DiskAction::Rename, EIO));
+        }
+        let Some(&inode) = world.names.get(from) else {
+            return Err(DiskError::new(from, DiskAction::Rename, ENOENT));
+        };
+        world.name_op(NameOp::Rename(from.to_path_buf(), to.to_path_buf(), inode));
+        Ok(())
+    }
+
+    fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::Unlink)?;
+        if world.fails(DiskFaultKind::Unlink) {
+            return Err(DiskError::new(path, DiskAction::Unlink, EIO));
+        }
+        if world.names.contains_key(path) {
+            world.name_op(NameOp::Unlink(path.to_path_buf()));
+        }
+        Ok(())
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
+        self.world().call(path, DiskAction::Create)
+    }
+
+    fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
+        self.world().call(path, DiskAction::Unlink)
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::SyncDirectory)?;
+        let fails = world.fails(DiskFaultKind::SyncDirectory);
+        let World {
+            random,
+            disk_names,
+            pending,
+            lost,
+            ..
+        } = &mut *world;
+        if fails {
+            let kept = random.below(pending.len() as u64 + 1) as usize;
+            pending[..kept].iter().for_each(|op| op.apply(disk_names));
+            lost.extend(pending.drain(..).skip(kept));
+            return Err(DiskError::new(path, DiskAction::SyncDirectory, EIO));
+        }
+        pending.drain(..).for_each(|op| op.apply(disk_names));
+        Ok(())
+    }
+
+    fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        let mut world = self.world();
+        world.call(path, DiskAction::FreeSpace)?;
+        // The room is gone between the question and the write, now and then.
+        if world.full && world.random.chance(700) {
+            world.full_hits += 1;
+            return Ok(0);
+        }
+        Ok(FREE_BYTES)
+    }
+}

@@ -1,0 +1,830 @@
+//! One seed: chooses what happens next, and compares what the store says with the truth.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use storage::disk::{DiskDone, DiskOp, Failure, perform};
+use storage::format::rejects::{FaultKind, RejectKind};
+use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
+use storage::pool::BlockPool;
+use storage::published::Snapshot;
+use storage::store::{
+    FaultRecord, LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity,
+    StoreSettings, SyncGate,
+};
+
+use super::truth::{Expected, LineageTruth, Topic, Wrong, schema};
+use crate::sim::disk::{DiskFaultKind, QUARANTINE, SimDisk};
+use crate::sim::{Coverage, Random, Trace};
+
+/// What a run over many seeds must have met, beside the recovery table and the disk's faults.
+pub(super) const EVENTS: [&str; 17] = [
+    "event: step",
+    "event: kill",
+    "event: power loss",
+    "event: crash inside a disk operation",
+    "event: crash inside recovery",
+    "event: drain",
+    "event: set offsets",
+    "event: truncate",
+    "event: fault record",
+    "event: seal",
+    "event: merge",
+    "event: merge of several",
+    "event: void",
+    "event: failed disk",
+    "event: failed directory",
+    "event: full disk",
+    "event: bit rot",
+];
+
+const POOL_BYTES: usize = 64 << 20;
+const DIRECTORY: &str = "/data/tables/1/1";
+/// Turns within which a healthy disk must have drained a store.
+const DRAIN_TURNS_MAX: u32 = 300;
+
+pub(super) struct Drive<'a> {
+    seed: u64,
+    random: Random,
+    topic: Topic,
+    disk: SimDisk,
+    coverage: &'a mut Coverage,
+    trace: &'a mut Trace,
+    now_ms: u64,
+    settings: StoreSettings,
+    /// The catalog's row; a transaction changes it at once.
+    catalog: LineageStart,
+    lineages: BTreeMap<u64, LineageTruth>,
+    process: Process,
+    out: StoreEffects,
+    /// What is to be done when the store is drained.
+    on_drained: Option<Change>,
+    drained: bool,
+    damage: Option<Damage>,
+    ended: bool,
+}
+
+struct Process {
+    store: Store,
+    pool: BlockPool,
+    pending: Vec<Pending>,
+    gate: SyncGate,
+    /// Recovered, and not failed since.
+    ready: bool,
+    recovering: bool,
+    failed: bool,
+    /// A lineage of the catalog is being begun.
+    rewinding: bool,
+    /// The last drain was asked for.
+    asked: bool,
+}
+
+/// A disk operation on its way: to be done, or done and to be reported.
+enum Pending {
+    Submitted(DiskOp),
+    Done(DiskDone),
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    SetOffsets,
+    Truncate,
+}
+
+#[derive(Clone, Copy)]
+struct Damage {
+    /// It lies where the file itself says that it was durable: it must be met, and named.
+    must_be_named: bool,
+}
+
+impl Process {
+    fn new(settings: &StoreSettings) -> Process {
+        let identity = StoreIdentity {
+            table: TableId(1),
+            leaf_partition: LeafPartitionId(1),
+            kafka_partition: 0,
+            topic_id: TopicId::default(),
+            schema: schema(),
+            unix_base_ms: 0,
+            directory: PathBuf::from(DIRECTORY),
+            quarantine: PathBuf::from(QUARANTINE),
+        };
+        Process {
+            store: Store::new(identity, settings.clone()),
+            pool: BlockPool::new(POOL_BYTES),
+            pending: Vec::new(),
+            gate: SyncGate::new(),
+            ready: false,
+            recovering: true,
+            failed: false,
+            rewinding: false,
+            asked: false,
+        }
+    }
+}
+
+type Law = Result<(), String>;
+
+impl<'a> Drive<'a> {
+    pub fn new(seed: u64, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+        let mut random = Random::new(seed);
+        let settings = StoreSettings {
+            offsets_max: [3, 8, 40][random.below(3) as usize],
+            flush_age_ms: 100,
+            sync_age_ms: [0, 200, 1_500][random.below(3) as usize],
+            segment_commits_max: [1, 2, 4, 9][random.below(4) as usize],
+            merge_rows_max: [6, 60, 65_536][random.below(3) as usize],
+            ..StoreSettings::default()
+        };
+        let start = [0, 17][random.below(2) as usize];
+        let truth = LineageTruth {
+            start,
+            end: None,
+            durable: start,
+        };
+        Drive {
+            seed,
+            topic: Topic(seed),
+            disk: SimDisk::new(seed ^ 0xd15c, random.chance(400)),
+            process: Process::new(&settings),
+            settings,
+            random,
+            coverage,
+            trace,
+            now_ms: 1_000,
+            catalog: LineageStart {
+                lineage: Lineage(1),
+                live_lineage: Lineage(1),
+                start_offset: Offset(start),
+            },
+            lineages: BTreeMap::from([(1, truth)]),
+            out: StoreEffects::new(),
+            on_drained: None,
+            drained: false,
+            damage: None,
+            ended: false,
+        }
+    }
+
+    pub fn run(mut self) -> Law {
+        match self.history() {
+            // What rotted where nothing vouches for it yet looks torn: the group offset names it, or
+            // the file that a recovery which crashed had moved to quarantine.
+            Err(_)
+                if self
+                    .damage
+                    .is_some_and(|d| !d.must_be_named || self.disk.quarantined()) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn history(&mut self) -> Law {
+        self.start()?;
+        let events = self.random.below(2 * super::EVENTS_MEAN) + 1;
+        for _ in 0..events {
+            self.event()?;
+            self.settle()?;
+            if self.ended {
+                return Ok(());
+            }
+        }
+        self.finish()
+    }
+
+    fn hit(&mut self, what: &str) {
+        self.coverage.hit(what);
+    }
+
+    // ---- what happens
+
+    fn event(&mut self) -> Law {
+        match self.random.below(1_000) {
+            0..=399 => self.step(),
+            400..=559 => self.time(),
+            560..=759 => self.progress(),
+            760..=839 => self.execute(),
+            840..=859 => self.drain(None),
+            860..=874 => self.drain(Some(Change::SetOffsets)),
+            875..=883 => self.drain(Some(Change::Truncate)),
+            884..=893 => self.fault_record(),
+            894..=914 => self.crash(false),
+            915..=939 => self.crash(true),
+            940..=969 => {
+                self.arm();
+                Ok(())
+            }
+            970..=981 => {
+                let full = self.random.chance(500);
+                self.trace.say(|| format!("disk full: {full}"));
+                self.disk.set_full(full);
+                self.send(StoreEvent::Room)
+            }
+            982..=991 => {
+                let calls = self.random.below(30) as u32;
+                self.trace.say(|| format!("fuse of {calls} calls"));
+                self.disk.light_fuse(calls);
+                Ok(())
+            }
+            _ => self.look(),
+        }
+    }
+
+    fn arm(&mut self) {
+        // Syncs fail most often: most rules are about them.
+        let kinds = [
+            DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::Write,
+            DiskFaultKind::SyncDirectory,
+            DiskFaultKind::Create,
+            DiskFaultKind::Rename,
+            DiskFaultKind::Unlink,
+        ];
+        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
+        self.trace.say(|| format!("arm {kind:?}"));
+        self.disk.arm(kind);
+    }
+
+    fn time(&mut self) -> Law {
+        let passed = [10, 120, 400, 2_000, 70_000][self.random.below(5) as usize];
+        self.now_ms += passed;
+        self.trace.say(|| format!("{passed} ms pass"));
+        self.send(StoreEvent::Tick)
+    }
+
+    fn step(&mut self) -> Law {
+        let Process { store, pool, .. } = &mut self.process;
+        let visible = store.cursors().visible.0;
+        let end = store.offsets_end().0;
+        let Some(mut tail) = store.tail(pool) else {
+            return Ok(());
+        };
+        let wanted = (visible + 1 + self.random.below(7) as i64).min(end);
+        let mut next = visible;
+        while next < wanted && self.topic.put(next, &mut tail) {
+            next += 1;
+        }
+        if self.random.chance(50) {
+            store.discard_step();
+            return Ok(());
+        }
+        if next == visible {
+            return Ok(());
+        }
+        let step = Step {
+            next_offset: Offset(next),
+            counts: self.topic.counts(visible, next),
+            leader_epoch: 3,
+            extracted_bytes: 100,
+            unix_ms: self.now_ms as i64,
+        };
+        store.publish(self.now_ms, &step, &mut self.out);
+        self.hit("event: step");
+        self.trace.say(|| format!("step {visible}..{next}"));
+        Ok(())
+    }
+
+    fn fault_record(&mut self) -> Law {
+        if !self.process.ready {
+            return Ok(());
+        }
+        self.hit("event: fault record");
+        let fault = FaultRecord {
+            offset: self.process.store.cursors().visible,
+            timestamp_ms: 0,
+            unix_ms: self.now_ms as i64,
+            code: 1_877,
+            kind: RejectKind::Fault(FaultKind::Extract),
+            line: 0,
+            column: None,
+            text: "the broker said no".to_owned(),
+            message: Vec::new(),
+        };
+        self.send(StoreEvent::Fault(Box::new(fault)))
+    }
+
+    fn drain(&mut self, then: Option<Change>) -> Law {
+        if !self.process.ready || self.on_drained.is_some() || self.process.rewinding {
+            return Ok(());
+        }
+        self.trace.say(|| "drain".to_owned());
+        self.on_drained = then;
+        self.send(StoreEvent::Drain)
+    }
+
+    /// SET OFFSETS or TRUNCATE: one transaction, then the leaf is told; a crash may come between.
+    fn change(&mut self, change: Change, cursor: Offset) -> Law {
+        let lineage = self.catalog.lineage.0 + 1;
+        let old = self
+            .lineages
+            .get_mut(&(lineage - 1))
+            .expect("the current one");
+        old.end = Some(cursor.0);
+        let start = match change {
+            Change::Truncate => cursor.0,
+            Change::SetOffsets => match self.random.below(3) {
+                0 => cursor.0,
+                1 => (cursor.0 - self.random.below(20) as i64).max(0),
+                _ => cursor.0 + self.random.below(20) as i64,
+            },
+        };
+        self.catalog.lineage = Lineage(lineage);
+        self.catalog.start_offset = Offset(start);
+        if matches!(change, Change::Truncate) {
+            self.catalog.live_lineage = Lineage(lineage);
+            self.hit("event: truncate");
+        } else {
+            self.hit("event: set offsets");
+        }
+        let truth = LineageTruth {
+            start,
+            end: None,
+            durable: start,
+        };
+        self.lineages.insert(lineage, truth);
+        self.trace.say(|| {
+            format!(
+                "lineage {lineage} from {start}, {:?} live",
+                self.catalog.live_lineage
+            )
+        });
+        self.process.rewinding = true;
+        self.send(StoreEvent::Rewind(self.catalog))
+    }
+
+    // ---- the port
+
+    fn send(&mut self, event: StoreEvent) -> Law {
+        let Process { store, pool, .. } = &mut self.process;
+        store.on(self.now_ms, event, pool, &mut self.out);
+        Ok(())
+    }
+
+    /// Takes the effects out, starts the syncs that are wanted, until nothing is left to do.
+    fn settle(&mut self) -> Law {
+        loop {
+            let effects: Vec<StoreEffect> = self.out.drain().collect();
+            if effects.is_empty() {
+                let process = &mut self.process;
+                let wanted = process.store.sync_wanted(self.now_ms).is_some();
+                if !wanted || !process.gate.is_open() {
+                    break;
+                }
+                process.gate.begin();
+                process.store.sync(self.now_ms, &mut self.out);
+                continue;
+            }
+            for effect in effects {
+                self.effect(effect)?;
+                if self.ended {
+                    return Ok(());
+                }
+            }
+        }
+        if self.disk.is_dead() {
+            return self.died();
+        }
+        match self.disk.violation() {
+            Some(what) => Err(what),
+            None => Ok(()),
+        }
+    }
+
+    fn effect(&mut self, effect: StoreEffect) -> Law {
+        match effect {
+            StoreEffect::Disk(op) => {
+                self.trace.say(|| format!("submit {}", words(&op)));
+                self.process.pending.push(Pending::Submitted(*op));
+                if self.random.chance(500) {
+                    let last = self.process.pending.len() - 1;
+                    self.perform(last);
+                }
+                Ok(())
+            }
+            StoreEffect::Recovered(report) => self.recovered(&report),
+            StoreEffect::Committed { offset, .. } => {
+                let visible = self.process.store.cursors().visible;
+                check(offset <= visible, || {
+                    format!("committed {offset}, visible {visible}")
+                })
+            }
+            StoreEffect::Durable {
+                lineage, offset, ..
+            } => {
+                self.trace.say(|| format!("durable {offset} in lineage {lineage}"));
+                self.promise(lineage, offset)
+            }
+            StoreEffect::Voided { cursor, why } => {
+                self.hit("event: void");
+                self.trace.say(|| format!("void, cursor {cursor}: {why}"));
+                self.promise(self.process.store.lineage(), cursor)
+            }
+            StoreEffect::Drained { cursor } => {
+                self.trace.say(|| format!("drained {cursor}"));
+                self.hit("event: drain");
+                self.drained = true;
+                self.promise(self.process.store.lineage(), cursor)?;
+                match self.on_drained.take() {
+                    Some(change) => self.change(change, cursor),
+                    None => Ok(()),
+                }
+            }
+            StoreEffect::Rewound { lineage, cursor } => {
+                self.process.rewinding = false;
+                self.trace
+                    .say(|| format!("lineage {lineage} begins at {cursor}"));
+                check(lineage == self.catalog.lineage, || {
+                    format!("rewound to {lineage}")
+                })?;
+                self.promise(self.process.store.lineage(), cursor)?;
+                self.look()
+            }
+            StoreEffect::Failed(failure) => self.failed(&failure),
+            StoreEffect::Dropped => Err("dropped without being told".to_owned()),
+            StoreEffect::Held(_) | StoreEffect::Released => Ok(()),
+        }
+    }
+
+    /// The store said that this is durable.
+    fn promise(&mut self, lineage: Lineage, offset: Offset) -> Law {
+        let Some(truth) = self.lineages.get_mut(&lineage.0) else {
+            return Err(format!("durable {offset} of lineage {lineage}, which never was"));
+        };
+        let (before, end) = (truth.durable, truth.end.unwrap_or(i64::MAX));
+        truth.durable = offset.0;
+        check(offset.0 >= before && offset.0 <= end, || {
+            format!("durable went from {before} to {offset}")
+        })
+    }
+
+    /// An operation is performed: from here on its outcome stands.
+    fn perform(&mut self, index: usize) {
+        let taken = self.process.pending.swap_remove(index);
+        let done = match taken {
+            Pending::Submitted(op) => {
+                if let DiskOp::Merge(merge) = &op
+                    && merge.inputs.len() > 1
+                {
+                    self.coverage.hit("event: merge of several");
+                }
+                perform(&self.disk, op)
+            }
+            Pending::Done(done) => done,
+        };
+        self.trace.say(|| format!("  performed {}", outcome(&done)));
+        match &done {
+            DiskDone::Sealed { result: Ok(()), .. } => self.coverage.hit("event: seal"),
+            DiskDone::Merged(Ok(_)) => self.coverage.hit("event: merge"),
+            _ => {}
+        }
+        self.process.pending.push(Pending::Done(done));
+        let (faults, full) = self.disk.take_hits();
+        for fault in faults {
+            self.coverage.hit(&format!("fault: {fault:?}"));
+        }
+        self.coverage.add("event: full disk", full);
+    }
+
+    /// Some operation that is on its way is performed.
+    fn execute(&mut self) -> Law {
+        let submitted = |pending: &Pending| matches!(pending, Pending::Submitted(_));
+        let first = self.process.pending.iter().position(submitted);
+        if let Some(index) = first {
+            self.perform(index);
+        }
+        Ok(())
+    }
+
+    /// Some operation is reported.
+    fn progress(&mut self) -> Law {
+        let count = self.process.pending.len() as u64;
+        if count == 0 {
+            return Ok(());
+        }
+        let index = self.random.below(count) as usize;
+        if matches!(self.process.pending[index], Pending::Submitted(_)) {
+            self.perform(index);
+            if self.disk.is_dead() {
+                return Ok(());
+            }
+        }
+        // `perform` puts what it did at the end.
+        let done = self
+            .process
+            .pending
+            .iter()
+            .position(|p| matches!(p, Pending::Done(_)));
+        let Some(Pending::Done(done)) = done.map(|at| self.process.pending.swap_remove(at)) else {
+            return Ok(());
+        };
+        self.trace.say(|| format!("report {}", outcome(&done)));
+        if done.is_sync() {
+            self.process.gate.end();
+        }
+        if let DiskDone::Recovered(result) = &done {
+            self.process.recovering = false;
+            let notes = match result {
+                Ok(recovered) => &recovered.notes,
+                Err(failure) => &failure.notes,
+            };
+            for note in notes {
+                self.coverage.hit(&format!("recovery: {:?}", note.row));
+            }
+        }
+        self.send(StoreEvent::Done(Box::new(done)))
+    }
+
+    // ---- crashes and starts
+
+    fn died(&mut self) -> Law {
+        let what = if self.process.recovering {
+            "event: crash inside recovery"
+        } else {
+            "event: crash inside a disk operation"
+        };
+        self.hit(what);
+        let power = self.random.chance(500);
+        self.crash(power)
+    }
+
+    fn crash(&mut self, power: bool) -> Law {
+        // What was on its way may have been done, or not.
+        if !self.disk.is_dead() {
+            for index in (0..self.process.pending.len()).rev() {
+                if self.random.chance(500) && !self.disk.is_dead() {
+                    self.perform(index);
+                }
+            }
+        }
+        if power {
+            self.hit("event: power loss");
+            self.disk.lose_power();
+            if let Some(damage) = &mut self.damage {
+                // The record that says so may be lost.
+                damage.must_be_named = false;
+            }
+        } else {
+            self.hit("event: kill");
+            self.disk.kill();
+        }
+        self.trace
+            .say(|| format!("{}", if power { "POWER LOSS" } else { "KILL" }));
+        if self.seed % 8 == 5 && self.damage.is_none() && self.random.chance(300) {
+            self.rot();
+        }
+        self.start()
+    }
+
+    fn rot(&mut self) {
+        let mut random = Random::new(self.random.next());
+        if let Some(rotten) = self.disk.rot(&mut random) {
+            self.hit("event: bit rot");
+            self.trace
+                .say(|| format!("BIT ROT in {} at {}", rotten.path.display(), rotten.at));
+            self.damage = Some(Damage {
+                must_be_named: rotten.below_durable_end,
+            });
+        }
+    }
+
+    fn start(&mut self) -> Law {
+        self.process = Process::new(&self.settings);
+        self.out = StoreEffects::new();
+        self.on_drained = None;
+        self.trace
+            .say(|| format!("start; {:?}; files {:?}", self.catalog, self.disk.files()));
+        if self.random.chance(150) {
+            let calls = self.random.below(60) as u32;
+            self.trace.say(|| format!("fuse of {calls} calls"));
+            self.disk.light_fuse(calls);
+        }
+        self.send(StoreEvent::Open(self.catalog))
+    }
+
+    fn recovered(&mut self, report: &storage::store::RecoveredReport) -> Law {
+        self.process.ready = true;
+        self.process.rewinding = false;
+        self.trace
+            .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
+        check(report.lineage == self.catalog.lineage, || {
+            format!("recovered lineage {}", report.lineage)
+        })?;
+        let truth = self
+            .lineages
+            .get_mut(&report.lineage.0)
+            .expect("the current lineage");
+        if let Some(damage) = self.damage
+            && report.cursor.0 < truth.durable
+        {
+            check(!damage.must_be_named, || {
+                format!(
+                    "damage below a durable end went unnamed: cursor {}, durable was {}",
+                    report.cursor, truth.durable
+                )
+            })?;
+            // The group offset names it.
+            self.ended = true;
+            return Ok(());
+        }
+        self.promise(report.lineage, report.cursor)?;
+        self.look()
+    }
+
+    fn failed(&mut self, failure: &Failure) -> Law {
+        self.trace.say(|| format!("FAILED: {failure}"));
+        self.process.ready = false;
+        self.on_drained = None;
+        match failure {
+            Failure::Corrupt { .. } | Failure::Mismatch { .. } if self.damage.is_some() => {
+                self.ended = true;
+                return Ok(());
+            }
+            Failure::Corrupt { .. } => return Err(format!("nothing is corrupt: {failure}")),
+            Failure::Mismatch { .. } if self.process.failed => {}
+            Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
+            Failure::Directory(_) => self.hit("event: failed directory"),
+            Failure::Again(_) | Failure::File(_) => self.hit("event: failed disk"),
+        }
+        self.process.failed = true;
+        self.process.asked = false;
+        self.look()?;
+        if self.random.chance(500) && !matches!(failure, Failure::Mismatch { .. }) {
+            self.trace.say(|| "START again".to_owned());
+            return self.send(StoreEvent::Open(self.catalog));
+        }
+        self.crash(false)
+    }
+
+    // ---- the law
+
+    /// Compares what is visible and what is durable with the truth.
+    fn look(&mut self) -> Law {
+        if !self.process.ready && !self.process.failed {
+            return Ok(());
+        }
+        let store = &self.process.store;
+        let view = store.view();
+        let snapshot = view.snapshot();
+        let cursors = store.cursors();
+        let current = store.lineage().0;
+        check(
+            cursors.durable <= cursors.committed && cursors.committed <= cursors.visible,
+            || format!("{cursors:?}"),
+        )?;
+        let settled = self.process.ready && !self.process.rewinding;
+        self.compare(&snapshot, current, cursors.visible, settled)?;
+        let durable = snapshot.durable_prefix();
+        self.compare(&durable, current, cursors.durable, settled)
+    }
+
+    fn compare(&mut self, snapshot: &Snapshot, current: u64, next: Offset, settled: bool) -> Law {
+        let expected = Expected {
+            topic: self.topic,
+            lineages: &self.lineages,
+            live: settled.then_some(self.catalog.live_lineage.0),
+            current,
+            next_offset: next.0,
+            offsets_max: self.settings.offsets_max,
+        };
+        match expected.check(snapshot) {
+            Ok(()) => Ok(()),
+            Err(Wrong::Law(what)) => Err(what),
+            Err(Wrong::Damage(error)) if self.damage.is_some() => {
+                self.trace.say(|| format!("a query says: {error}"));
+                self.ended = true;
+                Ok(())
+            }
+            Err(Wrong::Damage(error)) => Err(format!("nothing is damaged: {error}")),
+        }
+    }
+
+    /// A healthy disk from now on: the store must drain, and all of it must survive.
+    fn finish(&mut self) -> Law {
+        self.disk.disarm();
+        self.settle()?;
+        self.drained = false;
+        for _ in 0..DRAIN_TURNS_MAX {
+            if self.ended {
+                return Ok(());
+            }
+            if self.drained {
+                break;
+            }
+            if !self.process.ready {
+                self.process.asked = false;
+            } else if !self.process.asked && !self.process.rewinding {
+                self.process.asked = true;
+                self.on_drained = None;
+                self.send(StoreEvent::Drain)?;
+            }
+            self.now_ms += 1_500;
+            self.send(StoreEvent::Tick)?;
+            self.settle()?;
+            while !self.process.pending.is_empty() && !self.ended {
+                self.progress()?;
+                self.settle()?;
+            }
+        }
+        if self.ended {
+            return Ok(());
+        }
+        check(self.drained, || {
+            "stuck: a healthy disk did not drain it".to_owned()
+        })?;
+        self.look()?;
+        let power = self.random.chance(700);
+        self.crash(power)?;
+        self.disk.disarm();
+        for _ in 0..DRAIN_TURNS_MAX {
+            self.settle()?;
+            if self.process.ready || self.ended {
+                break;
+            }
+            self.now_ms += 1_500;
+            self.send(StoreEvent::Tick)?;
+            self.progress()?;
+        }
+        check(self.process.ready || self.ended, || {
+            "stuck: it did not recover".to_owned()
+        })
+    }
+}
+
+fn check(holds: bool, what: impl FnOnce() -> String) -> Law {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn words(op: &DiskOp) -> String {
+    match op {
+        DiskOp::Recover(_) => "recover".to_owned(),
+        DiskOp::Create(create) => format!(
+            "create {}, prev {:?}",
+            name(&create.path),
+            create.header.prev
+        ),
+        DiskOp::Write(write) => format!(
+            "write {} at {}: commit {} of {}..{}, durable end {}",
+            name(write.file.path()),
+            write.at_byte,
+            write.facts.commit_number,
+            write.facts.first_offset,
+            write.facts.next_offset,
+            write.durable_end
+        ),
+        DiskOp::Sync {
+            file, directory, ..
+        } => format!(
+            "sync {}{}",
+            name(file.path()),
+            if directory.is_some() {
+                " and its name"
+            } else {
+                ""
+            }
+        ),
+        DiskOp::Seal { sequence, .. } => format!("seal {sequence}"),
+        DiskOp::Merge(merge) => {
+            format!("merge of {} into {:?}", merge.inputs.len(), merge.header.id)
+        }
+        DiskOp::Unlink { paths } => {
+            format!(
+                "unlink {:?}",
+                paths.iter().map(|path| name(path)).collect::<Vec<_>>()
+            )
+        }
+        DiskOp::Quarantine { path, .. } => format!("quarantine {}", name(path)),
+        DiskOp::Drop { .. } => "drop".to_owned(),
+    }
+}
+
+fn outcome(done: &DiskDone) -> String {
+    fn said<T, E: std::fmt::Debug>(what: String, result: &Result<T, E>) -> String {
+        match result {
+            Ok(_) => format!("{what}: done"),
+            Err(error) => format!("{what}: {error:?}"),
+        }
+    }
+    match done {
+        DiskDone::Recovered(result) => said("recovery".to_owned(), result),
+        DiskDone::Created { sequence, result } => said(format!("create {sequence}"), result),
+        DiskDone::Written { sequence, result } => said(format!("write to {sequence}"), result),
+        DiskDone::Synced {
+            sequence, result, ..
+        } => said(format!("sync of {sequence}"), result),
+        DiskDone::Sealed { sequence, result } => said(format!("seal of {sequence}"), result),
+        DiskDone::Merged(result) => said("merge".to_owned(), result),
+        DiskDone::Unlinked(result) => said("unlink".to_owned(), result),
+        DiskDone::Quarantined { result, .. } => said("quarantine".to_owned(), result),
+        DiskDone::Dropped(result) => said("drop".to_owned(), result),
+    }
+}
