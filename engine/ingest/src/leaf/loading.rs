@@ -389,6 +389,13 @@ impl Leaf {
             failure.column = column;
             return self.fail_at(now, slot, failure, poison, out);
         }
+        // The rows before it may have filled the block: the message is met again in the next one.
+        if !self.can_take(slot) {
+            return;
+        }
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
         let end = batch_end.min(partition.offsets_end());
         let skipped = poison.offset.until(end);
         let text = format!(
