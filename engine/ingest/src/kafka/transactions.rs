@@ -176,6 +176,7 @@ mod tests {
     fn a_commit_marker_clears_nothing_and_data_outside_transactions_is_data() {
         let mut filter = AbortedFilter::default();
         filter.begin([aborted(7, 0), aborted(7, 5)]);
+        assert_eq!(filter.fate(&batch(0, 7, false)), BatchFate::Aborted);
         filter.marker(&batch(0, 7, true), Marker::Commit);
         assert_eq!(filter.fate(&batch(1, 7, false)), BatchFate::Aborted);
         let plain = BatchHeader {
