@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = arguments.iter().filter(|a| !planted(a)).cloned();
     match seeds(rest) {
-        Ok(seeds) if arguments.iter().any(|a| planted(a)) => take_rules_out(seeds),
+        Ok(seeds) if arguments.iter().any(planted) => take_rules_out(seeds),
         Ok(seeds) => simulate(seeds),
         Err(what) => {
             eprintln!("{what}\n{USAGE}");

@@ -12,6 +12,8 @@
 //! - a fuse ends the process at any call, in the middle of a write too;
 //! - a full disk: a write stops anywhere, `free_bytes` says none.
 
+mod inode;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::IoSlice;
@@ -23,6 +25,7 @@ use storage::error::{Corruption, Damage, StorageError};
 use storage::map::Pages;
 
 use super::Random;
+use inode::{Inode, NameOp};
 
 /// A sector: what a power loss keeps or loses as one.
 pub const SECTOR_BYTES: usize = 512;
@@ -65,104 +68,6 @@ impl DiskFaultKind {
     ];
 }
 
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    /// What a process sees.
-    cache: Vec<u8>,
-    /// What a power loss leaves, at least.
-    disk: Vec<u8>,
-    /// Sectors of the cache that a sync would write.
-    dirty: BTreeSet<usize>,
-    length_dirty: bool,
-    /// A reader of this process has its pages.
-    mapped: bool,
-}
-
-impl Inode {
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        let end = at + bytes.len();
-        if end > self.cache.len() {
-            // A gap reads as zeros; its sectors are nobody's writes.
-            self.cache.resize(end, 0);
-            self.length_dirty = true;
-        }
-        self.cache[at..end].copy_from_slice(bytes);
-        if !bytes.is_empty() {
-            self.dirty
-                .extend(at / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
-        }
-    }
-
-    fn truncate(&mut self, bytes: usize) {
-        self.cache.resize(bytes, 0);
-        self.length_dirty = true;
-        self.dirty = self
-            .dirty
-            .iter()
-            .copied()
-            .filter(|s| s * SECTOR_BYTES < bytes)
-            .collect();
-    }
-
-    /// A sector reaches the disk.
-    fn flush(&mut self, sector: usize) {
-        let start = sector * SECTOR_BYTES;
-        let end = (start + SECTOR_BYTES).min(self.cache.len());
-        if start >= end {
-            return;
-        }
-        if self.disk.len() < end {
-            self.disk.resize(end, 0);
-        }
-        self.disk[start..end].copy_from_slice(&self.cache[start..end]);
-    }
-
-    fn sync(&mut self) {
-        for sector in std::mem::take(&mut self.dirty) {
-            self.flush(sector);
-        }
-        if self.length_dirty {
-            self.disk.resize(self.cache.len(), 0);
-        }
-        self.length_dirty = false;
-    }
-
-    fn sync_fails(&mut self, random: &mut Random) {
-        let most = random.below(4) * 333;
-        for sector in std::mem::take(&mut self.dirty) {
-            if random.chance(most) {
-                self.flush(sector);
-            }
-        }
-        if self.length_dirty && random.chance(500) {
-            self.disk.resize(self.cache.len(), 0);
-        }
-        self.length_dirty = false;
-    }
-
-    fn lose_power(&mut self, random: &mut Random) {
-        // From "nothing" to "all": each is the shortest way to some bug.
-        let kept = random.below(5) * 250;
-        let old_bytes = self.disk.len();
-        for sector in std::mem::take(&mut self.dirty) {
-            if random.chance(kept) {
-                self.flush(sector);
-            }
-        }
-        if self.length_dirty {
-            let bytes = match random.below(3) {
-                0 => old_bytes,
-                1 => self.cache.len(),
-                _ => self.disk.len(),
-            };
-            self.disk.resize(bytes, 0);
-        }
-        self.length_dirty = false;
-        self.cache = self.disk.clone();
-        self.mapped = false;
-    }
-}
-
 /// A flipped bit.
 #[derive(Clone, Debug)]
 pub struct Rotten {
@@ -186,30 +91,6 @@ fn durable_end(bytes: &[u8]) -> u64 {
         at += record.message_bytes() as usize;
     }
     highest
-}
-
-#[derive(Clone, Debug)]
-enum NameOp {
-    Link(PathBuf, usize),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, usize),
-}
-
-impl NameOp {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            NameOp::Link(path, inode) => {
-                names.insert(path.clone(), *inode);
-            }
-            NameOp::Unlink(path) => {
-                names.remove(path);
-            }
-            NameOp::Rename(from, to, inode) => {
-                names.remove(from);
-                names.insert(to.clone(), *inode);
-            }
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -1,21 +1,24 @@
 //! One seed: chooses what happens next, and compares what the store says with the truth.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod law;
+mod words;
 
-use storage::disk::{DiskDone, DiskOp, Failure, perform};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use storage::disk::{DiskDone, DiskOp, perform};
 use storage::format::rejects::{FaultKind, RejectKind};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
-use storage::published::Snapshot;
 use storage::store::{
     FaultRecord, LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity,
     StoreSettings, SyncGate,
 };
 
-use super::truth::{Expected, LineageTruth, Topic, Wrong, schema};
+use super::truth::{LineageTruth, Topic, schema};
 use crate::sim::disk::{DiskFaultKind, QUARANTINE, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
+use words::{outcome, words};
 
 /// What a run over many seeds must have met, beside the recovery table and the disk's faults.
 pub(super) const EVENTS: [&str; 17] = [
@@ -82,7 +85,7 @@ struct Process {
 /// A disk operation on its way: to be done, or done and to be reported.
 enum Pending {
     Submitted(DiskOp),
-    Done(DiskDone),
+    Done(Box<DiskDone>),
 }
 
 #[derive(Clone, Copy)]
@@ -415,7 +418,8 @@ impl<'a> Drive<'a> {
             StoreEffect::Durable {
                 lineage, offset, ..
             } => {
-                self.trace.say(|| format!("durable {offset} in lineage {lineage}"));
+                self.trace
+                    .say(|| format!("durable {offset} in lineage {lineage}"));
                 self.promise(lineage, offset)
             }
             StoreEffect::Voided { cursor, why } => {
@@ -452,7 +456,9 @@ impl<'a> Drive<'a> {
     /// The store said that this is durable.
     fn promise(&mut self, lineage: Lineage, offset: Offset) -> Law {
         let Some(truth) = self.lineages.get_mut(&lineage.0) else {
-            return Err(format!("durable {offset} of lineage {lineage}, which never was"));
+            return Err(format!(
+                "durable {offset} of lineage {lineage}, which never was"
+            ));
         };
         let (before, end) = (truth.durable, truth.end.unwrap_or(i64::MAX));
         truth.durable = offset.0;
@@ -473,7 +479,7 @@ impl<'a> Drive<'a> {
                 }
                 perform(&self.disk, op)
             }
-            Pending::Done(done) => done,
+            Pending::Done(done) => *done,
         };
         self.trace.say(|| format!("  performed {}", outcome(&done)));
         match &done {
@@ -481,7 +487,7 @@ impl<'a> Drive<'a> {
             DiskDone::Merged(Ok(_)) => self.coverage.hit("event: merge"),
             _ => {}
         }
-        self.process.pending.push(Pending::Done(done));
+        self.process.pending.push(Pending::Done(Box::new(done)));
         let (faults, full) = self.disk.take_hits();
         for fault in faults {
             self.coverage.hit(&format!("fault: {fault:?}"));
@@ -525,7 +531,7 @@ impl<'a> Drive<'a> {
         if done.is_sync() {
             self.process.gate.end();
         }
-        if let DiskDone::Recovered(result) = &done {
+        if let DiskDone::Recovered(result) = &*done {
             self.process.recovering = false;
             let notes = match result {
                 Ok(recovered) => &recovered.notes,
@@ -535,296 +541,10 @@ impl<'a> Drive<'a> {
                 self.coverage.hit(&format!("recovery: {:?}", note.row));
             }
         }
-        self.send(StoreEvent::Done(Box::new(done)))
-    }
-
-    // ---- crashes and starts
-
-    fn died(&mut self) -> Law {
-        let what = if self.process.recovering {
-            "event: crash inside recovery"
-        } else {
-            "event: crash inside a disk operation"
-        };
-        self.hit(what);
-        let power = self.random.chance(500);
-        self.crash(power)
-    }
-
-    fn crash(&mut self, power: bool) -> Law {
-        // What was on its way may have been done, or not.
-        if !self.disk.is_dead() {
-            for index in (0..self.process.pending.len()).rev() {
-                if self.random.chance(500) && !self.disk.is_dead() {
-                    self.perform(index);
-                }
-            }
-        }
-        if power {
-            self.hit("event: power loss");
-            self.disk.lose_power();
-            if let Some(damage) = &mut self.damage {
-                // The record that says so may be lost.
-                damage.must_be_named = false;
-            }
-        } else {
-            self.hit("event: kill");
-            self.disk.kill();
-        }
-        self.trace
-            .say(|| format!("{}", if power { "POWER LOSS" } else { "KILL" }));
-        if self.seed % 8 == 5 && self.damage.is_none() && self.random.chance(300) {
-            self.rot();
-        }
-        self.start()
-    }
-
-    fn rot(&mut self) {
-        let mut random = Random::new(self.random.next());
-        if let Some(rotten) = self.disk.rot(&mut random) {
-            self.hit("event: bit rot");
-            self.trace
-                .say(|| format!("BIT ROT in {} at {}", rotten.path.display(), rotten.at));
-            self.damage = Some(Damage {
-                must_be_named: rotten.below_durable_end,
-            });
-        }
-    }
-
-    fn start(&mut self) -> Law {
-        self.process = Process::new(&self.settings);
-        self.out = StoreEffects::new();
-        self.on_drained = None;
-        self.trace
-            .say(|| format!("start; {:?}; files {:?}", self.catalog, self.disk.files()));
-        if self.random.chance(150) {
-            let calls = self.random.below(60) as u32;
-            self.trace.say(|| format!("fuse of {calls} calls"));
-            self.disk.light_fuse(calls);
-        }
-        self.send(StoreEvent::Open(self.catalog))
-    }
-
-    fn recovered(&mut self, report: &storage::store::RecoveredReport) -> Law {
-        self.process.ready = true;
-        self.process.rewinding = false;
-        self.trace
-            .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
-        check(report.lineage == self.catalog.lineage, || {
-            format!("recovered lineage {}", report.lineage)
-        })?;
-        let truth = self
-            .lineages
-            .get_mut(&report.lineage.0)
-            .expect("the current lineage");
-        if let Some(damage) = self.damage
-            && report.cursor.0 < truth.durable
-        {
-            check(!damage.must_be_named, || {
-                format!(
-                    "damage below a durable end went unnamed: cursor {}, durable was {}",
-                    report.cursor, truth.durable
-                )
-            })?;
-            // The group offset names it.
-            self.ended = true;
-            return Ok(());
-        }
-        self.promise(report.lineage, report.cursor)?;
-        self.look()
-    }
-
-    fn failed(&mut self, failure: &Failure) -> Law {
-        self.trace.say(|| format!("FAILED: {failure}"));
-        self.process.ready = false;
-        self.on_drained = None;
-        match failure {
-            Failure::Corrupt { .. } | Failure::Mismatch { .. } if self.damage.is_some() => {
-                self.ended = true;
-                return Ok(());
-            }
-            Failure::Corrupt { .. } => return Err(format!("nothing is corrupt: {failure}")),
-            Failure::Mismatch { .. } if self.process.failed => {}
-            Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
-            Failure::Directory(_) => self.hit("event: failed directory"),
-            Failure::Again(_) | Failure::File(_) => self.hit("event: failed disk"),
-        }
-        self.process.failed = true;
-        self.process.asked = false;
-        self.look()?;
-        if self.random.chance(500) && !matches!(failure, Failure::Mismatch { .. }) {
-            self.trace.say(|| "START again".to_owned());
-            return self.send(StoreEvent::Open(self.catalog));
-        }
-        self.crash(false)
-    }
-
-    // ---- the law
-
-    /// Compares what is visible and what is durable with the truth.
-    fn look(&mut self) -> Law {
-        if !self.process.ready && !self.process.failed {
-            return Ok(());
-        }
-        let store = &self.process.store;
-        let view = store.view();
-        let snapshot = view.snapshot();
-        let cursors = store.cursors();
-        let current = store.lineage().0;
-        check(
-            cursors.durable <= cursors.committed && cursors.committed <= cursors.visible,
-            || format!("{cursors:?}"),
-        )?;
-        let settled = self.process.ready && !self.process.rewinding;
-        self.compare(&snapshot, current, cursors.visible, settled)?;
-        let durable = snapshot.durable_prefix();
-        self.compare(&durable, current, cursors.durable, settled)
-    }
-
-    fn compare(&mut self, snapshot: &Snapshot, current: u64, next: Offset, settled: bool) -> Law {
-        let expected = Expected {
-            topic: self.topic,
-            lineages: &self.lineages,
-            live: settled.then_some(self.catalog.live_lineage.0),
-            current,
-            next_offset: next.0,
-            offsets_max: self.settings.offsets_max,
-        };
-        match expected.check(snapshot) {
-            Ok(()) => Ok(()),
-            Err(Wrong::Law(what)) => Err(what),
-            Err(Wrong::Damage(error)) if self.damage.is_some() => {
-                self.trace.say(|| format!("a query says: {error}"));
-                self.ended = true;
-                Ok(())
-            }
-            Err(Wrong::Damage(error)) => Err(format!("nothing is damaged: {error}")),
-        }
-    }
-
-    /// A healthy disk from now on: the store must drain, and all of it must survive.
-    fn finish(&mut self) -> Law {
-        self.disk.disarm();
-        self.settle()?;
-        self.drained = false;
-        for _ in 0..DRAIN_TURNS_MAX {
-            if self.ended {
-                return Ok(());
-            }
-            if self.drained {
-                break;
-            }
-            if !self.process.ready {
-                self.process.asked = false;
-            } else if !self.process.asked && !self.process.rewinding {
-                self.process.asked = true;
-                self.on_drained = None;
-                self.send(StoreEvent::Drain)?;
-            }
-            self.now_ms += 1_500;
-            self.send(StoreEvent::Tick)?;
-            self.settle()?;
-            while !self.process.pending.is_empty() && !self.ended {
-                self.progress()?;
-                self.settle()?;
-            }
-        }
-        if self.ended {
-            return Ok(());
-        }
-        check(self.drained, || {
-            "stuck: a healthy disk did not drain it".to_owned()
-        })?;
-        self.look()?;
-        let power = self.random.chance(700);
-        self.crash(power)?;
-        self.disk.disarm();
-        for _ in 0..DRAIN_TURNS_MAX {
-            self.settle()?;
-            if self.process.ready || self.ended {
-                break;
-            }
-            self.now_ms += 1_500;
-            self.send(StoreEvent::Tick)?;
-            self.progress()?;
-        }
-        check(self.process.ready || self.ended, || {
-            "stuck: it did not recover".to_owned()
-        })
+        self.send(StoreEvent::Done(done))
     }
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Law {
     if holds { Ok(()) } else { Err(what()) }
-}
-
-fn name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
-fn words(op: &DiskOp) -> String {
-    match op {
-        DiskOp::Recover(_) => "recover".to_owned(),
-        DiskOp::Create(create) => format!(
-            "create {}, prev {:?}",
-            name(&create.path),
-            create.header.prev
-        ),
-        DiskOp::Write(write) => format!(
-            "write {} at {}: commit {} of {}..{}, durable end {}",
-            name(write.file.path()),
-            write.at_byte,
-            write.facts.commit_number,
-            write.facts.first_offset,
-            write.facts.next_offset,
-            write.durable_end
-        ),
-        DiskOp::Sync {
-            file, directory, ..
-        } => format!(
-            "sync {}{}",
-            name(file.path()),
-            if directory.is_some() {
-                " and its name"
-            } else {
-                ""
-            }
-        ),
-        DiskOp::Seal { sequence, .. } => format!("seal {sequence}"),
-        DiskOp::Merge(merge) => {
-            format!("merge of {} into {:?}", merge.inputs.len(), merge.header.id)
-        }
-        DiskOp::Unlink { paths } => {
-            format!(
-                "unlink {:?}",
-                paths.iter().map(|path| name(path)).collect::<Vec<_>>()
-            )
-        }
-        DiskOp::Quarantine { path, .. } => format!("quarantine {}", name(path)),
-        DiskOp::Drop { .. } => "drop".to_owned(),
-    }
-}
-
-fn outcome(done: &DiskDone) -> String {
-    fn said<T, E: std::fmt::Debug>(what: String, result: &Result<T, E>) -> String {
-        match result {
-            Ok(_) => format!("{what}: done"),
-            Err(error) => format!("{what}: {error:?}"),
-        }
-    }
-    match done {
-        DiskDone::Recovered(result) => said("recovery".to_owned(), result),
-        DiskDone::Created { sequence, result } => said(format!("create {sequence}"), result),
-        DiskDone::Written { sequence, result } => said(format!("write to {sequence}"), result),
-        DiskDone::Synced {
-            sequence, result, ..
-        } => said(format!("sync of {sequence}"), result),
-        DiskDone::Sealed { sequence, result } => said(format!("seal of {sequence}"), result),
-        DiskDone::Merged(result) => said("merge".to_owned(), result),
-        DiskDone::Unlinked(result) => said("unlink".to_owned(), result),
-        DiskDone::Quarantined { result, .. } => said("quarantine".to_owned(), result),
-        DiskDone::Dropped(result) => said("drop".to_owned(), result),
-    }
 }

@@ -78,8 +78,8 @@ impl Topic {
         (0..u64::from(rows))
             .map(|row| {
                 let value = self.hash(offset, 8 + row);
-                let name =
-                    (value % 5 != 0).then(|| format!("{value:x}").repeat((value % 4) as usize));
+                let name = (!value.is_multiple_of(5))
+                    .then(|| format!("{value:x}").repeat((value % 4) as usize));
                 (value as i64, name, offset, offset * 10)
             })
             .collect()

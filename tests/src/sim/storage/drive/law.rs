@@ -1,0 +1,233 @@
+//! Crashes, starts, and the law: what a store says afterwards, beside what is true.
+
+use storage::disk::Failure;
+use storage::ids::Offset;
+use storage::published::Snapshot;
+use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
+
+use super::super::truth::{Expected, Wrong};
+use super::{DRAIN_TURNS_MAX, Damage, Drive, Law, Process, check};
+use crate::sim::Random;
+
+impl Drive<'_> {
+    // ---- crashes and starts
+
+    pub(super) fn died(&mut self) -> Law {
+        let what = if self.process.recovering {
+            "event: crash inside recovery"
+        } else {
+            "event: crash inside a disk operation"
+        };
+        self.hit(what);
+        let power = self.random.chance(500);
+        self.crash(power)
+    }
+
+    pub(super) fn crash(&mut self, power: bool) -> Law {
+        // What was on its way may have been done, or not.
+        if !self.disk.is_dead() {
+            for index in (0..self.process.pending.len()).rev() {
+                if self.random.chance(500) && !self.disk.is_dead() {
+                    self.perform(index);
+                }
+            }
+        }
+        if power {
+            self.hit("event: power loss");
+            self.disk.lose_power();
+            if let Some(damage) = &mut self.damage {
+                // The record that says so may be lost.
+                damage.must_be_named = false;
+            }
+        } else {
+            self.hit("event: kill");
+            self.disk.kill();
+        }
+        let what = if power { "POWER LOSS" } else { "KILL" };
+        self.trace.say(|| what.to_owned());
+        if self.seed % 8 == 5 && self.damage.is_none() && self.random.chance(300) {
+            self.rot();
+        }
+        self.start()
+    }
+
+    pub(super) fn rot(&mut self) {
+        let mut random = Random::new(self.random.number());
+        if let Some(rotten) = self.disk.rot(&mut random) {
+            self.hit("event: bit rot");
+            self.trace
+                .say(|| format!("BIT ROT in {} at {}", rotten.path.display(), rotten.at));
+            self.damage = Some(Damage {
+                must_be_named: rotten.below_durable_end,
+            });
+        }
+    }
+
+    pub(super) fn start(&mut self) -> Law {
+        self.process = Process::new(&self.settings);
+        self.out = StoreEffects::new();
+        self.on_drained = None;
+        self.trace
+            .say(|| format!("start; {:?}; files {:?}", self.catalog, self.disk.files()));
+        if self.random.chance(150) {
+            let calls = self.random.below(60) as u32;
+            self.trace.say(|| format!("fuse of {calls} calls"));
+            self.disk.light_fuse(calls);
+        }
+        self.send(StoreEvent::Open(self.catalog))
+    }
+
+    pub(super) fn recovered(&mut self, report: &RecoveredReport) -> Law {
+        self.process.ready = true;
+        self.process.rewinding = false;
+        self.trace
+            .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
+        check(report.lineage == self.catalog.lineage, || {
+            format!("recovered lineage {}", report.lineage)
+        })?;
+        let truth = self
+            .lineages
+            .get_mut(&report.lineage.0)
+            .expect("the current lineage");
+        if let Some(damage) = self.damage
+            && report.cursor.0 < truth.durable
+        {
+            check(!damage.must_be_named, || {
+                format!(
+                    "damage below a durable end went unnamed: cursor {}, durable was {}",
+                    report.cursor, truth.durable
+                )
+            })?;
+            // The group offset names it.
+            self.ended = true;
+            return Ok(());
+        }
+        self.promise(report.lineage, report.cursor)?;
+        self.look()
+    }
+
+    pub(super) fn failed(&mut self, failure: &Failure) -> Law {
+        self.trace.say(|| format!("FAILED: {failure}"));
+        self.process.ready = false;
+        self.on_drained = None;
+        match failure {
+            Failure::Corrupt { .. } | Failure::Mismatch { .. } if self.damage.is_some() => {
+                self.ended = true;
+                return Ok(());
+            }
+            Failure::Corrupt { .. } => return Err(format!("nothing is corrupt: {failure}")),
+            Failure::Mismatch { .. } if self.process.failed => {}
+            Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
+            Failure::Directory(_) => self.hit("event: failed directory"),
+            Failure::Again(_) | Failure::File(_) => self.hit("event: failed disk"),
+        }
+        self.process.failed = true;
+        self.process.asked = false;
+        self.look()?;
+        if self.random.chance(500) && !matches!(failure, Failure::Mismatch { .. }) {
+            self.trace.say(|| "START again".to_owned());
+            return self.send(StoreEvent::Open(self.catalog));
+        }
+        self.crash(false)
+    }
+
+    // ---- the law
+
+    /// Compares what is visible and what is durable with the truth.
+    pub(super) fn look(&mut self) -> Law {
+        if !self.process.ready && !self.process.failed {
+            return Ok(());
+        }
+        let store = &self.process.store;
+        let view = store.view();
+        let snapshot = view.snapshot();
+        let cursors = store.cursors();
+        let current = store.lineage().0;
+        check(
+            cursors.durable <= cursors.committed && cursors.committed <= cursors.visible,
+            || format!("{cursors:?}"),
+        )?;
+        let settled = self.process.ready && !self.process.rewinding;
+        self.compare(&snapshot, current, cursors.visible, settled)?;
+        let durable = snapshot.durable_prefix();
+        self.compare(&durable, current, cursors.durable, settled)
+    }
+
+    pub(super) fn compare(
+        &mut self,
+        snapshot: &Snapshot,
+        current: u64,
+        next: Offset,
+        settled: bool,
+    ) -> Law {
+        let expected = Expected {
+            topic: self.topic,
+            lineages: &self.lineages,
+            live: settled.then_some(self.catalog.live_lineage.0),
+            current,
+            next_offset: next.0,
+            offsets_max: self.settings.offsets_max,
+        };
+        match expected.check(snapshot) {
+            Ok(()) => Ok(()),
+            Err(Wrong::Law(what)) => Err(what),
+            Err(Wrong::Damage(error)) if self.damage.is_some() => {
+                self.trace.say(|| format!("a query says: {error}"));
+                self.ended = true;
+                Ok(())
+            }
+            Err(Wrong::Damage(error)) => Err(format!("nothing is damaged: {error}")),
+        }
+    }
+
+    /// A healthy disk from now on: the store must drain, and all of it must survive.
+    pub(super) fn finish(&mut self) -> Law {
+        self.disk.disarm();
+        self.settle()?;
+        self.drained = false;
+        for _ in 0..DRAIN_TURNS_MAX {
+            if self.ended {
+                return Ok(());
+            }
+            if self.drained {
+                break;
+            }
+            if !self.process.ready {
+                self.process.asked = false;
+            } else if !self.process.asked && !self.process.rewinding {
+                self.process.asked = true;
+                self.on_drained = None;
+                self.send(StoreEvent::Drain)?;
+            }
+            self.now_ms += 1_500;
+            self.send(StoreEvent::Tick)?;
+            self.settle()?;
+            while !self.process.pending.is_empty() && !self.ended {
+                self.progress()?;
+                self.settle()?;
+            }
+        }
+        if self.ended {
+            return Ok(());
+        }
+        check(self.drained, || {
+            "stuck: a healthy disk did not drain it".to_owned()
+        })?;
+        self.look()?;
+        let power = self.random.chance(700);
+        self.crash(power)?;
+        self.disk.disarm();
+        for _ in 0..DRAIN_TURNS_MAX {
+            self.settle()?;
+            if self.process.ready || self.ended {
+                break;
+            }
+            self.now_ms += 1_500;
+            self.send(StoreEvent::Tick)?;
+            self.progress()?;
+        }
+        check(self.process.ready || self.ended, || {
+            "stuck: it did not recover".to_owned()
+        })
+    }
+}
