@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::limits::MEMORY_CONSUMERS_NAMED;
@@ -24,7 +24,7 @@ impl QueryMemory {
     /// 1105 where DataFusion's environment cannot be made.
     pub fn new(bytes_max: usize) -> Result<Arc<QueryMemory>, SqlError> {
         let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
-            FairSpillPool::new(bytes_max),
+            GreedyMemoryPool::new(bytes_max),
             NonZeroUsize::new(MEMORY_CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN),
         ));
         let environment = RuntimeEnvBuilder::new()

@@ -239,7 +239,7 @@ impl Receiving {
         match self.batches.poll_recv(context) {
             Poll::Ready(None) => {
                 // The channel closes with the task: did it end by itself?
-                match (&mut self.task.0).poll_unpin(context) {
+                match self.task.0.poll_unpin(context) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Ok(())) => {
                         self.ended = true;

@@ -401,7 +401,7 @@ impl Binder<'_> {
             refuse(item.options.nulls_first.is_some(), "NULLS FIRST")?;
             bound.push(OrderByExpr {
                 expr,
-                options: item.options.clone(),
+                options: item.options,
                 with_fill: None,
             });
         }

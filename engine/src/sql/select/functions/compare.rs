@@ -201,9 +201,9 @@ fn lower_between(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
 fn lower_in(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     // Values are grouped by the type they are compared in: usually there is one.
     let mut groups: Vec<(DataType, Vec<Expr>)> = Vec::new();
-    for at in 1..args.len() {
+    for (at, arg) in args.iter().enumerate().skip(1) {
         let common = common(types, 0, at)?;
-        let value = to(args[at].clone(), &types.types[at], &common);
+        let value = to(arg.clone(), &types.types[at], &common);
         match groups.iter_mut().find(|(own, _)| *own == common) {
             Some((_, values)) => values.push(value),
             None => groups.push((common, vec![value])),

@@ -208,7 +208,7 @@ fn case_type(types: &Types<'_>) -> Result<DataType> {
         .types
         .iter()
         .enumerate()
-        .filter(|(at, _)| at % 2 == 1 || (*at == last && last % 2 == 0))
+        .filter(|(at, _)| at % 2 == 1 || (*at == last && last.is_multiple_of(2)))
         .map(|(_, own)| own);
     Ok(unite(results))
 }

@@ -465,7 +465,7 @@ fn scientific(shown: &str) -> String {
         };
     }
     let point = exponent + 1;
-    if point > 15 || point < -14 {
+    if !(-14..=15).contains(&point) {
         return format!("{mantissa}e{exponent}");
     }
     let sign = if negative { "-" } else { "" };

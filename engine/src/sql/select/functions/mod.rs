@@ -260,7 +260,7 @@ impl ScalarUDFImpl for Ours {
                 .iter()
                 .map(|field| field.data_type().clone())
                 .collect(),
-            constants: args.scalar_arguments.iter().copied().collect(),
+            constants: args.scalar_arguments.to_vec(),
         };
         let data_type = (self.function.of)(&types)?;
         let shown = shown(self.function.name, args.arg_fields, &types.constants);

@@ -366,6 +366,8 @@ impl ExecutionPlan for ScanExec {
     }
 }
 
+type Prefetching = JoinHandle<Result<(), StorageError>>;
+
 /// One partition being read.
 struct Reader {
     plan: Arc<ScanPlan>,
@@ -374,7 +376,7 @@ struct Reader {
     kafka_partition: i32,
     waiting: VecDeque<Arc<dyn ScanPart>>,
     /// Parts being brought into memory, in order.
-    ahead: VecDeque<(Arc<dyn ScanPart>, JoinHandle<Result<(), StorageError>>)>,
+    ahead: VecDeque<(Arc<dyn ScanPart>, Prefetching)>,
     rows: usize,
     read_damaged: bool,
     damaged: Count,
