@@ -93,6 +93,43 @@ fn durable_end(bytes: &[u8]) -> u64 {
     highest
 }
 
+<<<<<<< HEAD
+=======
+#[derive(Clone, Debug)]
+enum NameOp {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, usize),
+}
+
+impl NameOp {
+    /// Whether a sync of this directory makes it last.
+    fn is_in(&self, directory: &Path) -> bool {
+        match self {
+            NameOp::Link(path, _) | NameOp::Unlink(path) => path.parent() == Some(directory),
+            NameOp::Rename(from, to, _) => {
+                from.parent() == Some(directory) || to.parent() == Some(directory)
+            }
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            NameOp::Link(path, inode) => {
+                names.insert(path.clone(), *inode);
+            }
+            NameOp::Unlink(path) => {
+                names.remove(path);
+            }
+            NameOp::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+}
+
+>>>>>>> f81399c (simulation: leaf, stores and recovery against brokers at the level of bytes; directories of the simulated disk are synced one by one; a skip waits for a block)
 #[derive(Debug)]
 struct World {
     random: Random,
@@ -316,9 +353,18 @@ impl World {
 
     fn name_op(&mut self, op: NameOp) {
         op.apply(&mut self.names);
-        let lost = std::mem::take(&mut self.lost);
-        if !lost.is_empty() {
-            self.pending.splice(0..0, lost);
+        let directory = match &op {
+            NameOp::Link(path, _) | NameOp::Unlink(path) | NameOp::Rename(path, _, _) => {
+                path.parent().map(Path::to_path_buf)
+            }
+        };
+        let (back, elsewhere) = std::mem::take(&mut self.lost)
+            .into_iter()
+            .partition(|op| directory.as_deref().is_some_and(|here| op.is_in(here)));
+        self.lost = elsewhere;
+        let back: Vec<NameOp> = back;
+        if !back.is_empty() {
+            self.pending.splice(0..0, back);
         }
         self.pending.push(op);
     }
@@ -575,13 +621,16 @@ impl Disk for SimDisk {
             lost,
             ..
         } = &mut *world;
+        let (mut here, elsewhere): (Vec<NameOp>, Vec<NameOp>) =
+            pending.drain(..).partition(|op| op.is_in(path));
+        *pending = elsewhere;
         if fails {
-            let kept = random.below(pending.len() as u64 + 1) as usize;
-            pending[..kept].iter().for_each(|op| op.apply(disk_names));
-            lost.extend(pending.drain(..).skip(kept));
+            let kept = random.below(here.len() as u64 + 1) as usize;
+            here[..kept].iter().for_each(|op| op.apply(disk_names));
+            lost.extend(here.drain(..).skip(kept));
             return Err(DiskError::new(path, DiskAction::SyncDirectory, EIO));
         }
-        pending.drain(..).for_each(|op| op.apply(disk_names));
+        here.drain(..).for_each(|op| op.apply(disk_names));
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! The simulation: one thread, one seed, one history; the same every time.
 //!
-//! `disk` is the crash model, `storage` drives a store over it. What a seed does is decided by its
+//! `disk` is the crash model, `storage` drives a store over it, `leaf` the whole leaf. What a seed does is decided by its
 //! random numbers alone, so a seed that fails is run again with a trace and tells its last events.
 
 pub mod disk;
+pub mod leaf;
 pub mod storage;
 
 use std::collections::{BTreeMap, VecDeque};

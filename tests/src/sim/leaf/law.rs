@@ -100,7 +100,9 @@ fn look_at_tail(
         }
         if offset >= visible || offset >= truth.log.end() {
             let end = truth.log.end();
-            return Err(format!("a row at {offset}, visible is {visible}, the log ends at {end}"));
+            return Err(format!(
+                "a row at {offset}, visible is {visible}, the log ends at {end}"
+            ));
         }
         match truth.log.fact(offset, truth.read_committed) {
             Some(Fact::Row(value, text)) if *value == row.0 && *text == row.1 => {}
