@@ -2,3 +2,7 @@
 
 mod devbroker;
 mod kafka_wire;
+mod load;
+mod node;
+mod rows;
+mod scenario;

@@ -1,0 +1,94 @@
+//! Order events into a real Kafka, by librdkafka.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use devbroker::orders::Orders;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+/// What a broker may take for anything.
+pub const WAIT: Duration = Duration::from_secs(60);
+/// A look at the queue when it is full.
+const ROOM: Duration = Duration::from_millis(10);
+
+/// A producer that sends order events to a topic's partitions in turn.
+pub struct Load {
+    producer: BaseProducer,
+    topic: String,
+    partitions: i32,
+    orders: Orders,
+    event: Vec<u8>,
+}
+
+impl Load {
+    /// Ids count up from `first_id`; `more` is librdkafka's configuration beside the idempotence that
+    /// each has.
+    pub fn new(
+        bootstrap: &str,
+        topic: &str,
+        partitions: i32,
+        first_id: u64,
+        more: &[(&str, &str)],
+    ) -> Load {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5");
+        for (key, value) in more {
+            config.set(*key, *value);
+        }
+        Load {
+            producer: config.create().unwrap(),
+            topic: topic.to_owned(),
+            partitions,
+            orders: Orders::new(first_id, first_id),
+            event: Vec::new(),
+        }
+    }
+
+    /// The producer itself, for its transactions.
+    pub fn producer(&self) -> &BaseProducer {
+        &self.producer
+    }
+
+    /// Queues as many events.
+    pub fn send(&mut self, events: u64) {
+        for _ in 0..events {
+            let turn = self.orders.next_id() % u64::try_from(self.partitions).unwrap();
+            let partition = i32::try_from(turn).unwrap();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            self.event.clear();
+            let now_ms = u64::try_from(now.as_millis()).unwrap();
+            self.orders.append(&mut self.event, now_ms);
+            send(&self.producer, &self.topic, partition, &self.event);
+        }
+    }
+
+    /// Serves the producer for so long.
+    pub fn poll(&self, pause: Duration) {
+        self.producer.poll(pause);
+    }
+
+    /// Until every event has reached the broker.
+    pub fn flush(&self) {
+        self.producer.flush(WAIT).unwrap();
+    }
+}
+
+/// Queues one message, waiting for room.
+pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &[u8]) {
+    loop {
+        let record = BaseRecord::<[u8], [u8]>::to(topic)
+            .partition(partition)
+            .payload(value);
+        match producer.send(record) {
+            Ok(()) => return,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                producer.poll(ROOM);
+            }
+            Err((error, _)) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A node for the tests: the built `pinleaf run` on a configuration of its own, its log, and SQL by the
+//! `mysql` command line.
+//!
+//! Starts one child process at a time and ends no other. A wait polls a condition up to a deadline.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::kafka_server::free_port;
+
+/// A node is up in a second; a busy machine may take longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a drain may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks at a condition.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A node's folder, its port, and the process while it runs.
+pub struct Node {
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    starts: u32,
+}
+
+impl Node {
+    /// Writes a configuration below `dir` with `more` of it, and starts nothing. One control core and
+    /// two leaves; on a machine of two CPUs a leaf shares the control core's.
+    pub fn new(dir: &Path, more: &str) -> Node {
+        let cpus = cpus();
+        let leaves = match cpus.as_slice() {
+            [control] => vec![*control],
+            [control, second] => vec![*control, *second],
+            [_, leaves @ ..] => leaves[..2].to_vec(),
+            [] => panic!("no CPU"),
+        };
+        let port = free_port().unwrap();
+        let text = format!(
+            "data_dir = \"data\"\n\n[cores]\ncontrol = {}\nleaves = {leaves:?}\nquery = {:?}\n\n\
+             [listen]\nmysql = \"127.0.0.1:{port}\"\n\n{more}",
+            cpus[0],
+            &cpus[cpus.len() - 1..],
+        );
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("pinleaf.toml"), text).unwrap();
+        Node {
+            dir: dir.to_owned(),
+            port,
+            child: None,
+            starts: 0,
+        }
+    }
+
+    /// Starts the process, and does not wait for it.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        self.starts += 1;
+        let log = File::create(self.log_path(self.starts)).unwrap();
+        let child = Command::new(binary())
+            .arg("run")
+            .arg(self.dir.join("pinleaf.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the built pinleaf; build it with cargo build --release");
+        self.child = Some(child);
+    }
+
+    /// Starts the process and waits until it answers SQL.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Until it answers SQL.
+    pub fn wait_ready(&mut self) {
+        let began = Instant::now();
+        while self.try_sql("SELECT 1").is_err() {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.log());
+            assert!(
+                began.elapsed() < READY_TIMEOUT,
+                "not ready:\n{}",
+                self.log()
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGKILL: nothing of it runs afterwards.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("a running node");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM: it drains and ends with 0.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("a running node");
+        // The child is not waited for yet, so its id is still its own.
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        let status = wait(&mut child, STOP_TIMEOUT);
+        let Some(status) = status else {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("did not drain within {STOP_TIMEOUT:?}:\n{}", self.log());
+        };
+        assert!(status.success(), "ended with {status}:\n{}", self.log());
+    }
+
+    /// What the newest process wrote to its log so far.
+    pub fn log(&self) -> String {
+        self.log_of(self.starts)
+    }
+
+    /// What the process of that start wrote to its log. The first is 1.
+    pub fn log_of(&self, start: u32) -> String {
+        fs::read_to_string(self.log_path(start)).unwrap_or_default()
+    }
+
+    fn log_path(&self, start: u32) -> PathBuf {
+        self.dir.join(format!("node-{start}.log"))
+    }
+
+    /// The rows of a statement that must succeed, cell by cell.
+    pub fn sql(&self, sql: &str) -> Vec<Vec<String>> {
+        self.try_sql(sql)
+            .unwrap_or_else(|error| panic!("{sql}\n{error}\n{}", self.log()))
+    }
+
+    /// The only cell of a statement's answer.
+    pub fn cell(&self, sql: &str) -> String {
+        let mut rows = self.sql(sql);
+        assert!(rows.len() == 1 && rows[0].len() == 1, "{sql}: {rows:?}");
+        rows.remove(0).remove(0)
+    }
+
+    /// The rows of a statement, or what the client said.
+    pub fn try_sql(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
+        let mut rows = Vec::new();
+        self.each_row(sql, |row| {
+            rows.push(row.into_iter().map(str::to_owned).collect())
+        })?;
+        // What the client escapes in its output: these only, in this mode.
+        for cell in rows
+            .iter_mut()
+            .flat_map(|row: &mut Vec<String>| row.iter_mut())
+        {
+            if cell.contains('\\') {
+                *cell = unescape(cell);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Hands over row by row as they arrive, the cells as the client escapes them.
+    pub fn each_row(&self, sql: &str, mut row: impl FnMut(Vec<&str>)) -> Result<(), String> {
+        let mut child = self.mysql(sql);
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while lines.read_line(&mut line).unwrap() > 0 {
+            row(line.trim_end_matches('\n').split('\t').collect());
+            line.clear();
+        }
+        let ended = child.wait_with_output().unwrap();
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&ended.stderr).into_owned())
+        }
+    }
+
+    /// Until the condition holds; `what` names it when it does not come true.
+    pub fn wait_for(&self, what: &str, timeout: Duration, mut holds: impl FnMut(&Node) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(
+                began.elapsed() < timeout,
+                "{what}: not within {timeout:?}\n{:#?}\n{}",
+                self.try_sql("SELECT * FROM information_schema.PIPELINES_PARTITIONS"),
+                self.log()
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn mysql(&self, sql: &str) -> Child {
+        let client = env::var_os("PINLEAF_MYSQL").unwrap_or_else(|| "/usr/bin/mysql".into());
+        Command::new(client)
+            .args(["--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-uroot"])
+            .args(["-N", "-B", "--quick", "--connect-timeout=10", "-P"])
+            .arg(self.port.to_string())
+            .args(["-e", sql])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the mysql command line")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only where it has ended already, which is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
+    let began = Instant::now();
+    loop {
+        let status = child.try_wait().unwrap();
+        if status.is_some() || began.elapsed() > timeout {
+            return status;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// `target/release/pinleaf`, beside the folder of this test's own binary.
+fn binary() -> PathBuf {
+    let own = env::current_exe().unwrap();
+    let binary = own.parent().unwrap().parent().unwrap().join("pinleaf");
+    assert!(
+        binary.exists(),
+        "{}: cargo build --release first",
+        binary.display()
+    );
+    binary
+}
+
+/// The CPUs that this process may run on.
+fn cpus() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap();
+    list.trim()
+        .split(',')
+        .flat_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            first.parse().unwrap()..=last.parse().unwrap()
+        })
+        .collect()
+}
+
+fn unescape(cell: &str) -> String {
+    let mut out = String::new();
+    let mut chars = cell.chars();
+    while let Some(one) = chars.next() {
+        out.push(match one {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                Some('0') => '\0',
+                Some(other) => other,
+                None => '\\',
+            },
+            other => other,
+        });
+    }
+    out
+}
