@@ -141,6 +141,8 @@ impl Leaf {
         if let Some(settings) = settings {
             take_settings(&mut partition, settings);
         }
+        let leaf_partition = partition.pairing.leaf_partition;
+        tracing::info!(leaf_partition, "recovering");
         self.partitions[slot.index as usize] = Some(partition);
         self.store(now, slot, StoreEvent::Open(start), out);
     }
@@ -386,6 +388,8 @@ impl Leaf {
         };
         partition.phase = Phase::Opening;
         partition.opened_us = now.us;
+        let leaf_partition = partition.pairing.leaf_partition;
+        tracing::info!(leaf_partition, "recovering");
         let start = lineage_start(&partition.pairing);
         self.store(now, slot, StoreEvent::Open(start), out);
     }
