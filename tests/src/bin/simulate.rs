@@ -41,11 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = arguments.iter().filter(|a| !planted(a)).cloned();
     match seeds(rest) {
-<<<<<<< HEAD
-        Ok(seeds) if arguments.iter().any(planted) => take_rules_out(seeds),
-        Ok(seeds) => simulate(seeds),
-=======
-        Ok((seeds, _)) if arguments.iter().any(|a| planted(a)) => take_rules_out(seeds),
+        Ok((seeds, _)) if arguments.iter().any(planted) => take_rules_out(seeds),
         Ok((seeds, only)) => {
             // A panic is a violation like any other and is told with its seed.
             std::panic::set_hook(Box::new(|_| {}));
@@ -56,7 +52,6 @@ fn main() -> ExitCode {
                 .count();
             ExitCode::from(u8::from(failed > 0))
         }
->>>>>>> f81399c (simulation: leaf, stores and recovery against brokers at the level of bytes; directories of the simulated disk are synced one by one; a skip waits for a block)
         Err(what) => {
             eprintln!("{what}\n{USAGE}");
             ExitCode::from(2)

@@ -93,43 +93,6 @@ fn durable_end(bytes: &[u8]) -> u64 {
     highest
 }
 
-<<<<<<< HEAD
-=======
-#[derive(Clone, Debug)]
-enum NameOp {
-    Link(PathBuf, usize),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, usize),
-}
-
-impl NameOp {
-    /// Whether a sync of this directory makes it last.
-    fn is_in(&self, directory: &Path) -> bool {
-        match self {
-            NameOp::Link(path, _) | NameOp::Unlink(path) => path.parent() == Some(directory),
-            NameOp::Rename(from, to, _) => {
-                from.parent() == Some(directory) || to.parent() == Some(directory)
-            }
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            NameOp::Link(path, inode) => {
-                names.insert(path.clone(), *inode);
-            }
-            NameOp::Unlink(path) => {
-                names.remove(path);
-            }
-            NameOp::Rename(from, to, inode) => {
-                names.remove(from);
-                names.insert(to.clone(), *inode);
-            }
-        }
-    }
-}
-
->>>>>>> f81399c (simulation: leaf, stores and recovery against brokers at the level of bytes; directories of the simulated disk are synced one by one; a skip waits for a block)
 #[derive(Debug)]
 struct World {
     random: Random,

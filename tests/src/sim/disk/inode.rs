@@ -1,7 +1,7 @@
 //! One file, and one operation on names: what a process sees, and what a power loss leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::SECTOR_BYTES;
 use crate::sim::Random;
@@ -112,6 +112,16 @@ pub(super) enum NameOp {
 }
 
 impl NameOp {
+    /// Whether a sync of this directory makes it last.
+    pub(super) fn is_in(&self, directory: &Path) -> bool {
+        match self {
+            NameOp::Link(path, _) | NameOp::Unlink(path) => path.parent() == Some(directory),
+            NameOp::Rename(from, to, _) => {
+                from.parent() == Some(directory) || to.parent() == Some(directory)
+            }
+        }
+    }
+
     pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
             NameOp::Link(path, inode) => {

@@ -226,7 +226,7 @@ impl Cluster {
                 _ => {
                     // Not a record's bytes, which the checksum guards, but the response's own.
                     for byte in bytes.iter_mut().skip(4).take(12) {
-                        *byte = random.next() as u8;
+                        *byte = random.number() as u8;
                     }
                     coverage.hit(FAULTS[14]);
                 }
