@@ -429,10 +429,8 @@ fn mapping(cursor: &mut Cursor<'_>) -> Result<Vec<MappingElement>, SqlError> {
 /// `% | [%::]key[::key...]`.
 fn path(cursor: &mut Cursor<'_>) -> Result<Path, SqlError> {
     let mut keys = Vec::new();
-    if cursor.take_token(&Token::Mod) {
-        if !cursor.take_token(&Token::DoubleColon) {
-            return Ok(Path(keys));
-        }
+    if cursor.take_token(&Token::Mod) && !cursor.take_token(&Token::DoubleColon) {
+        return Ok(Path(keys));
     }
     loop {
         keys.push(match cursor.peek() {

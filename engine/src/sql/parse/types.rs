@@ -56,6 +56,9 @@ const REFUSED_TYPES: &[&str] = &[
     "UUID",
 ];
 
+/// An integer type, UNSIGNED or not.
+type Made = fn(bool) -> SqlType;
+
 /// A column's type.
 pub(super) fn sql_type(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType, SqlError> {
     if let Some(refused) = REFUSED_TYPES.iter().find(|name| cursor.is(name)) {
@@ -77,7 +80,7 @@ pub(super) fn sql_type(cursor: &mut Cursor<'_>, column: &str) -> Result<SqlType,
     if cursor.take("BOOL") || cursor.take("BOOLEAN") {
         return Ok(SqlType::Bool);
     }
-    let integers: [(&str, fn(bool) -> SqlType); 8] = [
+    let integers: [(&str, Made); 8] = [
         ("SMALLINT", |unsigned| SqlType::SmallInt { unsigned }),
         ("INT2", |unsigned| SqlType::SmallInt { unsigned }),
         ("MEDIUMINT", |unsigned| SqlType::MediumInt { unsigned }),
