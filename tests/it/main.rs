@@ -2,6 +2,7 @@
 
 mod devbroker;
 mod kafka_wire;
+mod kills;
 mod load;
 mod node;
 mod rows;
