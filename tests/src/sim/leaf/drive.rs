@@ -44,7 +44,7 @@ pub struct Drive<'a> {
 /// A disk operation on its way: to be done, or done and to be reported.
 pub(super) enum DiskWork {
     Submitted(Slot, Box<DiskOp>),
-    Done(Slot, DiskDone),
+    Done(Slot, Box<DiskDone>),
 }
 
 /// What the catalog and the aggregator know of one leaf partition.
@@ -366,10 +366,10 @@ impl<'a> Drive<'a> {
                 let said: String = words.chars().take(60).collect();
                 let came: String = format!("{done:?}").chars().take(90).collect();
                 self.say(|| format!("disk {slot:?}: {said} -> {came}"));
-                self.disk_work.push(DiskWork::Done(slot, done));
+                self.disk_work.push(DiskWork::Done(slot, Box::new(done)));
                 Ok(())
             }
-            DiskWork::Done(slot, done) => self.on(Event::Disk(slot, done)),
+            DiskWork::Done(slot, done) => self.on(Event::Disk(slot, *done)),
         }
     }
 

@@ -62,3 +62,28 @@ pub fn must_be_covered() -> Vec<String> {
     let faults = broker::FAULTS.iter().map(|fault| (*fault).to_owned());
     rows.chain(faults).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_law_holds_and_every_row_of_the_state_table_is_taken() {
+        let mut coverage = Coverage::default();
+        for seed in 0..SEEDS {
+            if let Err(violation) = run_seed(seed, &mut coverage) {
+                let events = violation.events.join("\n");
+                panic!("seed {seed}: {}\n{events}", violation.what);
+            }
+        }
+        for what in must_be_covered() {
+            let rare = RARE.iter().any(|rare| what.contains(rare));
+            assert!(rare || coverage.count(&what) > 0, "{what} never happened");
+        }
+    }
+
+    /// Few enough for a unit test; the test command runs thousands.
+    const SEEDS: u64 = 60;
+    /// What so few seeds may miss.
+    const RARE: [&str; 3] = ["diverged", "the second time", "the block is full"];
+}
