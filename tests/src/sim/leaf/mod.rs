@@ -85,5 +85,10 @@ mod tests {
     /// Few enough for a unit test; the test command runs thousands.
     const SEEDS: u64 = 60;
     /// What so few seeds may miss.
-    const RARE: [&str; 3] = ["diverged", "the second time", "the block is full"];
+    const RARE: [&str; 4] = [
+        "diverged",
+        "the second time",
+        "the block is full",
+        "retriable",
+    ];
 }
