@@ -162,7 +162,7 @@ impl Connection {
             let payload = tokio::select! {
                 biased;
                 () = self.kill.connection_killed() => return Err(ConnectionError::Killed),
-                payload = self.packets.read(self.wait_timeout) => payload?.to_vec(),
+                payload = self.packets.read(Duration::from_secs(self.session.wait_timeout_s())) => payload?.to_vec(),
             };
             let goes_on = match Command::read(&payload) {
                 Ok(command) => self.answer(command).await?,
