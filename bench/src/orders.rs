@@ -66,7 +66,9 @@ impl Orders {
 /// `2026-01-02T03:04:05.678901Z`.
 fn write_instant(out: &mut String, unix_us: u64) {
     let (mut day, us) = (unix_us / MICROS_A_DAY, unix_us % MICROS_A_DAY);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));

@@ -119,12 +119,14 @@ impl Rows {
             let (what, at) = match (ours.peek(), theirs.peek()) {
                 (None, None) => break,
                 (Some(one), Some(two)) if one == two => {
-                    (ours.next(), theirs.next());
+                    ours.next();
+                    theirs.next();
                     continue;
                 }
                 (Some(one), Some(two)) if place(one) == place(two) => {
                     let at = place(one);
-                    (ours.next(), theirs.next());
+                    ours.next();
+                    theirs.next();
                     ("other values", at)
                 }
                 (Some(one), two) if two.is_none_or(|two| place(one) < place(two)) => {

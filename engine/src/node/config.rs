@@ -145,15 +145,15 @@ impl Config {
         }
         let mysql = file.address(given.get(&("listen", "mysql")))?;
         let users = file.users(top.get_ref(), folder, env)?;
-        if !mysql.ip().is_loopback() {
-            if let Some((name, _)) = users.iter().find(|(_, password)| password.0.is_empty()) {
-                let at = given.get(&("listen", "mysql")).map(|value| value.span());
-                let what = format!(
-                    "[listen] mysql = \"{mysql}\" is beyond loopback and user {name} has an empty password; give \
+        if !mysql.ip().is_loopback()
+            && let Some((name, _)) = users.iter().find(|(_, password)| password.0.is_empty())
+        {
+            let at = given.get(&("listen", "mysql")).map(|value| value.span());
+            let what = format!(
+                "[listen] mysql = \"{mysql}\" is beyond loopback and user {name} has an empty password; give \
                      [users] {name} a password or listen on 127.0.0.1"
-                );
-                return Err(file.error(at, what));
-            }
+            );
+            return Err(file.error(at, what));
         }
         Ok(Config {
             path: path.to_path_buf(),

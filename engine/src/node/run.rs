@@ -450,7 +450,6 @@ fn server_settings(config: &Config, engine: &Engine) -> ServerSettings {
         version: engine.facts().version(),
         connections_max: size("max_connections"),
         connect_timeout: seconds("connect_timeout_s"),
-        wait_timeout: seconds("wait_timeout_s"),
         net_read_timeout: seconds("net_read_timeout_s"),
         net_write_timeout: seconds("net_write_timeout_s"),
         max_allowed_packet_bytes: size("max_allowed_packet_bytes"),

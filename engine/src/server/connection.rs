@@ -90,7 +90,6 @@ pub async fn serve(
         session,
         kill,
         statements: HashMap::new(),
-        wait_timeout: settings.wait_timeout,
         long_data_bytes_max: settings.max_allowed_packet_bytes,
     };
     match connection.run(login.database).await {
@@ -143,17 +142,16 @@ struct Connection {
     session: Session,
     kill: KillWatch,
     statements: HashMap<u32, Bindings>,
-    wait_timeout: Duration,
     long_data_bytes_max: usize,
 }
 
 impl Connection {
     async fn run(&mut self, database: Option<String>) -> Result<(), ConnectionError> {
-        if let Some(database) = database {
-            if let Err(error) = self.session.use_database(&database).await {
-                self.error(&error).await?;
-                return self.packets.flush().await;
-            }
+        if let Some(database) = database
+            && let Err(error) = self.session.use_database(&database).await
+        {
+            self.error(&error).await?;
+            return self.packets.flush().await;
         }
         self.done(&Done::default(), false).await?;
         self.packets.flush().await?;

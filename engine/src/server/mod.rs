@@ -44,8 +44,6 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// For a whole login.
     pub connect_timeout: Duration,
-    /// Between two commands.
-    pub wait_timeout: Duration,
     /// For a packet that has begun.
     pub net_read_timeout: Duration,
     /// For a client to take what was written.
