@@ -236,7 +236,8 @@ impl Leaf {
             let blocked = self
                 .get(slot)
                 .and_then(|partition| partition.store.blocked());
-            if blocked == Some(Blocked::Memory) {
+            // One that drains may still have an error to write down, and no block for it.
+            if matches!(blocked, Some(Blocked::Memory | Blocked::Draining)) {
                 self.store(now, slot, StoreEvent::Room, out);
             }
         }
