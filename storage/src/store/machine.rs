@@ -440,6 +440,12 @@ impl Store {
             .min()
     }
 
+    /// Whether a reader met damage that was not looked at yet: [`StoreEvent::Tick`] is due at once.
+    #[must_use]
+    pub fn is_alarmed(&self) -> bool {
+        self.phase == Phase::Running && !self.alarm_seen && self.view.alarm().damage().is_some()
+    }
+
     /// The sync that it would start now; see [`super::SyncGate`].
     #[must_use]
     pub fn sync_wanted(&self, now_ms: u64) -> Option<SyncWanted> {

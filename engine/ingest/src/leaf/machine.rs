@@ -214,7 +214,7 @@ impl Leaf {
             };
             let slot = partition.slot;
             let due = partition.store.next_deadline_ms();
-            if due.is_some_and(|due| due <= now.ms()) {
+            if due.is_some_and(|due| due <= now.ms()) || partition.store.is_alarmed() {
                 self.store(now, slot, StoreEvent::Tick, out);
             }
             self.partition_due(now, slot, out);
