@@ -244,6 +244,10 @@ impl<'a> Walk<'a> {
         let path = self.path(sequence, rewrite);
         let file = self.disk.open(&path).map_err(Failure::File)?;
         let opened = Opened::new(id, file).map_err(Failure::File)?;
+        // Whole and not ours: neither unlinked nor moved.
+        if let Some(what) = opened.foreign.clone() {
+            return Err(Failure::Mismatch { path, what });
+        }
         let merged = rewrite > Rewrite(0);
         let header = opened.header.clone();
         let durable_record = match header {
