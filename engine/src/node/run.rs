@@ -327,7 +327,7 @@ impl Start {
         if !matches!(started, Ok(true)) {
             tracing::info!("stopping while starting; every leaf flushes and syncs");
             aggregator.shutdown().await?;
-            return started.map(drop);
+            return started.map(|_| ());
         }
         listener
             .set_nonblocking(true)
