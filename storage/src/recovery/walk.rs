@@ -189,6 +189,13 @@ impl<'a> Walk<'a> {
         if prev.lineage < self.live_lineage {
             return Ok(Step::Done);
         }
+        if prev.sequence >= last.opened.id.sequence {
+            // No leaf writes that; walking back would not end.
+            return Err(Failure::Mismatch {
+                path: last.opened.path.clone(),
+                what: format!("names segment {} as the one before it", prev.sequence.0),
+            });
+        }
         let vouched = chain.iter().any(|scan| scan.durable_end > 0)
             // A merged file was made of durable ones: what is before it was durable too.
             || chain.iter().any(|scan| scan.opened.id.rewrite > Rewrite(0));
