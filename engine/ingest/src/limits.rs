@@ -43,6 +43,8 @@ pub const TURN_BYTES: usize = 256 * 1024;
 
 /// A connection that is not up by then is given up.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Addresses of a broker's name that are tried, one after another.
+pub const ADDRESSES_MAX: usize = 4;
 /// A broker that answers nothing for so long beyond a fetch's own wait is disconnected.
 pub const RESPONSE_TIMEOUT_MS: u64 = 30_000;
 /// First pause before a lane is connected again.

@@ -107,7 +107,18 @@ struct Running {
 struct Open {
     leaders: BTreeSet<LeafPartitionId>,
     ranges: BTreeMap<i32, LeafPartitionId>,
-    epochs: BTreeMap<i32, (LeafPartitionId, i32)>,
+    /// Beside the epoch the leader's, as the leaf knows it.
+    epochs: BTreeMap<i32, (LeafPartitionId, i32, i32)>,
+}
+
+impl Open {
+    /// Whether a leaf knows a later leader than Metadata said last.
+    fn is_ahead_of(&self, state: &TopicState) -> bool {
+        self.epochs.iter().any(|(index, (_, _, asked))| {
+            let known = state.partitions.get(index).and_then(Option::as_ref);
+            known.is_some_and(|leader| leader.epoch < *asked)
+        })
+    }
 }
 
 impl Running {
@@ -138,6 +149,9 @@ impl Running {
                     None => break,
                 },
                 () = tokio::time::sleep(wait) => {}
+            }
+            if state.as_ref().is_some_and(|state| open.is_ahead_of(state)) {
+                watch.want();
             }
             let now_ms = self.shared.clock.now_ms();
             if watch.due_ms() <= now_ms {
@@ -314,10 +328,15 @@ impl Running {
                 }
             }
         }
-        for (index, (id, epoch)) in std::mem::take(&mut open.epochs) {
+        for (index, (id, epoch, leader_epoch)) in std::mem::take(&mut open.epochs) {
             let Some(Some(leader)) = state.partitions.get(&index) else {
                 continue;
             };
+            if leader.epoch < leader_epoch {
+                // It would answer for a log that is none any more; Metadata is asked first.
+                open.epochs.insert(index, (id, epoch, leader_epoch));
+                continue;
+            }
             if let Ok(end_offset) = self.client.epoch_end(topic, index, leader, epoch).await {
                 self.shared.answer(
                     id,
@@ -466,10 +485,10 @@ fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
         }
         Question::Epoch {
             epoch,
-            leader_epoch: _,
+            leader_epoch,
         } => {
-            open.epochs
-                .insert(ask.kafka_partition, (ask.leaf_partition, epoch));
+            let asked = (ask.leaf_partition, epoch, leader_epoch);
+            open.epochs.insert(ask.kafka_partition, asked);
         }
     }
 }

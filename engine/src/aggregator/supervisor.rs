@@ -299,10 +299,15 @@ impl Supervisor {
         let pairing = view.pairing(id);
         match report {
             Report::Attached {
-                lineage, durable, ..
+                generation,
+                lineage,
+                durable,
+                ..
             } => {
                 known.attached = true;
-                known.reached |= known.goal == Goal::Stop;
+                // Of an earlier order it says nothing of a Stop: that one is answered for itself.
+                let own = Generation(*generation) == known.generation;
+                known.reached |= own && known.goal == Goal::Stop;
                 if Lineage(*lineage) == known.lineage {
                     known.durable = Some(Offset(*durable));
                 }

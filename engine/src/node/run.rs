@@ -318,14 +318,16 @@ impl Start {
             }
             Ok(())
         };
-        let started: Result<(), NodeError> = tokio::select! {
-            started = startup => started,
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+        // A signal is told once: what ends startup_sql ends the node, and nobody is served before.
+        let started: Result<bool, NodeError> = tokio::select! {
+            started = startup => started.map(|()| true),
+            _ = terminate.recv() => Ok(false),
+            _ = interrupt.recv() => Ok(false),
         };
-        if let Err(error) = started {
+        if !matches!(started, Ok(true)) {
+            tracing::info!("stopping while starting; every leaf flushes and syncs");
             aggregator.shutdown().await?;
-            return Err(error);
+            return started.map(|_| ());
         }
         listener
             .set_nonblocking(true)

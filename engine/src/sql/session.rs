@@ -103,7 +103,7 @@ impl Session {
         }
         let mut running = self
             .registered
-            .begin("Prepare", sql, self.engine.now_unix_us());
+            .begin("Prepare", shown(sql), self.engine.now_unix_us());
         let columns = tokio::select! {
             biased;
             () = running.killed() => Err(SqlError::interrupted()),

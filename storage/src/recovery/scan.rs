@@ -29,6 +29,8 @@ pub(super) struct Opened {
     pub file_bytes: u64,
     /// `None`: torn, or not this file's.
     pub header: Option<ParsedHeader>,
+    /// A whole header that is another segment's, or of a version that we do not read: what it says.
+    pub foreign: Option<String>,
 }
 
 /// What was read of it.
@@ -74,13 +76,33 @@ impl Opened {
         {
             bytes = read(&*file, 0, needed)?;
         }
-        let header = parse_header(&bytes).ok().filter(|h| h.header.id == id);
+        let parsed = parse_header(&bytes);
+        let foreign = match &parsed {
+            Ok(parsed) if parsed.header.id != id => {
+                let SegmentId {
+                    leaf_partition,
+                    sequence,
+                    rewrite,
+                } = parsed.header.id;
+                Some(format!(
+                    "is segment {}.{} of leaf partition {}",
+                    sequence.0, rewrite.0, leaf_partition.0
+                ))
+            }
+            Err(damage) => match damage.what {
+                Corruption::Version(version) => Some(format!("has format version {version}")),
+                _ => None,
+            },
+            Ok(_) => None,
+        };
+        let header = parsed.ok().filter(|_| foreign.is_none());
         Ok(Opened {
             id,
             path: file.path().to_path_buf(),
             file,
             file_bytes,
             header,
+            foreign,
         })
     }
 

@@ -189,6 +189,13 @@ impl<'a> Walk<'a> {
         if prev.lineage < self.live_lineage {
             return Ok(Step::Done);
         }
+        if prev.sequence >= last.opened.id.sequence {
+            // No leaf writes that; walking back would not end.
+            return Err(Failure::Mismatch {
+                path: last.opened.path.clone(),
+                what: format!("names segment {} as the one before it", prev.sequence.0),
+            });
+        }
         let vouched = chain.iter().any(|scan| scan.durable_end > 0)
             // A merged file was made of durable ones: what is before it was durable too.
             || chain.iter().any(|scan| scan.opened.id.rewrite > Rewrite(0));
@@ -244,6 +251,10 @@ impl<'a> Walk<'a> {
         let path = self.path(sequence, rewrite);
         let file = self.disk.open(&path).map_err(Failure::File)?;
         let opened = Opened::new(id, file).map_err(Failure::File)?;
+        // Whole and not ours: neither unlinked nor moved.
+        if let Some(what) = opened.foreign.clone() {
+            return Err(Failure::Mismatch { path, what });
+        }
         let merged = rewrite > Rewrite(0);
         let header = opened.header.clone();
         let durable_record = match header {

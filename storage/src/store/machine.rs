@@ -407,26 +407,43 @@ impl Store {
         if !matches!(self.phase, Phase::Running | Phase::Voiding) {
             return None;
         }
+        // Nothing is named that time alone cannot start: a flush that is overdue on a full disk would
+        // hide when the disk is tried again.
+        let full = self.full_until_ms.is_some();
         let flush = self
             .filling
             .as_ref()
-            .filter(|_| self.writing.is_none())
+            .filter(|_| self.writing.is_none() && !full)
             .and_then(|filling| filling.since_ms)
             .map(|since| since + self.settings.flush_age_ms);
-        let dirty = |link: &Link| link.dirty_since_ms.filter(|_| link.syncing.is_empty());
+        let syncs = self.phase == Phase::Running;
+        let dirty = |link: &Link| {
+            let waits = syncs && link.is_dirty() && link.syncing.is_empty();
+            link.dirty_since_ms.filter(|_| waits)
+        };
         let sync = self.chain.links[self.chain.whole.saturating_sub(1)..]
             .iter()
             .filter_map(dirty)
             .min()
             .map(|since| since + self.settings.sync_age_ms);
         let merge = match self.merge {
-            Merge::Idle { not_before_ms } if not_before_ms > 0 => Some(not_before_ms),
+            Merge::Idle { not_before_ms }
+                if not_before_ms > 0 && !full && self.rewinding.is_none() =>
+            {
+                Some(not_before_ms)
+            }
             _ => None,
         };
         [flush, sync, self.full_until_ms, merge]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether a reader met damage that was not looked at yet: [`StoreEvent::Tick`] is due at once.
+    #[must_use]
+    pub fn is_alarmed(&self) -> bool {
+        self.phase == Phase::Running && !self.alarm_seen && self.view.alarm().damage().is_some()
     }
 
     /// The sync that it would start now; see [`super::SyncGate`].

@@ -215,6 +215,17 @@ impl Leaf {
         let live = self.get(asked.slot).is_some_and(|partition| {
             partition.fetch_number == asked.fetch && partition.phase == Phase::Running
         });
+        let twice = |entry: &Entry| !entry.void && entry.asked.slot == asked.slot;
+        let twice = self.lanes[index]
+            .arriving()
+            .is_some_and(|frame| frame.entries.iter().any(twice));
+        if live && twice {
+            // The second one's records could be loaded first, and those before them would be a gap.
+            return Err(format!(
+                "the broker answers for partition {} twice",
+                head.partition
+            ));
+        }
         if live {
             if let Some(partition) = self.get_mut(asked.slot) {
                 partition.log_said(head);

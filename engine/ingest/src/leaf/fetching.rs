@@ -186,10 +186,16 @@ impl Leaf {
         }
         self.lanes[lane].lane.broker = broker;
         let lane = u32::try_from(lane).ok();
-        let Some(partition) = self.get_mut(slot) else {
-            return;
-        };
-        if partition.lane != lane {
+        let moved = |partition: &Partition| partition.lane.is_some() && partition.lane != lane;
+        let moved = self.get(slot).is_some_and(moved);
+        if moved {
+            // The other lane may close with records of it, whose offsets would then pass for a gap.
+            self.drop_frames_of(slot);
+        }
+        if let Some(partition) = self.get_mut(slot) {
+            if moved {
+                partition.void_fetch();
+            }
             partition.lane = lane;
         }
         let _ = out;

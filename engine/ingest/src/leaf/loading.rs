@@ -274,7 +274,7 @@ impl Leaf {
         };
         if bytes > budget || bytes > BLOCK_BYTES_MAX as u64 {
             let text = format!(
-                "topic '{}' partition {} offset {}: the message needs {bytes} bytes of a block, more                  than the {} there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it",
+                "topic '{}' partition {} offset {}: the message needs {bytes} bytes of a block, more than the {} there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it",
                 partition.pairing.topic,
                 partition.pairing.kafka_partition,
                 need.offset.0,

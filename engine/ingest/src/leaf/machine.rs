@@ -214,7 +214,7 @@ impl Leaf {
             };
             let slot = partition.slot;
             let due = partition.store.next_deadline_ms();
-            if due.is_some_and(|due| due <= now.ms()) {
+            if due.is_some_and(|due| due <= now.ms()) || partition.store.is_alarmed() {
                 self.store(now, slot, StoreEvent::Tick, out);
             }
             self.partition_due(now, slot, out);
@@ -236,7 +236,8 @@ impl Leaf {
             let blocked = self
                 .get(slot)
                 .and_then(|partition| partition.store.blocked());
-            if blocked == Some(Blocked::Memory) {
+            // One that drains may still have an error to write down, and no block for it.
+            if matches!(blocked, Some(Blocked::Memory | Blocked::Draining)) {
                 self.store(now, slot, StoreEvent::Room, out);
             }
         }

@@ -334,27 +334,38 @@ async fn link(shared: &Shared, connection: Connection, host: String, port: u16) 
 }
 
 async fn connect(host: String, port: u16) -> Result<TcpStream, String> {
-    let address = match host.parse::<IpAddr>() {
-        Ok(ip) => SocketAddr::new(ip, port),
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => {
             let name = host.clone();
             let found = glommio::executor()
                 .spawn_blocking(move || {
                     let found = (name.as_str(), port).to_socket_addrs();
-                    found.map(|mut addresses| addresses.next())
+                    found.map(|found| found.take(limits::ADDRESSES_MAX).collect::<Vec<_>>())
                 })
                 .await;
             match found {
-                Ok(Some(address)) => address,
-                Ok(None) => return Err(format!("{host} has no address")),
+                Ok(addresses) if addresses.is_empty() => {
+                    return Err(format!("{host} has no address"));
+                }
+                Ok(addresses) => addresses,
                 Err(error) => return Err(format!("{host} cannot be resolved: {error}")),
             }
         }
     };
-    let within = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
-    let stream = TcpStream::connect_timeout(address, within)
-        .await
-        .map_err(|error| error.to_string())?;
+    let each_ms = limits::CONNECT_TIMEOUT_MS / addresses.len() as u64;
+    let within = Duration::from_millis(each_ms);
+    // A name may have one address that nobody listens at: localhost's of the other family.
+    let mut connected = Err(String::new());
+    for address in addresses {
+        connected = TcpStream::connect_timeout(address, within)
+            .await
+            .map_err(|error| error.to_string());
+        if connected.is_ok() {
+            break;
+        }
+    }
+    let stream = connected?;
     stream
         .set_nodelay(true)
         .map_err(|error| error.to_string())?;
