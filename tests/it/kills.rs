@@ -26,7 +26,7 @@ const RECOVERY_KILL_EVERY: u64 = 4;
 /// How often such a kill may come too late before the test says so.
 const RECOVERY_TRIES: u32 = 20;
 /// Events that the producer sends at once, and its pause after them.
-const BURST: (u64, Duration) = (100, Duration::from_millis(10));
+const BURST: (u64, Duration) = (300, Duration::from_millis(10));
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 fn kills() -> u64 {

@@ -5,5 +5,6 @@ mod kafka_wire;
 mod kills;
 mod load;
 mod node;
+mod poison;
 mod rows;
 mod scenario;

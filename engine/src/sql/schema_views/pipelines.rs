@@ -331,11 +331,7 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
             .as_ref()
             .map(|leader| format!("{}:{}", leader.host, leader.port))
             .into(),
-        attached
-            .map_or("Not attached".to_owned(), |attached| {
-                attached.standing.words()
-            })
-            .into(),
+        state_of(named.pipeline, standing).into(),
         standing.gauge(|attached| &attached.standing.fetched).into(),
         visible.into(),
         standing
@@ -360,4 +356,18 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
         place.and_then(|place| known(place.group_offset)).into(),
         place.and_then(|place| place.damage.clone()).into(),
     ]
+}
+
+/// In words. A failure that the pipeline stopped at is said until START, whatever its leaf did since.
+fn state_of(pipeline: &PipelineDef, standing: &Standing) -> String {
+    let stopped_at = pipeline.failure.as_ref().filter(|failure| {
+        failure
+            .kafka_partition
+            .is_none_or(|partition| partition == standing.pairing.kafka_partition)
+    });
+    match (stopped_at, &standing.attached) {
+        (Some(failure), _) => format!("Failed: {failure}"),
+        (None, Some(attached)) => attached.standing.words(),
+        (None, None) => "Not attached".to_owned(),
+    }
 }
