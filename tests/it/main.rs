@@ -1,10 +1,14 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
 
+mod clients;
 mod devbroker;
+mod feed;
 mod kafka_wire;
 mod kills;
 mod load;
 mod node;
 mod poison;
+mod readers;
 mod rows;
 mod scenario;
+mod starts;

@@ -55,6 +55,21 @@ impl Node {
         }
     }
 
+    /// Where MySQL clients connect, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The running process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running node").id()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     /// Starts the process, and does not wait for it.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
@@ -233,7 +248,7 @@ fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
 }
 
 /// `target/release/pinleaf`, beside the folder of this test's own binary.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let own = env::current_exe().unwrap();
     let binary = own.parent().unwrap().parent().unwrap().join("pinleaf");
     assert!(
@@ -245,7 +260,7 @@ fn binary() -> PathBuf {
 }
 
 /// The CPUs that this process may run on.
-fn cpus() -> Vec<usize> {
+pub fn cpus() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let list = status
         .lines()

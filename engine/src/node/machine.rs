@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use io_uring::IoUring;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, Uid};
@@ -85,8 +86,12 @@ pub fn raise_locked_memory(leaves: usize) -> Result<(), String> {
         .map_err(|error| format!("the limit of locked memory cannot be read: {error}"))?;
     if hard < needed {
         let (needed, hard) = (needed / 1024, hard / 1024);
+        let who = match leaves {
+            1 => "1 leaf needs".into(),
+            leaves => format!("{leaves} leaves need"),
+        };
         return Err(format!(
-            "{leaves} leaves need {needed} KiB of locked memory and the limit is {hard} KiB; set `ulimit -l {needed}` \
+            "{who} {needed} KiB of locked memory and the limit is {hard} KiB; set `ulimit -l {needed}` \
              (LimitMEMLOCK= in a service file), or configure fewer [cores] leaves"
         ));
     }
@@ -114,7 +119,14 @@ pub fn check_io_uring() -> Result<(), String> {
             "io_uring is for privileged processes only; set `sysctl kernel.io_uring_disabled=0`"
                 .into(),
         ),
-        _ => Ok(()),
+        _ => match IoUring::new(1) {
+            Ok(_) => Ok(()),
+            // What no sysctl shows: an old kernel, or a container's seccomp profile.
+            Err(error) => Err(format!(
+                "io_uring cannot be used: {error}; run on Linux 5.8 or newer, with io_uring_setup allowed by the \
+                 container's seccomp profile"
+            )),
+        },
     }
 }
 

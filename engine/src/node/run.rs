@@ -110,7 +110,6 @@ impl Node {
     pub fn start(config: Config) -> Result<Node, NodeError> {
         let machine = look(&config)?;
         let (cores, listener) = (machine.cores, machine.listener);
-        machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
         let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
             address: config.mysql,
             source,
@@ -220,6 +219,10 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
         .map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
     let cores = Cores::decide(config, &machine)?;
     machine::check_io_uring().map_err(NodeError::Machine)?;
+    machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
+    if let Some(path) = &config.startup_sql {
+        read_startup_sql(path)?;
+    }
     let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
         address: config.mysql,
         source,
@@ -458,13 +461,15 @@ fn server_settings(config: &Config, engine: &Engine) -> ServerSettings {
     }
 }
 
+fn read_startup_sql(path: &PathBuf) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
+        place: path.display().to_string(),
+        what: format!("startup_sql cannot be read: {error}; give the path of a file of SQL"),
+    })
+}
+
 async fn run_startup_sql(engine: &Arc<Engine>, path: &PathBuf) -> Result<(), NodeError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        NodeError::Config(ConfigError {
-            place: path.display().to_string(),
-            what: format!("startup_sql: {error}"),
-        })
-    })?;
+    let text = read_startup_sql(path)?;
     let failed = |line, error| NodeError::StartupSql {
         path: path.clone(),
         line,
