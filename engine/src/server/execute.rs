@@ -70,16 +70,19 @@ impl Bindings {
                 self.types.push((pair[0], pair[1]));
             }
         }
-        if self.types.len() != self.params {
-            return Err(ConnectionError::Malformed("COM_STMT_EXECUTE without types"));
-        }
         let mut values = Vec::with_capacity(self.params);
-        for (at, (type_code, flags)) in self.types.iter().copied().enumerate() {
+        for at in 0..self.params {
             values.push(if let Some(data) = self.long_data[at].take() {
                 Value::Bytes(data)
             } else if nulls[at / 8] & (1 << (at % 8)) != 0 {
                 Value::Null
             } else {
+                // Connector/J sends no types where every value is NULL or long data.
+                let (type_code, flags) = self
+                    .types
+                    .get(at)
+                    .copied()
+                    .ok_or(ConnectionError::Malformed("COM_STMT_EXECUTE without types"))?;
                 value(type_code, flags & UNSIGNED != 0, &mut rest)?.ok_or(SHORT)?
             });
         }
@@ -183,6 +186,17 @@ fn time(bytes: &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_null_or_long_data_needs_no_types() {
+        let mut bindings = Bindings::new(2);
+        bindings.long_data[0] = Some(b"long".to_vec());
+        assert_eq!(
+            bindings.read(&[0b0010, 0]).expect("read"),
+            vec![Value::Bytes(b"long".to_vec()), Value::Null]
+        );
+        assert!(bindings.read(&[0b0010, 0, 1]).is_err());
+    }
 
     #[test]
     fn parameters_are_read_by_their_types_and_types_are_kept() {
