@@ -24,7 +24,12 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// Where `unsafe` may stand.
-const UNSAFE_IN: &[&str] = &["storage/src/map.rs", "storage/src/block.rs"];
+const UNSAFE_IN: &[&str] = &[
+    "storage/src/map.rs",
+    "storage/src/block.rs",
+    "storage/src/block/tail.rs",
+    "storage/src/block/writer.rs",
+];
 
 /// Lines of code a file may have, without comments, blank lines and tests. About 400 is the aim.
 const CODE_LINES_MAX: usize = 500;

@@ -1,3 +1,5 @@
+//! Blocks: what is written beyond a mark is not read, and what is published never changes.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

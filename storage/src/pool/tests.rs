@@ -1,3 +1,5 @@
+//! The pool: sizes follow the fills, the budget holds, and blocks come back.
+
 use super::*;
 use crate::block::tests::{layout, pair};
 use crate::limits::COLUMNS_MAX;

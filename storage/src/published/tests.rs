@@ -1,3 +1,5 @@
+//! Snapshots: each is a prefix, whatever the leaf does beside it.
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

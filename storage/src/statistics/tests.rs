@@ -1,3 +1,5 @@
+//! Statistics: bounds are true, and say whether they are exact.
+
 use super::*;
 use crate::block::tests::{column, layout, schema};
 use crate::block::{Block, BlockWriter, Mark};
