@@ -210,14 +210,17 @@ fn offsets(node: &Node) -> BTreeMap<u64, Offsets> {
         .collect()
 }
 
+/// What the log says of a recovery.
 #[derive(Clone, Copy)]
-struct Recovered {
-    cursor: i64,
-    us: u64,
+pub struct Recovered {
+    /// Where loading goes on.
+    pub cursor: i64,
+    /// How long it took, in microseconds.
+    pub us: u64,
 }
 
 /// What a log says of each leaf partition's recovery.
-fn recovered(log: &str) -> BTreeMap<u64, Recovered> {
+pub fn recovered(log: &str) -> BTreeMap<u64, Recovered> {
     let field = |line: &str, name: &str| -> Option<i64> {
         let value = line
             .split_whitespace()

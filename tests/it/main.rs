@@ -3,6 +3,7 @@
 mod clients;
 mod devbroker;
 mod feed;
+mod figures;
 mod kafka_wire;
 mod kills;
 mod load;

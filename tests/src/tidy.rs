@@ -2,8 +2,10 @@
 //!
 //! Each rule is a table here and a test below; a finding names file, line and rule.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Modules in the byte's order. A module imports only what stands to its left.
 const INGEST_ORDER: &[&str] = &["kafka", "pipeline", "leaf"];
@@ -252,6 +254,39 @@ fn every_crate_has_the_workspace_lints_which_deny_a_missing_docstring() {
 }
 
 /// docs/errors.md: every bad input, its exact message and its test; here, that the test exists.
+/// Packages with their features, as one command builds them.
+fn built(what: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree", "--locked", "--prefix", "none", "--format", "{p} {f}",
+        ])
+        .args(what)
+        .current_dir(root())
+        .output()
+        .expect("cargo");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A package that was listed before carries a mark.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_first_command_and_the_tests_share_one_build() {
+    let run = built(&["--package", "engine", "--edges", "normal,build"]);
+    let tests = built(&["--workspace", "--edges", "normal,build,dev"]);
+    let findings: Vec<String> = run
+        .difference(&tests)
+        .map(|package| format!("{package}: the tests build it with other features"))
+        .collect();
+    refuse(&findings);
+}
+
 #[test]
 fn every_bad_input_has_its_test() {
     let table = fs::read_to_string(root().join("docs/errors.md")).expect("docs/errors.md");

@@ -15,7 +15,6 @@ use devbroker::orders::{CREATE_TABLE, Orders};
 use devbroker::produce::{Batch, Producer};
 use devbroker::{DevBroker, DevBrokerConfig, DevBrokerError, ProduceError};
 use futures::StreamExt;
-use hdrhistogram::Histogram;
 use ingest::leaf::Views;
 
 use super::config::Config;
@@ -242,7 +241,7 @@ async fn show(node: &Node, before: u64, sent: &AtomicU64, seconds: Option<u64>) 
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.tick().await;
     let (mut rows_last, mut seen) = (before, 0);
-    let mut freshness_last = freshness(&node.views);
+    let mut freshness_last = node.views.freshness();
     println!(
         "{:>6}  {:>12}  {:>10}  {:>8}  {:>14}  {:>14}",
         "second", "rows", "rows/s", "lag", "fresh p50 ms", "fresh p99 ms"
@@ -255,7 +254,7 @@ async fn show(node: &Node, before: u64, sent: &AtomicU64, seconds: Option<u64>) 
         seen += 1;
         let rows = visible(&node.views);
         let lag = (before + sent.load(Ordering::Relaxed)).saturating_sub(rows);
-        let now = freshness(&node.views);
+        let now = node.views.freshness();
         let mut second = now.clone();
         // What was counted a second ago is part of what is counted now.
         let _ = second.subtract(&freshness_last);
@@ -279,20 +278,6 @@ fn visible(views: &Views) -> u64 {
         .values()
         .map(|attached| attached.view.snapshot().rows())
         .sum()
-}
-
-/// Every leaf's freshness, added up.
-fn freshness(views: &Views) -> Histogram<u64> {
-    let mut sum: Option<Histogram<u64>> = None;
-    for leaf in views.leaves().iter() {
-        let leaf = leaf.freshness();
-        match &mut sum {
-            // All leaves have the same bounds.
-            Some(sum) => drop(sum.add(&*leaf)),
-            None => sum = Some((*leaf).clone()),
-        }
-    }
-    sum.unwrap_or_else(|| Histogram::new(2).expect("two digits are within hdrhistogram's bounds"))
 }
 
 /// Waits until as many rows are visible as were produced, within bounds, and asks SQL how many there are.

@@ -416,7 +416,13 @@ impl Session {
             .iter()
             .filter(|process| process.command != "Sleep")
             .count();
+        let freshness = parts.views.freshness();
+        let freshness_us = |quantile: f64| freshness.value_at_quantile(quantile).to_string();
         for (name, value) in [
+            ("Pinleaf_freshness_p50_us", freshness_us(0.5)),
+            ("Pinleaf_freshness_p99_us", freshness_us(0.99)),
+            ("Pinleaf_freshness_p999_us", freshness_us(0.999)),
+            ("Pinleaf_freshness_rows", freshness.len().to_string()),
             (
                 "Pinleaf_query_memory_bytes",
                 parts.memory.bytes_held().to_string(),

@@ -59,6 +59,17 @@ impl Views {
         self.leaves.load_full()
     }
 
+    /// [`LeafGauges::freshness`] of all leaves added up.
+    #[must_use]
+    pub fn freshness(&self) -> Histogram<u64> {
+        let mut sum = Freshness::histogram();
+        for leaf in self.leaves().iter() {
+            let added = sum.add(&*leaf.freshness());
+            debug_assert!(added.is_ok(), "all leaves have the same bounds");
+        }
+        sum
+    }
+
     /// Adds a leaf partition or takes its new view: a leaf's call at Attach.
     pub fn insert(&self, id: LeafPartitionId, attached: Arc<Attached>) {
         self.partitions.rcu(|old| {
@@ -277,6 +288,12 @@ mod tests {
         assert_eq!(gauges.freshness().min(), 1);
         assert!((495..=505).contains(&gauges.freshness().value_at_quantile(0.5)));
         assert_eq!(freshness.due_ms(), None);
+
+        let views = Views::new();
+        assert_eq!(views.freshness().len(), 0);
+        views.insert_leaf(Arc::new(gauges));
+        views.insert_leaf(Arc::new(LeafGauges::new(1, None)));
+        assert_eq!(views.freshness().len(), 11);
     }
 
     #[test]
