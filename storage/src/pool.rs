@@ -10,9 +10,10 @@ use crate::block::{Block, BlockFull, BlockLayout, BlockRegion, BlockWriter, Memo
 use crate::error::{Limit, StorageError};
 use crate::ids::Offset;
 use crate::limits::{
-    BLOCK_BYTES_MAX, BLOCK_POOLED_BYTES_MAX, BLOCK_REGION_BYTES_MAX, BLOCK_REJECTS_BYTES,
-    BLOCK_ROWS_MAX, BLOCK_ROWS_MIN, BLOCK_STRING_MEAN_BYTES_FIRST, BLOCK_STRING_REGION_BYTES_MIN,
-    BLOCK_STRINGS_BYTES_MAX, POOL_CLASS_BYTES, POOL_FREE_MAX, POOL_LINGERING_MAX,
+    BLOCK_BUDGET_DIVISOR, BLOCK_BYTES_MAX, BLOCK_POOLED_BYTES_MAX, BLOCK_REGION_BYTES_MAX,
+    BLOCK_REJECTS_BYTES, BLOCK_ROWS_MAX, BLOCK_ROWS_MIN, BLOCK_STRING_MEAN_BYTES_FIRST,
+    BLOCK_STRING_REGION_BYTES_MIN, BLOCK_STRINGS_BYTES_MAX, POOL_CLASS_BYTES, POOL_FREE_MAX,
+    POOL_LINGERING_MAX,
 };
 use crate::schema::{Physical, Schema};
 
@@ -113,6 +114,12 @@ impl BlockPool {
     #[must_use]
     pub fn budget_bytes(&self) -> usize {
         self.budget_bytes
+    }
+
+    /// What one block asks for by its recent fills; only what a single message needs may be more.
+    #[must_use]
+    pub fn block_bytes_max(&self) -> u64 {
+        self.budget_bytes as u64 / BLOCK_BUDGET_DIVISOR
     }
 
     /// Takes back what queries have let go of since.
@@ -223,6 +230,9 @@ impl Fills {
         while layout.bytes_wanted() > bytes_max && layout.rows > BLOCK_ROWS_MIN {
             layout = self.of_rows(layout.rows / 2);
         }
+        if rows_needed > layout.rows {
+            layout = self.of_rows(rows_needed.next_power_of_two());
+        }
         while layout.bytes_wanted() > bytes_max
             && layout
                 .string_bytes
@@ -233,9 +243,6 @@ impl Fills {
             for bytes in &mut layout.string_bytes {
                 *bytes = (*bytes / 2).max(BLOCK_STRING_REGION_BYTES_MIN);
             }
-        }
-        if rows_needed > layout.rows {
-            layout = self.of_rows(rows_needed.next_power_of_two());
         }
         for full in needed {
             if full.region != BlockRegion::Rows && full.needed > BLOCK_REGION_BYTES_MAX {

@@ -36,7 +36,7 @@ pub struct PartitionView {
     /// Numbers to show.
     pub gauges: Gauges,
     published: ArcSwap<Published>,
-    alarm: Arc<Alarm>,
+    alarm: ArcSwap<Alarm>,
 }
 
 /// What is published at one moment.
@@ -98,7 +98,7 @@ impl PartitionView {
             schema,
             gauges: Gauges::default(),
             published: ArcSwap::from_pointee(Published::empty(start_offset)),
-            alarm: Arc::default(),
+            alarm: ArcSwap::default(),
         }
     }
 
@@ -113,10 +113,15 @@ impl PartitionView {
         self.published.load_full()
     }
 
-    /// What readers ring when they meet damage.
+    /// What readers of the segments since the last recovery ring when they meet damage.
     #[must_use]
-    pub fn alarm(&self) -> &Arc<Alarm> {
-        &self.alarm
+    pub fn alarm(&self) -> Arc<Alarm> {
+        self.alarm.load_full()
+    }
+
+    /// Another alarm for what a recovery finds: the last one has rung, or is of files that are gone.
+    pub(crate) fn renew_alarm(&self) {
+        self.alarm.store(Arc::default());
     }
 
     /// An immutable view of all that is visible now.

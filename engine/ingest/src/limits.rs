@@ -41,6 +41,10 @@ pub const FETCH_PAUSE_MS: u64 = 1;
 /// Bytes of records that one partition decodes before its neighbours have a turn.
 pub const TURN_BYTES: usize = 256 * 1024;
 
+/// START ... FOREGROUND ends after so many answers in a row in which the broker had no record at all,
+/// though the log's end lies ahead of the cursor: what stood there was compacted away.
+pub const EMPTY_ANSWERS_MAX: u32 = 3;
+
 /// A connection that is not up by then is given up.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// Addresses of a broker's name that are tried, one after another.

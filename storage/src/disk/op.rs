@@ -72,10 +72,13 @@ pub enum DiskOp {
         /// Why, in a line.
         reason: String,
     },
-    /// Unlink a leaf partition's directory and what is in it.
+    /// Unlink a leaf partition's directory and the files in it. A directory in it is not ours: it is
+    /// moved away, never deleted.
     Drop {
         /// The directory.
         directory: PathBuf,
+        /// `data_dir/orphans`.
+        orphans: PathBuf,
     },
 }
 
@@ -286,7 +289,9 @@ pub fn perform(disk: &dyn Disk, op: DiskOp) -> DiskDone {
             let result = recovery::quarantine(disk, &path, &quarantine, &reason);
             DiskDone::Quarantined { path, result }
         }
-        DiskOp::Drop { directory } => DiskDone::Dropped(drop_directory(disk, &directory)),
+        DiskOp::Drop { directory, orphans } => {
+            DiskDone::Dropped(drop_directory(disk, &directory, &orphans))
+        }
     }
 }
 
@@ -364,15 +369,24 @@ fn seal(
     file.truncate(at_byte + bytes.len() as u64)
 }
 
-fn drop_directory(disk: &dyn Disk, directory: &Path) -> Result<(), DiskError> {
-    match disk.list(directory) {
-        Ok(entries) => {
-            for entry in entries {
-                disk.unlink(&directory.join(entry.name))?;
-            }
-        }
+fn drop_directory(disk: &dyn Disk, directory: &Path, orphans: &Path) -> Result<(), DiskError> {
+    let entries = match disk.list(directory) {
+        Ok(entries) => entries,
         Err(error) if error.fault == DiskFault::Missing => return Ok(()),
         Err(error) => return Err(error),
+    };
+    for entry in &entries {
+        let path = directory.join(&entry.name);
+        if entry.is_directory {
+            let moved_to = recovery::move_away(disk, &path, orphans)?;
+            tracing::warn!(
+                path = %path.display(),
+                moved_to = %moved_to.display(),
+                "a directory in a dropped leaf partition's was moved away"
+            );
+        } else {
+            disk.unlink(&path)?;
+        }
     }
     disk.remove_directory(directory)?;
     match directory.parent() {

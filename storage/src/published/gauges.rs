@@ -51,6 +51,11 @@ pub struct Gauges {
     pub commits: AtomicU64,
     /// Syncs since the process started.
     pub syncs: AtomicU64,
+    /// How long the last sync took from its start to its end, ms: a sync interval stretches to it.
+    pub sync_ms: AtomicU64,
+    /// Since when the oldest byte that is written and not known synced has waited, ms since 1970; -1
+    /// where there is none.
+    pub dirty_since_unix_ms: AtomicI64,
 }
 
 impl Default for Gauges {
@@ -67,6 +72,8 @@ impl Default for Gauges {
             bytes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            sync_ms: AtomicU64::new(0),
+            dirty_since_unix_ms: unknown(),
         }
     }
 }

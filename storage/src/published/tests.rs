@@ -110,7 +110,7 @@ impl Writing {
             bytes: Mutex::new(bytes),
         });
         let pages = Arc::clone(&held) as Arc<dyn Pages>;
-        let alarm = Arc::clone(view.alarm());
+        let alarm = view.alarm();
         let file = SegmentFile::new(header.clone(), PathBuf::from("held"), pages, alarm);
         (header, held, Arc::new(Open::new(Arc::new(file))))
     }

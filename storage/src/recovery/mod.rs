@@ -19,7 +19,7 @@ mod scan;
 mod walk;
 
 pub use name::{segment_path, temporary_path};
-pub use repair::quarantine;
+pub use repair::{move_away, quarantine};
 
 use std::path::PathBuf;
 use std::sync::Arc;

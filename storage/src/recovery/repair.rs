@@ -162,23 +162,7 @@ pub fn quarantine(
     quarantine: &Path,
     reason: &str,
 ) -> Result<PathBuf, DiskError> {
-    disk.make_directory(quarantine)?;
-    let parts: Vec<String> = path
-        .iter()
-        .rev()
-        .take(3)
-        .map(|part| part.to_string_lossy().into_owned())
-        .collect();
-    let stem = parts.iter().rev().cloned().collect::<Vec<_>>().join("-");
-    let taken: Vec<String> = disk.list(quarantine)?.into_iter().map(|e| e.name).collect();
-    let name = (0u32..)
-        .map(|n| match n {
-            0 => stem.clone(),
-            n => format!("{stem}.{n}"),
-        })
-        .find(|name| !taken.contains(name))
-        .unwrap_or(stem);
-    let target = quarantine.join(&name);
+    let name = free_name(disk, path, quarantine)?;
     let reason_path = quarantine.join(format!("{name}.reason.txt"));
     let text = format!("{}: {reason}\n", path.display());
     let told = disk
@@ -192,10 +176,50 @@ pub fn quarantine(
         // On a full disk the file goes all the same: the log has the reason too.
         tracing::error!(%error, reason, "a quarantine without its reason");
     }
+    move_to(disk, path, quarantine, &name)
+}
+
+/// Moves what is not ours, under a name that says where it lay; returns where it is now.
+///
+/// # Errors
+/// The disk's; it is then where it was.
+pub fn move_away(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<PathBuf, DiskError> {
+    let name = free_name(disk, path, directory)?;
+    move_to(disk, path, directory, &name)
+}
+
+/// A name that is not taken in `directory`, which is made: the path's last three parts, then a number.
+fn free_name(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<String, DiskError> {
+    disk.make_directory(directory)?;
+    let parts: Vec<String> = path
+        .iter()
+        .rev()
+        .take(3)
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    let stem = parts.iter().rev().cloned().collect::<Vec<_>>().join("-");
+    let taken: Vec<String> = disk.list(directory)?.into_iter().map(|e| e.name).collect();
+    let name = (0u32..)
+        .map(|n| match n {
+            0 => stem.clone(),
+            n => format!("{stem}.{n}"),
+        })
+        .find(|name| !taken.contains(name));
+    Ok(name.unwrap_or(stem))
+}
+
+/// Renames, and syncs both directories.
+fn move_to(
+    disk: &dyn Disk,
+    path: &Path,
+    directory: &Path,
+    name: &str,
+) -> Result<PathBuf, DiskError> {
+    let target = directory.join(name);
     disk.rename(path, &target)?;
-    disk.sync_directory(quarantine)?;
-    if let Some(directory) = path.parent() {
-        disk.sync_directory(directory)?;
+    disk.sync_directory(directory)?;
+    if let Some(parent) = path.parent() {
+        disk.sync_directory(parent)?;
     }
     Ok(target)
 }

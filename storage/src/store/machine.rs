@@ -12,11 +12,12 @@ use super::{
 };
 use crate::block::{BlockFull, BlockWriter};
 use crate::disk::{DiskDone, DiskOp, Failure};
-use crate::ids::{Lineage, Offset, Sequence};
+use crate::ids::{Lineage, Offset, Sequence, TopicId};
 use crate::limits::FAULTS_WAITING_MAX;
 use crate::pool::{BlockPool, Fills};
 use crate::published::{PartitionState, PartitionView};
 use crate::recovery::RecoverPartition;
+use crate::schema::Schema;
 use crate::segment::Segment;
 
 /// One leaf partition's disk side. See the module.
@@ -40,6 +41,8 @@ pub struct Store {
     pub(super) spent: Vec<BlockWriter>,
     /// The create, commit or footer on its way.
     pub(super) writing: Option<Writing>,
+    /// Disk operations whose outcome was not reported yet, those of a time before a failure among them.
+    pub(super) on_their_way: u32,
     /// The disk is full: nothing is written before this time.
     pub(super) full_until_ms: Option<u64>,
     /// The pool had no block when one was last asked for.
@@ -74,7 +77,10 @@ pub struct Store {
 pub(super) enum Phase {
     /// Never opened.
     Closed,
-    Recovering,
+    /// `started`: before it, what an earlier life of this store began is still on its way.
+    Recovering {
+        started: bool,
+    },
     Running,
     /// What a failure left is given up; a new segment is to be created.
     Voiding,
@@ -149,6 +155,7 @@ impl Store {
                 lineage: Lineage(0),
                 live_lineage: Lineage(0),
                 start_offset: Offset(0),
+                topic_id: TopicId::default(),
             },
             chain: Chain::default(),
             sealed: Arc::new([]),
@@ -158,6 +165,7 @@ impl Store {
             flushing: None,
             spent: Vec::new(),
             writing: None,
+            on_their_way: 0,
             full_until_ms: None,
             no_memory: false,
             held: false,
@@ -183,6 +191,12 @@ impl Store {
     #[must_use]
     pub fn view(&self) -> Arc<PartitionView> {
         Arc::clone(&self.view)
+    }
+
+    /// The table's columns.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        &self.identity.schema
     }
 
     /// Takes an event; what is to be done about it is added to `out`.
@@ -215,7 +229,11 @@ impl Store {
                 self.full_until_ms = None;
                 self.no_memory = false;
             }
-            StoreEvent::Done(done) => self.done(now_ms, *done, out),
+            StoreEvent::Done(done) => {
+                let left = self.on_their_way.checked_sub(1);
+                self.on_their_way = left.expect("the outcome of an operation of this store");
+                self.done(now_ms, *done, out);
+            }
         }
         self.write_faults(now_ms, pool);
         self.turn(now_ms, out);
@@ -260,20 +278,9 @@ impl Store {
                 again: Again::Recover,
             } => {
                 self.start = start;
-                self.phase = Phase::Recovering;
+                self.phase = Phase::Recovering { started: false };
                 let gauges = &self.view.gauges;
                 gauges.set_state(PartitionState::Recovering, None);
-                out.push(StoreEffect::Disk(Box::new(DiskOp::Recover(Box::new(
-                    RecoverPartition {
-                        table: self.identity.table,
-                        leaf_partition: self.identity.leaf_partition,
-                        directory: self.identity.directory.clone(),
-                        quarantine: self.identity.quarantine.clone(),
-                        start,
-                        mapped: self.mapped,
-                        pages_bytes_max: self.pages_bytes_max(),
-                    },
-                )))));
             }
             Phase::Failed {
                 again: Again::Continue,
@@ -302,6 +309,27 @@ impl Store {
             }
             _ => {}
         }
+    }
+
+    /// Recovers, once nothing that was begun before can change the directory any more.
+    pub(super) fn recover(&mut self, out: &mut StoreEffects) {
+        self.phase = Phase::Recovering { started: true };
+        let partition = RecoverPartition {
+            table: self.identity.table,
+            leaf_partition: self.identity.leaf_partition,
+            directory: self.identity.directory.clone(),
+            quarantine: self.identity.quarantine.clone(),
+            start: self.start,
+            mapped: self.mapped,
+            pages_bytes_max: self.pages_bytes_max(),
+        };
+        self.submit(DiskOp::Recover(Box::new(partition)), out);
+    }
+
+    /// Hands out an operation, whose outcome comes back as [`StoreEvent::Done`].
+    pub(super) fn submit(&mut self, op: DiskOp, out: &mut StoreEffects) {
+        self.on_their_way += 1;
+        out.push(StoreEffect::Disk(Box::new(op)));
     }
 
     fn rewind(&mut self, start: LineageStart, out: &mut StoreEffects) {

@@ -51,8 +51,6 @@ pub struct StoreIdentity {
     pub leaf_partition: LeafPartitionId,
     /// The Kafka partition it is paired with.
     pub kafka_partition: i32,
-    /// The topic's id; all zero where the broker has none.
-    pub topic_id: TopicId,
     /// The table's columns.
     pub schema: Arc<Schema>,
     /// The wall clock, ms since 1970, when `now_ms` was 0: for history alone, corrected by each step.
@@ -61,6 +59,8 @@ pub struct StoreIdentity {
     pub directory: PathBuf,
     /// `data_dir/quarantine`; made when it is needed.
     pub quarantine: PathBuf,
+    /// `data_dir/orphans`; made when it is needed.
+    pub orphans: PathBuf,
 }
 
 /// When a store flushes, syncs, seals and merges.
@@ -114,6 +114,8 @@ pub struct LineageStart {
     pub live_lineage: Lineage,
     /// Its first offset.
     pub start_offset: Offset,
+    /// The id of the topic that it counts; all zero where the broker has none.
+    pub topic_id: TopicId,
 }
 
 /// One step: what became of the offsets from the visible cursor to `next_offset`.

@@ -23,7 +23,7 @@ impl Store {
         result: Result<Box<RecoveredPartition>, RecoverFailure>,
         out: &mut StoreEffects,
     ) {
-        if self.phase != Phase::Recovering {
+        if self.phase != (Phase::Recovering { started: true }) {
             return;
         }
         let recovered = match result {
@@ -38,6 +38,8 @@ impl Store {
         };
         self.mapped = true;
         self.phase = Phase::Running;
+        self.view.renew_alarm();
+        self.alarm_seen = false;
         self.sequence_last = self.sequence_last.max(recovered.sequence_last);
         self.next_commit_number = self.next_commit_number.max(recovered.next_commit_number);
         self.garbage = recovered.leftover.into_iter().collect();
@@ -65,7 +67,7 @@ impl Store {
     }
 
     fn recovered_link(&self, now_ms: u64, segment: RecoveredSegment, last: bool) -> Link {
-        let alarm = Arc::clone(self.view.alarm());
+        let alarm = self.view.alarm();
         let path = segment_path(
             &self.identity.directory,
             segment.id.sequence,
@@ -127,7 +129,7 @@ impl Store {
             created.header.header.id.rewrite,
         );
         let start_epoch = self.leader_epoch();
-        let alarm = Arc::clone(self.view.alarm());
+        let alarm = self.view.alarm();
         let file = SegmentFile::new(created.header, path, created.pages, alarm);
         let mut link = link(Arc::new(file), Some(created.file), Vec::new());
         link.start_epoch = start_epoch;
@@ -269,7 +271,10 @@ impl Store {
         if link.closed && link.footer == Footer::Durable && link.syncing.is_empty() {
             link.file = None;
         }
-        self.view.gauges.syncs.fetch_add(1, Ordering::Relaxed);
+        let gauges = &self.view.gauges;
+        gauges.syncs.fetch_add(1, Ordering::Relaxed);
+        let took_ms = now_ms.saturating_sub(cover.submitted_ms);
+        gauges.sync_ms.store(took_ms, Ordering::Relaxed);
         self.chain.settle();
         self.show();
         self.say_durable(out);
@@ -343,7 +348,7 @@ impl Store {
             merged.header.header.id.sequence,
             merged.header.header.id.rewrite,
         );
-        let alarm = Arc::clone(self.view.alarm());
+        let alarm = self.view.alarm();
         let file = SegmentFile::new(merged.header, path, merged.pages, alarm);
         let mut link = link(Arc::new(file), None, merged.commits);
         link.durable = Some(link.end);
@@ -356,7 +361,7 @@ impl Store {
         self.chain.settle();
         self.show();
         self.merge = Merge::Unlinking(paths.clone());
-        out.push(StoreEffect::Disk(Box::new(DiskOp::Unlink { paths })));
+        self.submit(DiskOp::Unlink { paths }, out);
     }
 
     pub(super) fn on_unlinked(&mut self, now_ms: u64, result: Result<(), DiskError>) {
@@ -378,13 +383,15 @@ impl Store {
         if self.alarm_seen || self.phase != Phase::Running {
             return;
         }
-        if let Some((path, damage)) = self.view.alarm().damage() {
+        let alarm = self.view.alarm();
+        if let Some((path, damage)) = alarm.damage() {
             self.alarm_seen = true;
-            out.push(StoreEffect::Disk(Box::new(DiskOp::Quarantine {
+            let op = DiskOp::Quarantine {
                 path: path.to_path_buf(),
                 quarantine: self.identity.quarantine.clone(),
                 reason: damage.to_string(),
-            })));
+            };
+            self.submit(op, out);
         }
     }
 

@@ -68,6 +68,9 @@ impl Store {
         let rows: u64 = links.iter().map(|link| link.rows).sum();
         let rejects: u64 = links.iter().map(|link| link.rejects).sum();
         let bytes: u64 = links.iter().map(|link| link.end.bytes).sum();
+        let dirty = links.iter().filter(|link| link.is_dirty());
+        let dirty_since = dirty.filter_map(|link| link.dirty_since_ms).min();
+        let dirty_since_unix_ms = dirty_since.map_or(-1, |since_ms| self.unix_ms(since_ms));
         let cursors = self.cursors();
         gauges.visible.store(cursors.visible.0, Ordering::Relaxed);
         gauges
@@ -77,6 +80,9 @@ impl Store {
         gauges.rows.store(rows + tail_rows, Ordering::Relaxed);
         gauges.rejects.store(rejects, Ordering::Relaxed);
         gauges.bytes.store(bytes, Ordering::Relaxed);
+        gauges
+            .dirty_since_unix_ms
+            .store(dirty_since_unix_ms, Ordering::Relaxed);
     }
 
     pub(super) fn report(&self, notes: Vec<Note>) -> RecoveredReport {

@@ -6,10 +6,11 @@ use super::{FaultRecord, Step, StoreEffects};
 use crate::block::{BlockFull, BlockWriter, Mark, Tail};
 use crate::counts::Counts;
 use crate::disk::{CommitWrite, DiskOp};
+use crate::error::StorageError;
 use crate::format::CommitFacts;
 use crate::format::rejects::Reject;
 use crate::ids::Offset;
-use crate::limits::{BLOCK_BUDGET_DIVISOR, REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
+use crate::limits::{REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
 use crate::pool::BlockPool;
 
 /// The block that is being filled.
@@ -79,10 +80,7 @@ impl Store {
     fn begin_block(&mut self, pool: &mut BlockPool) {
         let taken = self
             .fills
-            .layout_within(
-                &self.needed,
-                pool.budget_bytes() as u64 / BLOCK_BUDGET_DIVISOR,
-            )
+            .layout_within(&self.needed, pool.block_bytes_max())
             .and_then(|layout| pool.take(&layout, self.visible));
         match taken {
             Ok(writer) => {
@@ -93,11 +91,30 @@ impl Store {
         }
     }
 
+    /// The bytes of a block that has room for `needed` beside what the last blocks lacked.
+    ///
+    /// # Errors
+    /// `Full(Value)`: no block can have.
+    pub fn block_bytes(&self, needed: &[BlockFull], pool: &BlockPool) -> Result<u64, StorageError> {
+        let mut all = self.needed.clone();
+        for full in needed {
+            keep_need(&mut all, *full);
+        }
+        let layout = self.fills.layout_within(&all, pool.block_bytes_max())?;
+        Ok(layout.bytes_wanted())
+    }
+
+    /// Where the commit begins that the next step goes into.
+    #[must_use]
+    pub fn commit_first_offset(&self) -> Offset {
+        let filling = self.filling.as_ref();
+        filling.map_or(self.visible, |filling| filling.first_offset)
+    }
+
     /// The offset that the next step must not pass, so that no commit covers more than the maximum.
     #[must_use]
     pub fn offsets_end(&self) -> Offset {
-        let filling = self.filling.as_ref();
-        let first = filling.map_or(self.visible, |filling| filling.first_offset);
+        let first = self.commit_first_offset();
         let covered = i64::try_from(self.settings.offsets_max).unwrap_or(i64::MAX);
         Offset(first.0.saturating_add(covered))
     }
@@ -158,14 +175,20 @@ impl Store {
 
     /// A message may need more of several regions: each is kept until a step was published.
     fn need(&mut self, full: BlockFull) {
-        self.needed.retain(|other| other.region != full.region);
-        self.needed.push(full);
+        keep_need(&mut self.needed, full);
     }
 
     /// Writes waiting faults into the tail, as a step that covers no offsets.
     pub(super) fn write_faults(&mut self, now_ms: u64, pool: &mut BlockPool) {
         while self.phase == Phase::Running && !self.faults.is_empty() {
             if self.filling.is_none() {
+                let bytes_max = pool.budget_bytes() as u64 / 2;
+                let bytes = self.block_bytes(&[], pool);
+                if bytes.map_or(true, |bytes| bytes > bytes_max) {
+                    // No block holds its message: the history keeps the text.
+                    self.needed.clear();
+                    self.faults[0].message.clear();
+                }
                 self.begin_block(pool);
             }
             let Some(filling) = &mut self.filling else {
@@ -177,19 +200,13 @@ impl Store {
             let fault = &self.faults[0];
             let written = filling.writer.tail().reject(&reject(fault));
             if let Err(full) = written {
-                self.needed.retain(|other| other.region != full.region);
-                self.needed.push(full);
+                keep_need(&mut self.needed, full);
                 if filling.since_ms.is_some() {
                     filling.full = true;
                     return;
                 }
                 let filling = self.filling.take().expect("matched");
                 self.spent.push(filling.writer);
-                if self.fills.layout(&self.needed).is_err() {
-                    // No block holds its message: the history keeps the text.
-                    self.needed.clear();
-                    self.faults[0].message.clear();
-                }
                 continue;
             }
             let step = Step {
@@ -265,6 +282,11 @@ impl Store {
             reserve_bytes: self.settings.disk_reserve_bytes,
         })))
     }
+}
+
+fn keep_need(needed: &mut Vec<BlockFull>, full: BlockFull) {
+    needed.retain(|other| other.region != full.region);
+    needed.push(full);
 }
 
 fn reject(fault: &FaultRecord) -> Reject<'_> {

@@ -29,25 +29,18 @@ impl Store {
             Phase::Voiding if self.writing.is_none() && self.full_until_ms.is_none() => {
                 self.create(now_ms, out);
             }
-            Phase::Dropping { started: false } if self.is_idle() => {
+            Phase::Recovering { started: false } if self.on_their_way == 0 => self.recover(out),
+            Phase::Dropping { started: false } if self.on_their_way == 0 => {
                 self.phase = Phase::Dropping { started: true };
                 self.chain.links.clear();
                 self.chain.whole = 0;
                 self.show();
                 let directory = self.identity.directory.clone();
-                out.push(StoreEffect::Disk(Box::new(DiskOp::Drop { directory })));
+                let orphans = self.identity.orphans.clone();
+                self.submit(DiskOp::Drop { directory, orphans }, out);
             }
             _ => {}
         }
-    }
-
-    /// Whether no operation is on its way.
-    fn is_idle(&self) -> bool {
-        self.writing.is_none()
-            && self.chain.links.iter().all(|link| link.syncing.is_empty())
-            && self.directory_syncing.is_empty()
-            && !matches!(self.merge, Merge::Merging | Merge::Unlinking(_))
-            && !self.unlinking
     }
 
     /// Whether everything visible is durable.
@@ -141,7 +134,7 @@ impl Store {
             let sequence = link.sequence();
             if let Some(op) = self.commit_write(link, flushing) {
                 self.writing = Some(Writing::Commit(sequence));
-                out.push(StoreEffect::Disk(Box::new(op)));
+                self.submit(op, out);
             }
             return;
         }
@@ -171,7 +164,7 @@ impl Store {
             at_byte: link.end.bytes,
         };
         self.writing = Some(Writing::Footer(sequence));
-        out.push(StoreEffect::Disk(Box::new(op)));
+        self.submit(op, out);
     }
 
     /// A new segment behind the chain as it stands.
@@ -189,7 +182,7 @@ impl Store {
             },
             table: self.identity.table,
             kafka_partition: self.identity.kafka_partition,
-            topic_id: self.identity.topic_id,
+            topic_id: self.start.topic_id,
             lineage: self.start.lineage,
             first_offset: self.committed(),
             first_commit_number: self.next_commit_number,
@@ -198,13 +191,12 @@ impl Store {
             schema: Arc::clone(&self.identity.schema),
         };
         self.writing = Some(Writing::Create(sequence));
-        out.push(StoreEffect::Disk(Box::new(DiskOp::Create(Box::new(
-            CreateSegment {
-                path: segment_path(&self.identity.directory, sequence, Rewrite(0)),
-                header,
-                pages_bytes_max: self.pages_bytes_max(),
-            },
-        )))));
+        let segment = CreateSegment {
+            path: segment_path(&self.identity.directory, sequence, Rewrite(0)),
+            header,
+            pages_bytes_max: self.pages_bytes_max(),
+        };
+        self.submit(DiskOp::Create(Box::new(segment)), out);
     }
 
     /// Which link would be synced now.
@@ -260,12 +252,13 @@ impl Store {
         if directory {
             self.directory_syncing.push(ticket);
         }
-        out.push(StoreEffect::Disk(Box::new(DiskOp::Sync {
+        let op = DiskOp::Sync {
             sequence,
             ticket,
             file,
             directory: directory.then(|| self.identity.directory.clone()),
-        })));
+        };
+        self.submit(op, out);
     }
 
     fn merge_next(&mut self, now_ms: u64, out: &mut StoreEffects) {
@@ -313,7 +306,7 @@ impl Store {
             reserve_bytes: self.settings.disk_reserve_bytes,
         };
         self.merge = Merge::Merging;
-        out.push(StoreEffect::Disk(Box::new(DiskOp::Merge(Box::new(merge)))));
+        self.submit(DiskOp::Merge(Box::new(merge)), out);
     }
 
     fn unlink_garbage(&mut self, out: &mut StoreEffects) {
@@ -323,7 +316,7 @@ impl Store {
         }
         self.unlinking = true;
         let paths = std::mem::take(&mut self.garbage);
-        out.push(StoreEffect::Disk(Box::new(DiskOp::Unlink { paths })));
+        self.submit(DiskOp::Unlink { paths }, out);
     }
 
     /// Stands still, until [`super::StoreEvent::Open`].

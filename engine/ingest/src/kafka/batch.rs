@@ -15,7 +15,7 @@
 //! Attributes: bits 0–2 codec, 3 LogAppendTime, 4 transactional, 5 control, 6 delete horizon.
 //!
 //! The base offset and the leader epoch are not under the checksum: the broker sets them. They are
-//! checked for sense alone.
+//! checked for sense here, and the offset against the response's own words where it arrives.
 
 use storage::ids::Offset;
 
@@ -98,6 +98,32 @@ pub enum BatchFault {
         base_offset: i64,
         /// As in the header.
         last_offset_delta: i32,
+    },
+    /// It lies beyond the log's end, as the answer that brought it has it.
+    #[error(
+        "the record batch of offsets {base_offset} to {last_offset} lies beyond offset {log_end}, where \
+         the log ends by the broker's own answer"
+    )]
+    BeyondLog {
+        /// As in the header.
+        base_offset: Offset,
+        /// By the header.
+        last_offset: Offset,
+        /// The high watermark, or the last stable offset.
+        log_end: Offset,
+    },
+    /// It lies below what was asked for, or overlaps the one before it.
+    #[error(
+        "the record batch of offsets {base_offset} to {last_offset} stands where offset {expected} or a \
+         later one should"
+    )]
+    OutOfOrder {
+        /// As in the header.
+        base_offset: Offset,
+        /// By the header.
+        last_offset: Offset,
+        /// What was asked for, or follows the batch before.
+        expected: Offset,
     },
     /// The records did not decompress.
     #[error("{0}")]

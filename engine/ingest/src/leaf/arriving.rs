@@ -117,6 +117,9 @@ impl Leaf {
                 FrameEvent::Response(head) => {
                     self.gauges.responses.fetch_add(1, Ordering::Relaxed);
                     self.throttle(now, index, head.throttle_ms);
+                    if let Some(frame) = self.lanes[index].arriving() {
+                        frame.throttled = head.throttle_ms > 0;
+                    }
                     if head.error.is_error() {
                         return Err(format!("the broker answers {} to the fetch", head.error));
                     }
@@ -233,6 +236,11 @@ impl Leaf {
         } else {
             self.count(Row::Stale);
         }
+        let log_end = match head.last_stable_offset {
+            stable @ 0.. if self.lanes[index].key.read_committed => stable.min(head.high_watermark),
+            _ => head.high_watermark,
+        };
+        let log_end = Offset(log_end);
         if let Some(frame) = self.lanes[index].arriving() {
             frame.entries.push(Entry {
                 asked,
@@ -244,6 +252,9 @@ impl Leaf {
                 error: head.error,
                 spoiled: None,
                 begun: false,
+                empty: head.records_bytes == 0,
+                log_end,
+                expected: asked.offset,
             });
         }
         Ok(())
@@ -259,11 +270,8 @@ impl Leaf {
             return;
         };
         let first = !entry.begun;
-        if first {
-            entry.begun = true;
-            entry.next = batch.start;
-            entry.whole = batch.start;
-        }
+        entry.batch_begins(batch.start, &batch.header);
+        let sound = entry.spoiled.is_none();
         let Some(slot) = self.live_slot(index) else {
             return;
         };
@@ -271,7 +279,9 @@ impl Leaf {
             self.count(Row::Fetched);
         }
         if let Some(partition) = self.get_mut(slot) {
-            partition.fetched = partition.fetched.max(batch.header.next_offset());
+            if sound {
+                partition.fetched = partition.fetched.max(batch.header.next_offset());
+            }
             partition.load = match partition.load {
                 Load::Empty => Load::Loading,
                 load => load,
@@ -285,7 +295,9 @@ impl Leaf {
     }
 
     fn batch_arrived(&mut self, index: usize, batch: &BatchRange) {
-        if let Some(entry) = self.last_entry(index) {
+        if let Some(entry) = self.last_entry(index)
+            && entry.spoiled.is_none()
+        {
             entry.whole = batch.end;
         }
     }
@@ -368,6 +380,7 @@ impl Leaf {
         let moved = std::mem::take(&mut frame.moved);
         let endpoints = std::mem::take(&mut frame.endpoints);
         let (records, answered) = (frame.records, frame.entries.len());
+        let nothing: Vec<Asked> = frame.with_nothing().collect();
         let sent = self.lanes[index].lane.answered(now.us, records);
         for (slot, leader) in moved {
             let endpoint = endpoints
@@ -384,6 +397,9 @@ impl Leaf {
                 self.learn_leader(now, leaf_partition, leader, out);
             }
         }
+        for asked in nothing {
+            self.answered_nothing(now, asked, out);
+        }
         // A partition that was asked for and is not in the answer is asked for again.
         if let Some(sent) = sent
             && sent.asked.len() > answered
@@ -396,6 +412,21 @@ impl Leaf {
                     partition.fetch = Fetch::Queued;
                 }
             }
+        }
+    }
+
+    /// The broker has nothing of a partition. FOREGROUND counts that where its end lies ahead.
+    fn answered_nothing(&mut self, now: Now, asked: Asked, out: &mut Effects) {
+        let Some(partition) = self.get_mut(asked.slot) else {
+            return;
+        };
+        let visible = partition.visible();
+        let Some(foreground) = &mut partition.foreground else {
+            return;
+        };
+        if asked.offset == visible && foreground.end.is_some_and(|end| visible < end) {
+            foreground.empty_answers += 1;
+            self.foreground_due(now, asked.slot, out);
         }
     }
 

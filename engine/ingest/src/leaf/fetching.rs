@@ -15,7 +15,7 @@ use super::frame::{Frame, Regions};
 use super::lane::{Asked, Lane, Sent, State};
 use super::machine::Leaf;
 use super::order::Pairing;
-use super::partition::{Fetch, Partition};
+use super::partition::Partition;
 use super::rows::Row;
 use crate::kafka::fetch::{self, FetchPartition, FetchRequest};
 use crate::kafka::requests;
@@ -267,10 +267,7 @@ impl Leaf {
 
     /// Sends the next fetch, if it is its turn and any partition waits for it.
     fn send(&mut self, now: Now, index: usize, running: &[Slot], out: &mut Effects) {
-        let queued = |slot: &&Slot| {
-            self.get(**slot)
-                .is_some_and(|partition| partition.fetch == Fetch::Queued)
-        };
+        let queued = |slot: &&Slot| self.get(**slot).is_some_and(Partition::wants_fetch);
         let mut queued: Vec<Slot> = running.iter().filter(queued).copied().collect();
         if queued.is_empty() {
             return;
@@ -435,10 +432,9 @@ impl Leaf {
         if !run.used {
             return None;
         }
-        let queued = self.running_on(index).iter().any(|slot| {
-            self.get(*slot)
-                .is_some_and(|partition| partition.fetch == Fetch::Queued)
-        });
+        let running = self.running_on(index);
+        let mut running = running.iter().filter_map(|slot| self.get(*slot));
+        let queued = running.any(Partition::wants_fetch);
         let turn = match run.lane.state() {
             State::Reading { .. } => run.headers_in() && run.has_frame_free(),
             State::Idle => run.has_frame_free(),

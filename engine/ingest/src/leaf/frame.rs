@@ -5,10 +5,12 @@
 //!
 //! Invariant: for each entry `next <= whole <= the region's filled length`.
 
+use storage::ids::Offset;
+
 use super::event::Slot;
 use super::lane::Asked;
 use crate::kafka::fetch::{CurrentLeader, FrameEvent, FrameFault, FrameReader, frame_size_bytes};
-use crate::kafka::{AbortedFilter, BatchFault, ErrorCode};
+use crate::kafka::{AbortedFilter, BatchFault, BatchHeader, ErrorCode};
 use crate::limits;
 
 /// The four bytes of length before a frame.
@@ -38,9 +40,46 @@ pub struct Entry {
     pub spoiled: Option<BatchFault>,
     /// A record batch of it has begun.
     pub begun: bool,
+    /// The answer has no byte of records for it.
+    pub empty: bool,
+    /// By the answer itself no record batch reaches beyond it.
+    pub log_end: Offset,
+    /// The next record batch begins here or later; the first may begin before it and ends behind it.
+    pub expected: Offset,
 }
 
 impl Entry {
+    /// A record batch begins at byte `start` of the frame; one whose offsets cannot be spoils the rest.
+    ///
+    /// Its base offset is not under its checksum: what it leaves out would be counted as a gap. Within
+    /// the log a gap is compaction's; beyond its end there is none, and nothing ever comes twice.
+    pub fn batch_begins(&mut self, start: usize, header: &BatchHeader) {
+        let first = !std::mem::replace(&mut self.begun, true);
+        if first {
+            self.next = start;
+            self.whole = start;
+        }
+        let (base_offset, last_offset) = (header.base_offset, header.last_offset());
+        let follows = match first {
+            true => header.next_offset() > self.expected,
+            false => base_offset >= self.expected,
+        };
+        if !follows {
+            self.spoiled.get_or_insert(BatchFault::OutOfOrder {
+                base_offset,
+                last_offset,
+                expected: self.expected,
+            });
+        } else if header.next_offset() > self.log_end {
+            self.spoiled.get_or_insert(BatchFault::BeyondLog {
+                base_offset,
+                last_offset,
+                log_end: self.log_end,
+            });
+        }
+        self.expected = header.next_offset();
+    }
+
     /// Whether a record batch waits.
     #[must_use]
     pub fn waits(&self) -> bool {
@@ -73,6 +112,8 @@ pub struct Frame {
     pub records: u64,
     /// Where a turn begins to look for work.
     pub turn: usize,
+    /// The broker held back: what is not in it says nothing.
+    pub throttled: bool,
     /// Who leads now, of partitions that said "not I".
     pub moved: Vec<(Slot, CurrentLeader)>,
     /// The brokers' addresses that it named.
@@ -93,6 +134,7 @@ impl Frame {
             ended: false,
             records: 0,
             turn: 0,
+            throttled: false,
             moved: Vec::new(),
             endpoints: Vec::new(),
         }
@@ -194,6 +236,14 @@ impl Frame {
     #[must_use]
     pub fn is_region_full(&self) -> bool {
         self.filled == self.region.len()
+    }
+
+    /// The partitions of which the broker has nothing: it answers without an error, was not held back
+    /// by anything, and another partition's records took no room from them.
+    pub fn with_nothing(&self) -> impl Iterator<Item = Asked> {
+        let nothing = !self.throttled && self.entries.iter().all(|entry| entry.empty);
+        let said = move |entry: &&Entry| nothing && !entry.void && !entry.error.is_error();
+        self.entries.iter().filter(said).map(|entry| entry.asked)
     }
 
     /// Whether nothing of it will be loaded any more and all of it was read.

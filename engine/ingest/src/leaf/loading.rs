@@ -8,8 +8,6 @@ use storage::block::{BlockFull, BlockRegion};
 use storage::counts::Counts;
 use storage::format::rejects::FaultKind;
 use storage::ids::Offset;
-use storage::limits::BLOCK_BYTES_MAX;
-use storage::schema::Physical;
 use storage::store::Step;
 
 use super::event::{Effects, Now, Slot};
@@ -200,6 +198,7 @@ impl Leaf {
             Some(settings) => (settings.skip_errors, settings.parse_errors_threshold),
             None => (SkipErrors::None, 0),
         };
+        let parse_errors = partition.parse_errors();
         let mut records = 0;
         let Some(decode) = partition.decode.as_mut() else {
             return (gained, 0, StepEnd::Turn);
@@ -219,7 +218,7 @@ impl Leaf {
                 skip,
                 parse_errors_max: match parse_errors_max {
                     0 => u64::MAX,
-                    max => max.saturating_sub(partition.parse_errors + gained.parse_errors),
+                    max => max.saturating_sub(parse_errors + gained.parse_errors),
                 },
                 now_unix_ms: now.unix_ms(),
             };
@@ -253,59 +252,6 @@ impl Leaf {
         (gained, records, end)
     }
 
-    /// The block has no room for the next message: the next one has.
-    fn block_full(&mut self, now: Now, slot: Slot, full: &[BlockFull], out: &mut Effects) {
-        let mut said = std::mem::take(&mut self.store_out);
-        if let Some(partition) = self.get_mut(slot) {
-            for &full in full {
-                partition.store.block_full(now.ms(), full, &mut said);
-            }
-        }
-        self.hear(now, slot, said, out);
-    }
-
-    /// A message needs a block of its own, or more than there can be.
-    fn block_too_small(&mut self, now: Now, slot: Slot, need: &BlockNeed, out: &mut Effects) {
-        let strings: u64 = need.string_bytes.iter().sum();
-        let bytes = strings + need.reject_bytes;
-        let budget = self.pool.budget_bytes() as u64 / 2;
-        let Some(partition) = self.get_mut(slot) else {
-            return;
-        };
-        if bytes > budget || bytes > BLOCK_BYTES_MAX as u64 {
-            let text = format!(
-                "topic '{}' partition {} offset {}: the message needs {bytes} bytes of a block, more than the {} there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it",
-                partition.pairing.topic,
-                partition.pairing.kafka_partition,
-                need.offset.0,
-                budget.min(BLOCK_BYTES_MAX as u64)
-            );
-            let failure = failure(FailureKind::Load, need.offset.0, text, true);
-            return self.fail(now, slot, failure, out);
-        }
-        let view = partition.store.view();
-        let columns = view.schema.columns.iter().enumerate();
-        let strings = columns.filter(|(_, column)| column.physical == Physical::Utf8);
-        let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let mut full: Vec<BlockFull> = strings
-            .zip(&need.string_bytes)
-            .filter(|(_, needed)| **needed > 0)
-            .map(|((index, _), &needed)| BlockFull {
-                region: BlockRegion::Strings(u32::try_from(index).unwrap_or(u32::MAX)),
-                needed: bytes(needed),
-            })
-            .collect();
-        full.push(BlockFull {
-            region: BlockRegion::Rows,
-            needed: need.rows.max(1),
-        });
-        full.push(BlockFull {
-            region: BlockRegion::Rejects,
-            needed: bytes(need.reject_bytes),
-        });
-        self.block_full(now, slot, &full, out);
-    }
-
     /// Publishes what was gained as one step.
     fn publish(&mut self, now: Now, slot: Slot, gains: &Gains, out: &mut Effects) {
         let Some(partition) = self.get_mut(slot) else {
@@ -326,16 +272,17 @@ impl Leaf {
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
+        partition.add_parse_errors(gains.parse_errors);
         partition.store.publish(now.ms(), &step, &mut said);
         self.hear(now, slot, said, out);
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
-        partition.parse_errors += gains.parse_errors;
         if gains.leader_epoch >= 0 {
             partition.epoch = partition.epoch.max(gains.leader_epoch);
         }
         if let Some(foreground) = &mut partition.foreground {
+            foreground.empty_answers = 0;
             foreground.rows += u64::from(gains.rows);
             foreground.rejects += gains.counts.rejected;
         }
@@ -418,7 +365,7 @@ impl Leaf {
         };
         // The threshold counts anew behind what was skipped for it.
         if poison.over_threshold {
-            partition.parse_errors = 0;
+            partition.forget_parse_errors();
         }
         self.publish(now, slot, &gains, out);
         self.count(Row::PoisonSkipped);
@@ -446,11 +393,19 @@ impl Leaf {
             let failure = failure(FailureKind::Extract, cursor.0, text, ours);
             return self.fail(now, slot, failure, out);
         }
-        tracing::warn!(
-            leaf_partition = partition.pairing.leaf_partition,
-            offset = cursor.0,
-            "a corrupt record batch, fetched again: {fault}"
-        );
+        let leaf_partition = partition.pairing.leaf_partition;
+        let offset = cursor.0;
+        if matches!(fault, BatchFault::BeyondLog { .. }) {
+            // A broker that reads the log's end before the records says so now and then: the second
+            // answer's end is not below what the first one brought.
+            tracing::debug!(leaf_partition, offset, "fetched again: {fault}");
+        } else {
+            tracing::warn!(
+                leaf_partition,
+                offset,
+                "a corrupt record batch, fetched again: {fault}"
+            );
+        }
         partition.corrupt_at = Some(cursor);
         partition.void_fetch();
         partition.fetch = Fetch::Queued;
@@ -472,6 +427,13 @@ impl Leaf {
             && !waits
         {
             partition.load = Load::Empty;
+        }
+        if let Some(partition) = self.get_mut(slot)
+            && partition.is_at_end()
+            && partition.phase == Phase::Running
+        {
+            partition.stop_fetch();
+            self.drop_frames_of(slot);
         }
         self.foreground_due(now, slot, out);
     }

@@ -30,6 +30,7 @@ pub mod machine;
 mod arriving;
 mod connecting;
 mod fetching;
+mod fitting;
 mod loading;
 mod locating;
 mod ordering;

@@ -244,7 +244,6 @@ impl Leaf {
             table: TableId(pairing.table),
             leaf_partition: LeafPartitionId(pairing.leaf_partition),
             kafka_partition: pairing.kafka_partition,
-            topic_id: TopicId(pairing.topic_id),
             schema: Arc::new(Schema {
                 version: schema_version,
                 columns: columns.collect(),
@@ -254,6 +253,7 @@ impl Leaf {
                 .join(pairing.table.to_string())
                 .join(pairing.leaf_partition.to_string()),
             quarantine: self.config.data_dir.join("quarantine"),
+            orphans: self.config.data_dir.join("orphans"),
         }
     }
 
@@ -352,6 +352,7 @@ impl Leaf {
                     offsets_end: limit,
                     rows: 0,
                     rejects: 0,
+                    empty_answers: 0,
                     reached: false,
                 })
             }
@@ -369,7 +370,7 @@ impl Leaf {
                 partition.fetched = partition.visible();
                 partition.fetch = Fetch::Locating(Question::Leader);
                 partition.corrupt_at = None;
-                partition.parse_errors = 0;
+                partition.forget_parse_errors();
                 partition.retriable.reset();
                 partition.extract.reset();
                 self.count(match from {
@@ -472,6 +473,7 @@ pub(super) fn lineage_start(pairing: &Pairing) -> LineageStart {
         lineage: Lineage(pairing.lineage),
         live_lineage: Lineage(pairing.live_lineage),
         start_offset: Offset(pairing.start_offset),
+        topic_id: TopicId(pairing.topic_id),
     }
 }
 

@@ -103,6 +103,8 @@ pub struct Foreground {
     pub rows: u64,
     /// Messages rejected since the order.
     pub rejects: u64,
+    /// Answers in a row without a record though the log's end lies ahead.
+    pub empty_answers: u32,
     /// It is reached; the drain is under way.
     pub reached: bool,
 }
@@ -159,8 +161,9 @@ pub struct Partition {
     pub extract: Backoff,
     /// Where a corrupt record batch was met once.
     pub corrupt_at: Option<Offset>,
-    /// PARSER failures since the last commit began.
-    pub parse_errors: u64,
+    /// PARSER failures of the commit that begins at `parse_errors_from`.
+    parse_errors: u64,
+    parse_errors_from: Offset,
     /// START ... FOREGROUND.
     pub foreground: Option<Foreground>,
     /// The store stands still until it is opened again.
@@ -224,6 +227,7 @@ impl Partition {
             }),
             corrupt_at: None,
             parse_errors: 0,
+            parse_errors_from: start,
             foreground: None,
             store_failed: false,
             recovered: false,
@@ -290,9 +294,35 @@ impl Partition {
     /// Whether there is nothing left that may be loaded.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
-        self.pairing
-            .end_offset
-            .is_some_and(|end| self.fetched >= Offset(end))
+        let end = self.pairing.end_offset;
+        end.is_some_and(|end| self.visible() >= Offset(end))
+    }
+
+    /// Whether it goes with the next request: not where what is on its way reaches the end already.
+    #[must_use]
+    pub fn wants_fetch(&self) -> bool {
+        let end = self.pairing.end_offset;
+        self.fetch == Fetch::Queued && end.is_none_or(|end| self.fetched < Offset(end))
+    }
+
+    /// PARSER failures of the commit that the next step goes into: the threshold is a commit's.
+    pub fn parse_errors(&mut self) -> u64 {
+        let from = self.store.commit_first_offset();
+        if self.parse_errors_from != from {
+            self.parse_errors_from = from;
+            self.parse_errors = 0;
+        }
+        self.parse_errors
+    }
+
+    /// Counts those of a step that is about to be published.
+    pub fn add_parse_errors(&mut self, more: u64) {
+        self.parse_errors = self.parse_errors() + more;
+    }
+
+    /// The threshold counts anew.
+    pub fn forget_parse_errors(&mut self) {
+        self.parse_errors = 0;
     }
 
     /// What must be known before the next fetch.

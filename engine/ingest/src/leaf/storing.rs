@@ -15,6 +15,7 @@ use super::ordering::{failure, lineage_start};
 use super::partition::{Fetch, Load, Phase};
 use super::rows::Row;
 use super::views::Attached;
+use crate::limits;
 use crate::pipeline::Poison;
 
 impl Leaf {
@@ -74,7 +75,6 @@ impl Leaf {
             StoreEffect::Disk(op) => out.push(Effect::Disk(slot, op)),
             StoreEffect::Recovered(report) => self.recovered(now, slot, *report, out),
             StoreEffect::Committed { .. } => {
-                partition.parse_errors = 0;
                 if let Some(foreground) = &mut partition.foreground
                     && let Some(left) = &mut foreground.batches_left
                 {
@@ -108,6 +108,7 @@ impl Leaf {
                 self.drop_frames_of(slot);
                 self.count(Row::Voided);
                 if let Some(partition) = self.get_mut(slot) {
+                    partition.forget_parse_errors();
                     partition.void_fetch();
                     if partition.lost_until.take().is_some() {
                         // What retention took is asked anew, from the cursor as it is now.
@@ -300,7 +301,13 @@ impl Leaf {
             return;
         }
         let at = |end: Option<Offset>| end.is_some_and(|end| visible >= end);
-        if foreground.batches_left == Some(0) || at(foreground.offsets_end) || at(foreground.end) {
+        // Compaction may have taken all that stood before the end: no record batch says so.
+        let nothing_left = foreground.empty_answers >= limits::EMPTY_ANSWERS_MAX;
+        if foreground.batches_left == Some(0)
+            || at(foreground.offsets_end)
+            || at(foreground.end)
+            || nothing_left
+        {
             foreground.reached = true;
             self.drain(slot);
             self.store(now, slot, StoreEvent::Drain, out);

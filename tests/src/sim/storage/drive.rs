@@ -106,11 +106,11 @@ impl Process {
             table: TableId(1),
             leaf_partition: LeafPartitionId(1),
             kafka_partition: 0,
-            topic_id: TopicId::default(),
             schema: schema(),
             unix_base_ms: 0,
             directory: PathBuf::from(DIRECTORY),
             quarantine: PathBuf::from(QUARANTINE),
+            orphans: PathBuf::from("/data/orphans"),
         };
         Process {
             store: Store::new(identity, settings.clone()),
@@ -159,6 +159,7 @@ impl<'a> Drive<'a> {
                 lineage: Lineage(1),
                 live_lineage: Lineage(1),
                 start_offset: Offset(start),
+                topic_id: TopicId::default(),
             },
             lineages: BTreeMap::from([(1, truth)]),
             out: StoreEffects::new(),

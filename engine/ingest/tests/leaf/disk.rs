@@ -1,0 +1,215 @@
+//! What a disk does to a leaf partition: damage, operations that are late, names and syncs.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use ingest::leaf::order::{FailureKind, Goal, Report};
+use storage::disk::DiskOp;
+use storage::error::StorageError;
+
+use crate::rig::{PARTITION, Rig, Said, Setup, batch};
+
+/// Three rows from `base` on; `mark` stands in the middle one alone, so that no statistics hold it.
+fn marked(base: i64, mark: u64) -> Vec<u8> {
+    let middle = format!("{{\"v\":{mark}}}");
+    batch(base, &["{\"v\":0}", &middle, "{\"v\":9000000000000000000}"])
+}
+
+/// Turns one bit of the newest segment that holds `mark` in its body.
+fn turn_a_bit(rig: &Rig, mark: u64) -> String {
+    let path = rig.segments().pop().expect("a segment");
+    let bytes = std::fs::read(&path).expect("readable");
+    let at = bytes
+        .windows(8)
+        .position(|window| window == mark.to_le_bytes());
+    let at = at.expect("the value stands in the file");
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .expect("writable");
+    file.write_all_at(&[bytes[at] ^ 1], at as u64)
+        .expect("written");
+    path.display().to_string()
+}
+
+fn read(rig: &Rig) -> Result<usize, StorageError> {
+    let snapshot = rig.attached().view.snapshot();
+    let rows = snapshot
+        .parts()
+        .iter()
+        .map(|part| part.read(&[0]).map(|columns| columns[0].len()));
+    rows.sum()
+}
+
+/// Meets the damage as a query would, and lets the leaf look.
+fn damaged(rig: &mut Rig, mark: u64) {
+    let path = turn_a_bit(rig, mark);
+    let error = read(rig).expect_err("never fewer rows").to_string();
+    assert!(
+        error.starts_with(&format!("{path}: checksum mismatch in column 0")),
+        "{error}"
+    );
+    assert!(error.contains("(bytes "), "{error}");
+    rig.pass(30);
+    rig.pass(30);
+}
+
+#[test]
+fn every_damaged_segment_goes_to_quarantine_and_fails_its_partition_by_name() {
+    let mut rig = Rig::new(Setup::new("damage"));
+    rig.run(Goal::Run);
+    for (round, mark) in [(1, 0x1122_3344_5566_7711), (2, 0x1122_3344_5566_7722)] {
+        rig.answer(&Said::records(3, &[marked(0, mark)]));
+        rig.pass(200);
+        rig.pass(200);
+        assert_eq!(
+            rig.attached().view.gauges.durable.load(Ordering::Relaxed),
+            3
+        );
+        damaged(&mut rig, mark);
+        let failure = rig.failed().expect("it fails").clone();
+        assert_eq!(failure.kind, FailureKind::Load);
+        let name = format!("tables/1/1/{round}.0.arrow: checksum mismatch in column 0");
+        assert!(failure.text.contains(&name), "{}", failure.text);
+        let kept = rig.data_dir.join(format!("quarantine/1-1-{round}.0.arrow"));
+        assert!(kept.is_file() && rig.segments().is_empty());
+        assert!(failure.text.contains("moved to"), "{}", failure.text);
+        assert!(rig.words().starts_with("Failed: "), "{}", rig.words());
+        read(&rig).expect_err("never fewer rows, also after it");
+        rig.reports.clear();
+        // What is gone is fetched again.
+        rig.goal(Goal::Run);
+        assert_eq!((rig.visible(), rig.failed()), (0, None));
+        assert_eq!(rig.fetches[0].asked, [(0, 0)]);
+    }
+}
+
+#[test]
+fn recovery_waits_for_what_was_begun_before_the_failure() {
+    let mut rig = Rig::new(Setup::new("late-write"));
+    rig.run(Goal::Run);
+    let mark = 0x1122_3344_5566_7733;
+    rig.answer(&Said::records(6, &[marked(0, mark)]));
+    rig.pass(200);
+    rig.pass(200);
+    rig.hold_disk = true;
+    rig.answer(&Said::records(6, &[marked(3, 5)]));
+    rig.pass(200);
+    let write: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Write(_));
+    let recover: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Recover(_));
+    assert_eq!(rig.disk_count(write), 1);
+    damaged(&mut rig, mark);
+    assert!(rig.finish_disk_if(|op| matches!(op, DiskOp::Quarantine { .. })));
+    assert!(rig.failed().is_some());
+    rig.goal(Goal::Run);
+    assert_eq!((rig.disk_count(write), rig.disk_count(recover)), (1, 0));
+    rig.pass(30);
+    assert_eq!(rig.words(), "Recovering");
+    rig.finish_disk_if(write);
+    assert_eq!((rig.disk_count(write), rig.disk_count(recover)), (0, 1));
+    rig.hold_disk = false;
+    rig.settle();
+    assert_eq!(rig.fetches[0].asked, [(0, 0)]);
+}
+
+#[test]
+fn a_drop_waits_for_what_was_begun_and_moves_a_foreign_directory_away() {
+    let mut rig = Rig::new(Setup::new("drop"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(6, &[marked(0, 1)]));
+    rig.pass(200);
+    rig.hold_disk = true;
+    rig.answer(&Said::records(6, &[marked(3, 2)]));
+    rig.pass(200);
+    let foreign = rig.directory(PARTITION).join("lost+found");
+    std::fs::create_dir_all(&foreign).expect("a directory");
+    std::fs::write(foreign.join("what"), "somebody's").expect("a file");
+    let busy = rig.disk.len();
+    assert!(busy > 0);
+    rig.goal(Goal::Drop);
+    let drop: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Drop { .. });
+    assert_eq!((rig.disk.len(), rig.disk_count(drop)), (busy, 0));
+    rig.hold_disk = false;
+    rig.settle();
+    let dropped = |report: &Report| {
+        matches!(
+            report,
+            Report::Reached {
+                goal: Goal::Drop,
+                ..
+            }
+        )
+    };
+    assert!(rig.reports.iter().any(dropped), "{:?}", rig.reports);
+    assert!(!rig.directory(PARTITION).exists());
+    let kept = rig.data_dir.join("orphans/1-1-lost+found/what");
+    assert_eq!(std::fs::read_to_string(kept).expect("moved"), "somebody's");
+}
+
+#[test]
+fn a_lineage_of_another_topic_says_so_in_its_header() {
+    let mut rig = Rig::new(Setup::new("another-topic"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[marked(0, 1)]));
+    rig.pass(200);
+    let rewind = |lineage, topic_id| Goal::Rewind {
+        lineage,
+        live_lineage: 1,
+        start_offset: 0,
+        topic_id,
+    };
+    rig.goal(rewind(2, [9; 16]));
+    rig.pass(200);
+    let topics = |rig: &Rig| -> Vec<[u8; 16]> {
+        let header = |path| {
+            let bytes = std::fs::read(path).expect("readable");
+            let parsed = storage::format::parse_header(&bytes).expect("a header");
+            parsed.header.topic_id.0
+        };
+        rig.segments().iter().map(header).collect()
+    };
+    assert_eq!(topics(&rig), [[7; 16], [9; 16]]);
+}
+
+#[test]
+fn a_slow_sync_stretches_the_interval_is_shown_and_nothing_queues() {
+    let mut setup = Setup::new("slow-sync");
+    setup.partitions = 4;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(30, &[marked(0, 1)]));
+    rig.hold_disk = true;
+    let written_ms = rig.now.unix_ms() + 100;
+    rig.pass(100);
+    let sync: fn(&DiskOp) -> bool = |op| op.is_sync();
+    let other: fn(&DiskOp) -> bool = |op| !op.is_sync();
+    let finish_writes = |rig: &mut Rig| while rig.finish_disk_if(other) {};
+    finish_writes(&mut rig);
+    for second in 0..5 {
+        rig.pass(1_000);
+        finish_writes(&mut rig);
+        rig.answer(&Said::records(30, &[marked(3 + second * 3, 1)]));
+        assert_eq!(rig.disk_count(sync), 2, "two a leaf, whatever waits");
+    }
+    let attached = rig.attached();
+    let gauges = &attached.view.gauges;
+    let dirty_since_ms = gauges.dirty_since_unix_ms.load(Ordering::Relaxed);
+    assert_eq!(dirty_since_ms, written_ms);
+    assert_eq!(gauges.sync_ms.load(Ordering::Relaxed), 0);
+    // The first ends after its four seconds: at once the one that has waited longest begins.
+    assert!(rig.finish_disk_if(sync));
+    assert_eq!(rig.disk_count(sync), 2);
+    let took_ms = gauges.sync_ms.load(Ordering::Relaxed);
+    assert!((4_000..=4_100).contains(&took_ms), "{took_ms}");
+    // What came while it was on its way has waited since it began.
+    let dirty_since_ms = gauges.dirty_since_unix_ms.load(Ordering::Relaxed);
+    assert_eq!(dirty_since_ms, written_ms + 1_000);
+    rig.hold_disk = false;
+    rig.settle();
+    for _ in 0..4 {
+        rig.pass(200);
+    }
+    assert_eq!(gauges.dirty_since_unix_ms.load(Ordering::Relaxed), -1);
+    assert_eq!(gauges.durable.load(Ordering::Relaxed), 18);
+}

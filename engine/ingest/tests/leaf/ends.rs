@@ -1,0 +1,78 @@
+//! Where a load ends: FOREGROUND's target, and a range that is handed over.
+
+use ingest::leaf::order::{Goal, Report};
+
+use crate::rig::{Rig, Said, Setup, rows};
+
+fn caught_up(rig: &Rig) -> Vec<(u64, i64, u64)> {
+    let cursor = |report: &Report| match *report {
+        Report::CaughtUp {
+            leaf_partition,
+            cursor,
+            rows,
+            ..
+        } => Some((leaf_partition, cursor, rows)),
+        _ => None,
+    };
+    rig.reports.iter().filter_map(cursor).collect()
+}
+
+const FOREGROUND: Goal = Goal::Foreground { batches_max: None };
+
+#[test]
+fn foreground_ends_where_the_log_below_its_target_was_compacted_away() {
+    let mut rig = Rig::new(Setup::new("compacted"));
+    rig.run(FOREGROUND);
+    rig.answer(&Said::records(9, &[rows(0, 4)]));
+    for _ in 0..2 {
+        rig.answer(&Said::nothing(9));
+        assert_eq!(caught_up(&rig), []);
+    }
+    rig.answer(&Said::nothing(9));
+    rig.pass(200);
+    assert_eq!(caught_up(&rig), [(1, 4, 4)]);
+    assert_eq!(
+        rig.counts().gap,
+        0,
+        "the cursor stays where nothing was seen"
+    );
+}
+
+#[test]
+fn foreground_goes_on_where_an_answer_had_no_room_or_was_throttled() {
+    let mut setup = Setup::new("no-room");
+    setup.partitions = 2;
+    let mut rig = Rig::new(setup);
+    rig.run(FOREGROUND);
+    let (nothing, end) = (Said::nothing(9), 90);
+    for turn in 0..4 {
+        // The first partition's records took all the room there was.
+        let some = Said::records(end, &[rows(turn * 4, 4)]);
+        rig.answer_each(0, |partition| if partition == 0 { &some } else { &nothing });
+    }
+    for _ in 0..4 {
+        rig.answer_each(100, |_| &nothing);
+        rig.pass(100);
+    }
+    assert_eq!(caught_up(&rig), []);
+    let some = Said::records(9, &[rows(0, 9)]);
+    rig.answer_each(0, |partition| if partition == 1 { &some } else { &nothing });
+    rig.pass(200);
+    assert_eq!(caught_up(&rig), [(2, 9, 9)]);
+}
+
+#[test]
+fn a_range_that_is_handed_over_is_loaded_to_its_end_and_no_further() {
+    let mut setup = Setup::new("handed-over");
+    setup.end_offset = Some(6);
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(12, &[rows(0, 4)]));
+    rig.answer(&Said::records(12, &[rows(4, 8)]));
+    rig.pass(1_000);
+    rig.pass(1_000);
+    assert_eq!((rig.visible(), rig.failed()), (6, None));
+    assert_eq!(rig.words(), "Ended: the handed-over range is loaded");
+    assert_eq!(rig.fetches.len(), 0);
+    assert_eq!(rig.attached().view.snapshot().rows(), 6);
+}

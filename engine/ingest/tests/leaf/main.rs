@@ -1,0 +1,8 @@
+//! The leaf as a machine, case by case: what a broker, a disk or a message does to one leaf partition.
+
+mod rig;
+
+mod disk;
+mod ends;
+mod messages;
+mod offsets;

@@ -1,0 +1,95 @@
+//! Messages that no block holds, and how parse errors are counted.
+
+use ingest::leaf::order::{Goal, Report};
+use ingest::pipeline::SkipErrors;
+
+use crate::rig::{Rig, Said, Setup, batch, rows, settings};
+
+#[test]
+fn a_message_of_more_rows_than_memory_holds_is_named_and_does_not_wait() {
+    let mut setup = Setup::new("many-rows");
+    (setup.texts, setup.settings) = (40, settings(40));
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let message = "{\"v\":1}".repeat(60_000);
+    rig.answer(&Said::records(3, &[rows(0, 2), batch(2, &[&message])]));
+    rig.pass(1_000);
+    let failure = rig.failed().expect("named").clone();
+    assert_eq!((rig.visible(), failure.offset), (2, 2));
+    assert!(failure.deterministic);
+    let text = "topic 'orders' partition 0 offset 2: the message needs ";
+    assert!(failure.text.starts_with(text), "{}", failure.text);
+    let mend = "more than the 25165824 there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it";
+    assert!(failure.text.ends_with(mend), "{}", failure.text);
+}
+
+#[test]
+fn a_message_of_many_rows_that_memory_holds_is_loaded() {
+    let mut setup = Setup::new("rows-that-fit");
+    setup.memory_bytes = 64 << 20;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let message = "{\"v\":1}".repeat(65_536);
+    rig.answer(&Said::records(3, &[rows(0, 2), batch(2, &[&message])]));
+    rig.pass(1_000);
+    rig.pass(1_000);
+    assert_eq!((rig.visible(), rig.failed()), (3, None));
+    assert_eq!(rig.attached().view.snapshot().rows(), 2 + 65_536);
+}
+
+#[test]
+fn a_poison_message_larger_than_memory_is_kept_by_its_text_and_a_stop_ends() {
+    let mut setup = Setup::new("large-poison");
+    setup.memory_bytes = 16 << 20;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let message = format!("{{\"v\":{}", "9".repeat(13 << 20));
+    rig.answer(&Said::records(3, &[rows(0, 2), batch(2, &[&message])]));
+    rig.pass(1_000);
+    assert_eq!(rig.failed().expect("poison").offset, 2);
+    rig.goal(Goal::Stop);
+    rig.pass(1_000);
+    let stopped = |report: &Report| {
+        matches!(
+            report,
+            Report::Reached {
+                goal: Goal::Stop,
+                ..
+            }
+        )
+    };
+    assert!(rig.reports.iter().any(stopped), "{:?}", rig.reports);
+    let faults: Vec<_> = rig.attached().view.snapshot().rejects().collect();
+    let fault = faults[0].as_ref().expect("sound");
+    assert_eq!((fault.offset.0, fault.message.len()), (2, 0));
+    assert!(
+        fault.text.contains("offset 2: Invalid JSON text"),
+        "{}",
+        fault.text
+    );
+}
+
+#[test]
+fn parse_errors_count_for_the_commit_that_they_go_into() {
+    let mut setup = Setup::new("threshold");
+    setup.settings.skip_errors = SkipErrors::Parser;
+    setup.settings.parse_errors_threshold = 3;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.hold_disk = true;
+    rig.answer(&Said::records(20, &[batch(0, &["{", "{", "{}"])]));
+    rig.pass(100);
+    // The segment is made, the commit is being written, and the next one has two of its own.
+    assert!(rig.finish_disk());
+    rig.pass(1);
+    assert_eq!(rig.disk.len(), 1);
+    rig.answer(&Said::records(20, &[batch(3, &["{", "{", "{}"])]));
+    assert_eq!((rig.visible(), rig.failed()), (6, None));
+    // The first commit is written: that says nothing of the second.
+    assert!(rig.finish_disk());
+    rig.answer(&Said::records(20, &[batch(6, &["{", "{", "{}"])]));
+    let failure = rig.failed().expect("the fourth of one commit").clone();
+    assert_eq!((rig.visible(), failure.offset), (7, 7));
+    let text = "this passes pipelines_parse_errors_threshold";
+    assert!(failure.text.ends_with(text), "{}", failure.text);
+}
