@@ -9,6 +9,7 @@ mod kills;
 mod load;
 mod node;
 mod poison;
+mod quickstart;
 mod readers;
 mod rows;
 mod scenario;

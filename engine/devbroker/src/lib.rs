@@ -23,7 +23,7 @@ mod topics;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,7 +51,7 @@ pub struct DevBrokerConfig {
 /// A running broker. Dropped without [`DevBroker::shutdown`] it ends with its runtime.
 #[derive(Debug)]
 pub struct DevBroker {
-    addr: SocketAddr,
+    broker: Arc<Broker>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
     /// Held until the last connection has ended.
@@ -88,16 +88,16 @@ impl DevBroker {
             })?;
         fs::create_dir_all(&dir).map_err(|source| DevBrokerError::disk("making", &dir, source))?;
         let lock = lock(&dir.join("LOCK"))?;
-        let broker = Broker {
+        let broker = Arc::new(Broker {
             addr,
             topics: Topics::open(&dir, &topics)?,
             groups: Mutex::new(Groups::open(&dir)?),
             appended: watch::Sender::new(0),
-        };
+        });
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(serve(listener, Arc::new(broker), stopped));
+        let serving = tokio::spawn(serve(listener, Arc::clone(&broker), stopped));
         Ok(DevBroker {
-            addr,
+            broker,
             stop,
             serving,
             _lock: lock,
@@ -107,7 +107,23 @@ impl DevBroker {
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.broker.addr
+    }
+
+    /// The offset that the next record of each of a topic's partitions gets; empty for an unknown topic.
+    #[must_use]
+    pub fn next_offsets(&self, topic: &str) -> Vec<i64> {
+        let Some(topic) = self.broker.topics.get(topic) else {
+            return Vec::new();
+        };
+        (0..)
+            .map_while(|partition| topic.partition(partition))
+            .map(|log| {
+                log.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .next_offset()
+            })
+            .collect()
     }
 
     /// Takes no more connections, ends those there are, and returns when all have ended. What was

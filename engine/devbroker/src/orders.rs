@@ -52,6 +52,11 @@ impl Orders {
         self.next_id
     }
 
+    /// The next event gets this id.
+    pub fn set_next_id(&mut self, id: u64) {
+        self.next_id = id;
+    }
+
     /// Appends one event, created at that time.
     pub fn append(&mut self, out: &mut Vec<u8>, unix_ms: u64) {
         let start = out.len();

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use devbroker::orders::{CREATE_TABLE, Orders};
@@ -123,29 +123,22 @@ pub fn run(dir: &Path, seconds: Option<u64>, rate: u32) -> Result<(), Quickstart
     println!();
 
     let stop = Arc::new(AtomicBool::new(false));
-    let sent = Arc::new(AtomicU64::new(0));
-    let before = runtime.block_on(count(&node.engine))?;
     let producing = runtime.spawn(produce(
         broker.addr(),
         rate,
-        before,
+        broker.next_offsets(TOPIC),
         Arc::clone(&stop),
-        Arc::clone(&sent),
     ));
-    let interrupted = runtime.block_on(show(&node, before, &sent, seconds));
+    let interrupted = runtime.block_on(show(&node, &broker, seconds));
     stop.store(true, Ordering::Relaxed);
     let outcome = runtime.block_on(producing).unwrap_or(Ok(()));
-    let summary = runtime.block_on(settle(
-        &node.engine,
-        before + sent.load(Ordering::Relaxed),
-        interrupted,
-    ));
+    let produced = produced(&broker);
+    let summary = runtime.block_on(settle(&node.engine, produced, interrupted));
     // After Ctrl-C the node has had the signal too and drains by itself; asked twice does no harm.
     node.stop()?;
     runtime.block_on(broker.shutdown());
     outcome?;
     let loaded = summary?;
-    let produced = before + sent.load(Ordering::Relaxed);
     println!();
     match loaded {
         Some(loaded) if loaded != produced => {
@@ -193,16 +186,26 @@ fn startup_sql(broker: SocketAddr) -> String {
     )
 }
 
+/// Events in the broker's log, those of earlier starts among them.
+fn produced(broker: &DevBroker) -> u64 {
+    broker
+        .next_offsets(TOPIC)
+        .iter()
+        .map(|next| next.cast_unsigned())
+        .sum()
+}
+
 /// Produces until it is told to stop: a little of everything every few milliseconds.
+///
+/// An event's id is made of its partition and offset: unique, whatever the process before was killed at.
 async fn produce(
     broker: SocketAddr,
     rate: u32,
-    first_id: u64,
+    mut next_offsets: Vec<i64>,
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
 ) -> Result<(), ProduceError> {
     let mut producer = Producer::connect(broker, "pinleaf-quickstart", TOPIC).await?;
-    let mut orders = Orders::new(first_id + 1, first_id + 1);
+    let mut orders = Orders::new(next_offsets.iter().sum::<i64>().cast_unsigned(), 1);
     let mut batches: Vec<Batch> = (0..PARTITIONS).map(Batch::new).collect();
     let mut value = Vec::new();
     let mut ticks = tokio::time::interval(TICK);
@@ -219,9 +222,12 @@ async fn produce(
             .as_millis();
         let unix_ms = u64::try_from(unix_ms).unwrap_or(0);
         for row in total..total + due {
-            value.clear();
-            orders.append(&mut value, unix_ms);
             let at = usize::try_from(row).unwrap_or(0) % batches.len();
+            let id = next_offsets[at] * batches.len() as i64 + at as i64 + 1;
+            next_offsets[at] += 1;
+            value.clear();
+            orders.set_next_id(id.cast_unsigned());
+            orders.append(&mut value, unix_ms);
             batches[at]
                 .records
                 .push(unix_ms.cast_signed(), None, Some(&value));
@@ -231,16 +237,15 @@ async fn produce(
             .iter_mut()
             .for_each(|batch| batch.records.restart(0));
         total += due;
-        sent.store(total, Ordering::Relaxed);
     }
     Ok(())
 }
 
 /// Prints a line a second. True: ended by Ctrl-C.
-async fn show(node: &Node, before: u64, sent: &AtomicU64, seconds: Option<u64>) -> bool {
+async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.tick().await;
-    let (mut rows_last, mut seen) = (before, 0);
+    let (mut rows_last, mut seen) = (visible(&node.views), 0);
     let mut freshness_last = node.views.freshness();
     println!(
         "{:>6}  {:>12}  {:>10}  {:>8}  {:>14}  {:>14}",
@@ -253,7 +258,7 @@ async fn show(node: &Node, before: u64, sent: &AtomicU64, seconds: Option<u64>) 
         }
         seen += 1;
         let rows = visible(&node.views);
-        let lag = (before + sent.load(Ordering::Relaxed)).saturating_sub(rows);
+        let lag = produced(broker).saturating_sub(rows);
         let now = node.views.freshness();
         let mut second = now.clone();
         // What was counted a second ago is part of what is counted now.
