@@ -145,10 +145,11 @@ pub fn decimal_max(precision: u8) -> i128 {
 pub fn decimal(text: &str, scale: u8, max: i128) -> Result<i128, CastError> {
     let number = Decimal::parse(text)?;
     let (size, rest) = number.scaled(scale)?;
-    let size = i128::try_from(size).map_err(|_| CastError::OutOfRange)? + i128::from(rest.half);
-    if size > max {
-        return Err(CastError::OutOfRange);
-    }
+    // Compared before it is rounded up: the sum of a size beyond `max` may be none.
+    let size = i128::try_from(size)
+        .ok()
+        .filter(|&size| size <= max - i128::from(rest.half));
+    let size = size.ok_or(CastError::OutOfRange)? + i128::from(rest.half);
     Ok(if number.negative { -size } else { size })
 }
 
@@ -278,6 +279,14 @@ mod tests {
             decimal(&format!("0.{}", "9".repeat(38)), 38, most),
             Ok(most)
         );
+        // Rounded up past what an i128 and a u128 hold: once a wrong value in a release build.
+        for text in [i128::MAX.to_string(), u128::MAX.to_string()] {
+            for text in [format!("{text}.5"), format!("-{text}.5")] {
+                assert_eq!(decimal(&text, 0, most), Err(OutOfRange), "{text}");
+            }
+        }
+        let text = "1701411834604692317316873037158841057.275";
+        assert_eq!(decimal(text, 2, 9_999_999_999), Err(OutOfRange));
     }
 
     #[test]
