@@ -2,12 +2,27 @@
 //!
 //! Without the feature `planted` nothing here is in the program: [`out`] is a constant `false`.
 
+use crate::recovery::decide::Row;
+
 /// A rule of the design that can be taken out. Their reasons stand beside their uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// Recovery writes again what it kept past the durable end.
-    WrittenAgain,
-    /// It does so in every segment that nothing vouches for, not in the newest alone.
+    /// A row of the recovery table: its contrary is done.
+    Row(Row),
+    /// The table's first line: a whole header is read.
+    HeaderRead,
+    /// A good message is kept.
+    MessageKept,
+    /// Past the durable end the file's end is the content's.
+    EndOfFileIsTheEnd,
+    /// A predecessor's content ends where its successor says.
+    ContentEndsWherePrevSays,
+    /// A predecessor that reaches its successor is kept.
+    PredecessorKept,
+    /// An earlier segment with a whole footer is left as it is.
+    EarlierSealed,
+    /// What is kept past the durable end is written again in every segment that nothing vouches for,
+    /// not in the newest alone.
     EveryUnvouchedSegment,
     /// Recovery syncs the directory first and last.
     DirectorySyncAtRecoveryEnds,
@@ -25,10 +40,12 @@ pub enum Rule {
     VoidCursorInLineage,
     /// A drain syncs an empty open segment too.
     EmptySegmentSynced,
-    /// Recovery unlinks what is below the live lineage.
+    /// Recovery knows the live lineage.
     LiveLineage,
     /// Only durable segments are merged.
     MergeDurableInputs,
+    /// A merge begins when the one before is finished, its inputs unlinked.
+    MergesOneAtATime,
     /// A new lineage waits until the one before is drained and durable.
     DrainBeforeNewLineage,
     /// A file's first sync syncs its directory.
@@ -41,22 +58,23 @@ pub enum Rule {
     SyncCoversWhatWasSubmitted,
     /// A failed directory sync fails the partition.
     DirectoryFailureIsFinal,
-    /// Damage past the durable end is cut.
-    CutPastDurableEnd,
-    /// Damage below the durable end is quarantined.
-    QuarantineBelowDurableEnd,
     /// Bodies past the durable end are checked.
     BodiesChecked,
-    /// A predecessor that ends early makes recovery drop what is newer.
-    ShortPredecessorDropsNewer,
-    /// A predecessor's content ends where its successor says.
-    ContentEndsWherePrevSays,
 }
 
 impl Rule {
-    /// All of them.
-    pub const ALL: [Rule; 23] = [
-        Rule::WrittenAgain,
+    /// All of them: the recovery table's rows, then the rest.
+    pub fn all() -> impl Iterator<Item = Rule> {
+        Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
+    }
+
+    const BESIDE_ROWS: [Rule; 25] = [
+        Rule::HeaderRead,
+        Rule::MessageKept,
+        Rule::EndOfFileIsTheEnd,
+        Rule::ContentEndsWherePrevSays,
+        Rule::PredecessorKept,
+        Rule::EarlierSealed,
         Rule::EveryUnvouchedSegment,
         Rule::DirectorySyncAtRecoveryEnds,
         Rule::DirectoryTouched,
@@ -68,17 +86,14 @@ impl Rule {
         Rule::EmptySegmentSynced,
         Rule::LiveLineage,
         Rule::MergeDurableInputs,
+        Rule::MergesOneAtATime,
         Rule::DrainBeforeNewLineage,
         Rule::DirectorySyncAtFirstSync,
         Rule::SyncBeforeRename,
         Rule::VoidAfterFailedSync,
         Rule::SyncCoversWhatWasSubmitted,
         Rule::DirectoryFailureIsFinal,
-        Rule::CutPastDurableEnd,
-        Rule::QuarantineBelowDurableEnd,
         Rule::BodiesChecked,
-        Rule::ShortPredecessorDropsNewer,
-        Rule::ContentEndsWherePrevSays,
     ];
 }
 

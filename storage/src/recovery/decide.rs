@@ -20,6 +20,8 @@
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, which says
 //! that all before it was durable when it was written.
 
+use crate::planted::{Rule, out};
+
 /// A row of the table, counted by the tests: none may stay at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Row {
@@ -119,14 +121,15 @@ pub enum HeaderAction {
 /// Decides about a header.
 #[must_use]
 pub fn header(facts: HeaderFacts) -> (Option<Row>, HeaderAction) {
+    use HeaderAction::{Quarantine, Read, Unlink};
     match facts {
-        HeaderFacts { whole: true, .. } => (None, HeaderAction::Read),
+        HeaderFacts { whole: true, .. } if !out(Rule::HeaderRead) => (None, Read),
         HeaderFacts {
             durable_record: false,
             vouched: false,
             ..
-        } => (Some(Row::TornHeader), HeaderAction::Unlink),
-        _ => (Some(Row::TornHeaderDurable), HeaderAction::Quarantine),
+        } => by(Row::TornHeader, Unlink, Quarantine),
+        _ => by(Row::TornHeaderDurable, Quarantine, Unlink),
     }
 }
 
@@ -178,22 +181,19 @@ pub enum MessageAction {
 /// Decides about a message.
 #[must_use]
 pub fn message(facts: MessageFacts) -> (Option<Row>, MessageAction) {
-    let row = match facts.found {
-        Found::Good => return (None, MessageAction::Keep),
-        Found::ContentEnd => return (None, MessageAction::End),
-        _ if facts.below_durable => {
-            return (Some(Row::DamageBelowDurable), MessageAction::Quarantine);
-        }
-        _ if facts.later_record => {
-            return (Some(Row::DamageBelowLaterRecord), MessageAction::Quarantine);
-        }
-        Found::FileEnd | Found::EndOfStream => return (None, MessageAction::End),
-        Found::BadMetadata => Row::CutAtMetadata,
-        Found::Zeros => Row::CutAtZeros,
-        Found::Foreign => Row::CutAtForeign,
-        Found::BadBody => Row::CutAtBody,
-    };
-    (Some(row), MessageAction::Cut)
+    use MessageAction::{Cut, End, Keep, Quarantine};
+    match facts.found {
+        Found::Good => (None, Keep),
+        Found::ContentEnd => (None, End),
+        _ if facts.below_durable => by(Row::DamageBelowDurable, Quarantine, Cut),
+        _ if facts.later_record => by(Row::DamageBelowLaterRecord, Quarantine, Cut),
+        Found::FileEnd | Found::EndOfStream if out(Rule::EndOfFileIsTheEnd) => (None, Quarantine),
+        Found::FileEnd | Found::EndOfStream => (None, End),
+        Found::BadMetadata => by(Row::CutAtMetadata, Cut, Quarantine),
+        Found::Zeros => by(Row::CutAtZeros, Cut, Quarantine),
+        Found::Foreign => by(Row::CutAtForeign, Cut, Quarantine),
+        Found::BadBody => by(Row::CutAtBody, Cut, Quarantine),
+    }
 }
 
 /// A predecessor, seen from what follows it.
@@ -219,13 +219,12 @@ pub enum PredecessorAction {
 /// Decides about a predecessor.
 #[must_use]
 pub fn predecessor(facts: PredecessorFacts) -> (Option<Row>, PredecessorAction) {
-    match (facts.reaches, facts.vouched) {
-        (true, _) => (None, PredecessorAction::Keep),
-        (false, false) => (Some(Row::PredecessorShort), PredecessorAction::DropNewer),
-        (false, true) => (
-            Some(Row::PredecessorShortDurable),
-            PredecessorAction::Quarantine,
-        ),
+    use PredecessorAction::{DropNewer, Keep, Quarantine};
+    let reaches = facts.reaches && !out(Rule::PredecessorKept);
+    match (reaches, facts.vouched) {
+        (true, _) => (None, Keep),
+        (false, false) => by(Row::PredecessorShort, DropNewer, Keep),
+        (false, true) => by(Row::PredecessorShortDurable, Quarantine, DropNewer),
     }
 }
 
@@ -254,20 +253,32 @@ pub enum FooterAction {
 /// Decides about a footer.
 #[must_use]
 pub fn footer(facts: FooterFacts) -> (Option<Row>, FooterAction) {
+    use FooterAction::{Again, Open, Sealed};
     match facts {
         FooterFacts {
             newest: true,
             whole: true,
             ..
-        } => (Some(Row::NewestSealed), FooterAction::Sealed),
+        } => by(Row::NewestSealed, Sealed, Open),
         FooterFacts {
             newest: true,
-            begun,
+            begun: true,
             ..
-        } => (begun.then_some(Row::NewestFooterTorn), FooterAction::Open),
-        FooterFacts { whole: true, .. } => (None, FooterAction::Sealed),
-        FooterFacts { .. } => (Some(Row::FooterAgain), FooterAction::Again),
+        } => by(Row::NewestFooterTorn, Open, Sealed),
+        FooterFacts { newest: true, .. } => (None, Open),
+        FooterFacts { whole: true, .. } if !out(Rule::EarlierSealed) => (None, Sealed),
+        FooterFacts { .. } => by(Row::FooterAgain, Again, Sealed),
     }
+}
+
+/// A row and what is done; its contrary where a test has taken the row out.
+fn by<A>(row: Row, action: A, contrary: A) -> (Option<Row>, A) {
+    let taken = if out(Rule::Row(row)) {
+        contrary
+    } else {
+        action
+    };
+    (Some(row), taken)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Repair<'_> {
         let doubtful = !self.vouched && !merged && durable_end < end_of_file;
         let skipped = !self.newest && out(Rule::EveryUnvouchedSegment);
         if doubtful && !skipped {
-            if !out(Rule::WrittenAgain) {
+            if !out(Rule::Row(Row::WrittenAgain)) {
                 write_again(&scan, durable_end, end_of_file)?;
                 notes.push(note(Row::WrittenAgain, &opened.path, durable_end));
             }

@@ -179,13 +179,6 @@ impl Opened {
             later_record: later > walk.end_byte,
         };
         let (decided, action) = decide::message(facts);
-        let mut quarantine = action == MessageAction::Quarantine;
-        if quarantine && out(Rule::QuarantineBelowDurableEnd) {
-            quarantine = false;
-        }
-        if action == MessageAction::Cut && out(Rule::CutPastDurableEnd) {
-            quarantine = true;
-        }
         Ok(Scan {
             header,
             commits: walk.commits,
@@ -193,7 +186,7 @@ impl Opened {
             stop: walk.stop,
             durable_end: walk.durable_end,
             decided,
-            quarantine,
+            quarantine: action == MessageAction::Quarantine,
             opened: self,
         })
     }
@@ -249,6 +242,7 @@ impl Opened {
                 || record.facts.commit_number < first
                 || record.facts.first_offset != offset
                 || end.is_none()
+                || out(Rule::MessageKept)
             {
                 walk.stop = Found::Foreign;
                 break;

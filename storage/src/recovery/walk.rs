@@ -111,6 +111,7 @@ impl<'a> Walk<'a> {
         for entry in self.disk.list(directory).map_err(Failure::File)? {
             match parse_name(&entry.name) {
                 _ if entry.is_directory => {}
+                Some(FileName::Temporary) if out(Rule::Row(Row::Temporary)) => {}
                 Some(FileName::Temporary) => {
                     let path = directory.join(&entry.name);
                     self.disk.unlink(&path).map_err(Failure::File)?;
@@ -144,12 +145,12 @@ impl<'a> Walk<'a> {
                 next_commit_number: None,
                 vouched: false,
             };
-            let Some(newest) = self.read(sequence, rewrites[0], reach)? else {
+            let Some(newest) = self.read(sequence, winner(rewrites), reach)? else {
                 self.remove(sequence)?;
                 continue;
             };
             let lineage = newest.header.header.lineage;
-            if lineage > self.partition.start.lineage {
+            if lineage > self.partition.start.lineage && !out(Rule::Row(Row::LineageAbove)) {
                 self.note(Some(Row::LineageAbove), newest.opened.path.clone(), 0);
                 return Err(Failure::Mismatch {
                     path: newest.opened.path,
@@ -204,7 +205,7 @@ impl<'a> Walk<'a> {
             vouched,
         };
         let rewrites = self.files.get(&prev.sequence);
-        let found = match rewrites.map(|rewrites| rewrites[0]) {
+        let found = match rewrites.map(|rewrites| winner(rewrites)) {
             Some(rewrite) => self.read(prev.sequence, rewrite, reach)?,
             None => None,
         };
@@ -215,9 +216,6 @@ impl<'a> Walk<'a> {
         self.note(row, path.clone(), at_byte);
         match (action, found) {
             (PredecessorAction::Keep, Some(scan)) => Ok(Step::Precedes(Box::new(scan))),
-            (PredecessorAction::DropNewer, Some(scan)) if out(Rule::ShortPredecessorDropsNewer) => {
-                Ok(Step::Precedes(Box::new(scan)))
-            }
             (PredecessorAction::DropNewer, _) => Ok(Step::DropNewer),
             (_, None) => Err(Failure::Mismatch {
                 path,
@@ -296,7 +294,8 @@ impl<'a> Walk<'a> {
             scan.decided
         };
         self.note(row, path.clone(), scan.end_byte);
-        if scan.quarantine {
+        let damaged = merged && out(Rule::Row(Row::DamagedRewrite));
+        if scan.quarantine && !damaged {
             let at = scan.end_byte;
             let what = format!("{:?} at byte {at}, which was durable", scan.stop);
             return Err(self.quarantine(path, what));
@@ -349,6 +348,9 @@ impl<'a> Walk<'a> {
                     None if below_live => Row::BelowLiveLineage,
                     None => Row::OffChain,
                 };
+                if out(Rule::Row(row)) && row != Row::HigherRewrite {
+                    continue;
+                }
                 let unlinked: Result<(), DiskError> = self.disk.unlink(&path);
                 unlinked.map_err(Failure::File)?;
                 self.notes.push(Note {
@@ -359,6 +361,15 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The highest, which stands first.
+fn winner(rewrites: &[Rewrite]) -> Rewrite {
+    if out(Rule::Row(Row::HigherRewrite)) {
+        rewrites[rewrites.len() - 1]
+    } else {
+        rewrites[0]
     }
 }
 

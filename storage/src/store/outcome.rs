@@ -13,6 +13,7 @@ use crate::limits::MERGE_RETRY_MS;
 use crate::merge::{MergeFailure, MergedSegment};
 use crate::planted::{Rule, out as taken_out};
 use crate::published::PartitionState;
+use crate::recovery::decide::Row;
 use crate::recovery::{RecoverFailure, RecoveredPartition, RecoveredSegment, segment_path};
 use crate::segment::{Commit, Open, SegmentFile};
 
@@ -54,7 +55,8 @@ impl Store {
         let behind = self
             .chain
             .last()
-            .is_some_and(|l| l.lineage() < self.start.lineage);
+            .is_some_and(|l| l.lineage() < self.start.lineage)
+            && !taken_out(Rule::Row(Row::NewLineage));
         self.visible = self.committed();
         self.draining = false;
         let report = self.report(recovered.notes);

@@ -1,26 +1,36 @@
 //! Runs the simulation over a range of seeds: `simulate --seeds A..B [--only storage|leaf]`.
 //!
-//! Prints what was covered, and of each seed that fails the seed, what is wrong and its last events.
-//! Exit code 1 where a seed failed, 2 where the arguments are wrong.
+//! Seeds run on all cores; what is printed is the same however many there are: what was covered, and of
+//! each seed that fails the seed, what is wrong and its last events. A run of [`SEEDS_COVERING`] seeds or
+//! more also fails where something that must be met was met too seldom.
+//! Exit code 1 where it failed, 2 where the arguments are wrong.
 
 use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use tests::sim::storage::Violation;
 use tests::sim::{Coverage, leaf, storage};
 
-const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf] [--planted]";
+const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf]";
 /// Seeds that the test command runs.
 const SEEDS: Range<u64> = 0..10_000;
+/// So many seeds meet everything that must be met.
+const SEEDS_COVERING: u64 = 10_000;
 /// Failing seeds that are told in full.
 const TOLD_MAX: usize = 3;
+/// Seeds that a thread takes at a time.
+const SEEDS_AT_ONCE: u64 = 8;
 
 /// One of the simulations.
 struct Suite {
     name: &'static str,
     run_seed: fn(u64, &mut Coverage) -> Result<(), Box<Violation>>,
     must_be_covered: fn() -> Vec<String>,
+    /// How often each of these must be met in [`SEEDS_COVERING`] seeds.
+    hits_min: u64,
 }
 
 const SUITES: [Suite; 2] = [
@@ -28,28 +38,24 @@ const SUITES: [Suite; 2] = [
         name: "storage",
         run_seed: storage::run_seed,
         must_be_covered: storage::must_be_covered,
+        hits_min: 0,
     },
     Suite {
         name: "leaf",
         run_seed: leaf::run_seed,
         must_be_covered: leaf::must_be_covered,
+        hits_min: 100,
     },
 ];
 
 fn main() -> ExitCode {
-    let planted = |argument: &String| argument == "--planted";
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rest = arguments.iter().filter(|a| !planted(a)).cloned();
-    match seeds(rest) {
-        Ok((seeds, _)) if arguments.iter().any(planted) => take_rules_out(seeds),
+    match arguments(std::env::args().skip(1)) {
         Ok((seeds, only)) => {
             // A panic is a violation like any other and is told with its seed.
             std::panic::set_hook(Box::new(|_| {}));
             let wanted = |suite: &&Suite| only.as_deref().is_none_or(|only| only == suite.name);
             let suites = SUITES.iter().filter(wanted);
-            let failed = suites
-                .filter(|suite| !simulate(suite, seeds.clone()))
-                .count();
+            let failed = suites.filter(|suite| !simulate(suite, &seeds)).count();
             ExitCode::from(u8::from(failed > 0))
         }
         Err(what) => {
@@ -61,7 +67,7 @@ fn main() -> ExitCode {
 
 type Arguments = (Range<u64>, Option<String>);
 
-fn seeds(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut seeds = SEEDS;
     let mut only = None;
     while let Some(argument) = arguments.next() {
@@ -82,40 +88,11 @@ fn seeds(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok((seeds, only))
 }
 
-/// Takes each rule out in turn: some seed must find it.
-#[cfg(feature = "planted")]
-fn take_rules_out(seeds: Range<u64>) -> ExitCode {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut code = ExitCode::SUCCESS;
-    for (rule, found) in tests::sim::storage::planted(seeds) {
-        match found {
-            Some(violation) => println!("{rule:?}: seed {}: {}", violation.seed, violation.what),
-            None => {
-                println!("{rule:?}: NOT FOUND");
-                code = ExitCode::from(1);
-            }
-        }
-    }
-    code
-}
-
-#[cfg(not(feature = "planted"))]
-fn take_rules_out(_seeds: Range<u64>) -> ExitCode {
-    eprintln!("--planted needs `--features planted`");
-    ExitCode::from(2)
-}
-
 /// Runs one suite; whether all of its seeds held and all was covered.
-fn simulate(suite: &Suite, seeds: Range<u64>) -> bool {
+fn simulate(suite: &Suite, seeds: &Range<u64>) -> bool {
     let started = Instant::now();
     let count = seeds.end.saturating_sub(seeds.start);
-    let mut coverage = Coverage::default();
-    let mut violations: Vec<Box<Violation>> = Vec::new();
-    for seed in seeds {
-        if let Err(violation) = (suite.run_seed)(seed, &mut coverage) {
-            violations.push(violation);
-        }
-    }
+    let (coverage, violations) = run(suite, seeds);
     println!(
         "{}: {count} seeds in {:.1} s",
         suite.name,
@@ -124,23 +101,105 @@ fn simulate(suite: &Suite, seeds: Range<u64>) -> bool {
     for (what, count) in coverage.iter() {
         println!("{count:>10}  {what}");
     }
-    for what in (suite.must_be_covered)() {
-        if coverage.count(&what) == 0 {
-            println!("{:>10}  {what}", "NEVER");
-        }
-    }
+    let missed = missed(suite, &coverage, count);
     for violation in violations.iter().take(TOLD_MAX) {
         println!("\nseed {}: {}", violation.seed, violation.what);
         for event in &violation.events {
             println!("    {event}");
         }
     }
-    if violations.is_empty() {
-        return true;
+    if !violations.is_empty() {
+        println!("\n{} of {count} seeds failed:", violations.len());
     }
-    println!("\n{} of {count} seeds failed:", violations.len());
     for violation in &violations {
         println!("{:>10}  {}", violation.seed, violation.what);
     }
-    false
+    violations.is_empty() && !missed
+}
+
+/// All the seeds, on all cores.
+fn run(suite: &Suite, seeds: &Range<u64>) -> (Coverage, Vec<Violation>) {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let (mut coverage, mut violations) = (Coverage::default(), Vec::new());
+        loop {
+            let from = next.fetch_add(SEEDS_AT_ONCE, Ordering::Relaxed);
+            if from >= seeds.end {
+                return (coverage, violations);
+            }
+            for seed in from..seeds.end.min(from + SEEDS_AT_ONCE) {
+                let ran = (suite.run_seed)(seed, &mut coverage);
+                violations.extend(ran.err().map(|violation| *violation));
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut all = (Coverage::default(), Vec::new());
+    thread::scope(|scope| {
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in started {
+            let (coverage, violations) = thread.join().expect("a seed's panic is caught");
+            all.0.merge(&coverage);
+            all.1.extend(violations);
+        }
+    });
+    all.1.sort_by_key(|violation: &Violation| violation.seed);
+    all
+}
+
+/// Prints what must be met and was not, or too seldom; whether a run of so many seeds fails for it.
+fn missed(suite: &Suite, coverage: &Coverage, seeds: u64) -> bool {
+    let wanted = if seeds < SEEDS_COVERING {
+        1
+    } else {
+        suite.hits_min
+    };
+    let mut missed = false;
+    for what in (suite.must_be_covered)() {
+        let hits = coverage.count(&what);
+        if hits < wanted {
+            missed = true;
+            let seldom = format!("SELDOM ({hits})");
+            println!("{:>10}  {what}", if hits == 0 { "NEVER" } else { &seldom });
+        }
+    }
+    missed && seeds >= SEEDS_COVERING
+}
+
+/// Built with `--features planted`: storage's rules can be taken out one at a time.
+#[cfg(all(test, feature = "planted"))]
+mod planted {
+    use std::sync::Mutex;
+
+    use super::*;
+    use ::storage::planted::Rule;
+
+    /// Seeds within which each must be missed.
+    const SEEDS: Range<u64> = 0..2_000;
+
+    #[test]
+    fn every_rule_that_is_taken_out_makes_a_seed_fail() {
+        std::panic::set_hook(Box::new(|_| {}));
+        let rules = Mutex::new(Rule::all());
+        let told = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(rule) = rules.lock().ok().and_then(|mut rules| rules.next()) {
+                let found = storage::without(rule, SEEDS);
+                let line = match &found {
+                    Some(violation) => format!("seed {}: {}", violation.seed, violation.what),
+                    None => "NOT FOUND".to_owned(),
+                };
+                println!("{rule:?}: {line}");
+                told.lock().expect("no panic").push((rule, found.is_some()));
+            }
+        };
+        thread::scope(|scope| {
+            let threads = thread::available_parallelism().map_or(1, usize::from);
+            (0..threads).for_each(|_| drop(scope.spawn(work)));
+        });
+        let told = told.into_inner().expect("no panic");
+        assert!(told.len() > 40, "{} rules", told.len());
+        let missed: Vec<&Rule> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
+        assert!(missed.is_empty(), "nothing needs {missed:?}");
+    }
 }

@@ -104,6 +104,12 @@ impl Trace {
         }
     }
 
+    /// Whether events are kept: what is dear to put into words asks first.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
     /// Keeps an event; `say` runs only where a trace is wanted.
     pub fn say(&mut self, say: impl FnOnce() -> String) {
         if self.on {

@@ -450,9 +450,9 @@ impl Leaf {
                 self.locate(now, slot, out);
             }
             ErrorClass::OutOfRange => {
-                partition.void_fetch();
+                // What waits of it in a frame was fetched in time: it is loaded before anything is
+                // given up, and only then is asked what the log holds.
                 partition.fetch = Fetch::Locating(Question::Range);
-                self.drop_frames_of(slot);
                 self.locate(now, slot, out);
             }
             ErrorClass::None | ErrorClass::Retriable | ErrorClass::CoordinatorMoved => {
@@ -516,6 +516,15 @@ impl Leaf {
         let topic = partition.pairing.topic.clone();
         self.asked_topics.insert(topic, now.us);
         self.reports.push(report);
+    }
+
+    /// Whether a frame holds records of a partition, or may still bring some.
+    pub(super) fn holds_records(&self, slot: Slot) -> bool {
+        let entries = |frame: &Frame| {
+            let mut entries = frame.entries.iter();
+            entries.any(|entry| entry.asked.slot == slot && !entry.is_done())
+        };
+        self.lanes.iter().any(|run| run.frames.iter().any(entries))
     }
 
     /// What waits of a partition in any frame is not for it any more.

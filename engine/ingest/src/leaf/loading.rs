@@ -417,12 +417,7 @@ impl Leaf {
     /// After a step: whether anything of the partition still waits, and whether it has what it wants.
     fn loaded(&mut self, now: Now, place: Place, out: &mut Effects) {
         let slot = place.slot;
-        let waits = self.lanes.iter().any(|run| {
-            run.frames.iter().any(|frame| {
-                let mut entries = frame.entries.iter();
-                entries.any(|entry| entry.asked.slot == slot && !entry.is_done())
-            })
-        });
+        let waits = self.holds_records(slot);
         if let Some(partition) = self.get_mut(slot)
             && !waits
         {

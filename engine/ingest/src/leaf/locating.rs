@@ -25,6 +25,9 @@ impl Leaf {
             _ => partition.question(),
         };
         let due = self.ask_due_us(partition) <= now.us;
+        if question == Some(Question::Range) && self.holds_records(slot) {
+            return;
+        }
         let topic = partition.pairing.topic.clone();
         let Some(partition) = self.get_mut(slot) else {
             return;
@@ -191,6 +194,14 @@ impl Leaf {
         {
             return;
         }
+        // The answer to an earlier question: what is fetched is loaded first, and it is asked again.
+        if self.holds_records(slot) {
+            return;
+        }
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        partition.void_fetch();
         let cursor = partition.visible();
         partition.asked_us = None;
         if cursor.0 > log_end_offset {

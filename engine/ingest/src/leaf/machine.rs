@@ -20,7 +20,7 @@ use super::event::{Effect, Effects, Event, Now, Slot};
 use super::fetching::LaneRun;
 use super::frame::Regions;
 use super::order::{Order, Report};
-use super::partition::{Fetch, Partition, Phase};
+use super::partition::{Fetch, Partition, Phase, Question};
 use super::reports::Reports;
 use super::rows::{Row, RowCounts};
 use super::views::{Freshness, LeafGauges, Views};
@@ -268,6 +268,8 @@ impl Leaf {
         }
         match partition.fetch {
             Fetch::Held { until_us, .. } => Some(until_us),
+            // Asked once they are loaded: not a matter of time.
+            Fetch::Locating(Question::Range) if self.holds_records(partition.slot) => None,
             Fetch::Locating(_) => Some(self.ask_due_us(partition)),
             _ => None,
         }

@@ -3,6 +3,7 @@
 
 use ingest::leaf::Event;
 use ingest::leaf::order::{Goal, Leader, Order, Report, Settings, TableColumn};
+use ingest::leaf::rows::Row;
 use ingest::pipeline::{JsonMapping, MappedColumn, Path, SkipErrors, SqlType};
 
 use super::broker::{Cluster, TOPIC_ID};
@@ -116,8 +117,10 @@ impl Drive<'_> {
         let Some(report) = self.reports.pop_front() else {
             return Ok(());
         };
-        let words = format!("{report:?}");
-        self.say(|| words);
+        if self.trace.is_on() {
+            let words = format!("{report:?}");
+            self.say(|| words);
+        }
         let Some(leaf_partition) = report.leaf_partition() else {
             return Ok(());
         };
@@ -174,21 +177,23 @@ impl Drive<'_> {
             }
             Report::RangeUnknown { offset, .. } => {
                 let (start, end) = (self.cluster.logs[log].start, self.cluster.logs[log].end());
-                let visible = self
-                    .leaf
-                    .partition(leaf_partition)
-                    .map_or(0, |one| one.visible().0);
-                if offset == visible && offset < start && !self.stop_on_error {
-                    self.partitions[at].lost.push((offset, start));
-                } else if offset != visible {
-                    // The question has passed; the leaf asks again.
-                    return Ok(());
-                }
+                self.say(|| format!("asked at {offset}"));
+                let visible = |drive: &Drive<'_>| {
+                    let one = drive.leaf.partition(leaf_partition);
+                    one.map_or(0, |one| one.visible().0)
+                };
+                let given_up = |drive: &Drive<'_>| drive.leaf.rows().of(Row::OutOfRangeLost);
+                let before = (visible(self), given_up(self));
                 self.order(Order::LogRange {
                     leaf_partition,
                     log_start_offset: start,
                     log_end_offset: end,
-                })
+                })?;
+                if given_up(self) > before.1 {
+                    let lost = &mut self.partitions[at].lost;
+                    lost.iter_mut().for_each(|one| one.push((before.0, start)));
+                }
+                Ok(())
             }
             Report::EpochUnchecked { epoch, .. } => {
                 let end_offset = self.cluster.logs[log].epoch_end(epoch);
@@ -224,6 +229,7 @@ impl Drive<'_> {
         paired.shown = Some(lineage);
         paired.attached = true;
         paired.failed = None;
+        paired.recovered_at(durable);
         self.look(at, false)
     }
 
@@ -244,13 +250,13 @@ impl Drive<'_> {
                 };
                 // The catalog's transaction; then the leaf carries it out.
                 let paired = &mut self.partitions[at];
+                paired.begins_at(to);
                 let pairing = &mut paired.pairing;
                 pairing.lineage += 1;
                 pairing.live_lineage = pairing.lineage;
                 pairing.start_offset = to;
                 paired.shown = None;
                 paired.durable = to;
-                paired.lost.clear();
                 paired.valid_until = i64::MAX;
                 paired.rewinding = true;
                 paired.failed = None;

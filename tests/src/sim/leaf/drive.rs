@@ -59,11 +59,54 @@ pub(super) struct Paired {
     pub(super) rewinding: bool,
     pub(super) stopping: bool,
     pub(super) durable: i64,
-    pub(super) lost: Vec<(i64, i64)>,
+    /// What the leaf gave up below the cursor, the last range perhaps still under way. More than one
+    /// where it is not known yet which of the histories a recovery has kept.
+    pub(super) lost: Vec<Lost>,
+    /// The same as it stood before the cursor went back.
+    pub(super) lost_before: Vec<Lost>,
+    /// The cursor, as last seen.
+    pub(super) visible: i64,
     pub(super) valid_until: i64,
     pub(super) attached: bool,
     /// Of the last goal.
     pub(super) generation: u64,
+}
+
+/// Ranges that were given up.
+pub(super) type Lost = Vec<(i64, i64)>;
+
+impl Paired {
+    /// The cursor went back: what was given up above it is loaded or given up anew. What stood there may
+    /// still be what a crash leaves, until a recovery has chosen.
+    fn went_back(&mut self, visible: i64) {
+        let cut = self.lost.iter().map(|lost| below(lost, visible)).collect();
+        self.lost_before
+            .extend(std::mem::replace(&mut self.lost, cut));
+        self.lost_before.sort_unstable();
+        self.lost_before.dedup();
+    }
+
+    /// Recovery chose one of the histories: which, the law will find.
+    pub(super) fn recovered_at(&mut self, durable: i64) {
+        let all = self.lost.iter().chain(&self.lost_before);
+        self.lost = all.map(|lost| below(lost, durable)).collect();
+        self.lost.sort_unstable();
+        self.lost.dedup();
+        self.lost_before.clear();
+        self.visible = durable;
+    }
+
+    /// A lineage begins.
+    pub(super) fn begins_at(&mut self, start: i64) {
+        self.lost = vec![Lost::new()];
+        self.lost_before.clear();
+        self.visible = start;
+    }
+}
+
+fn below(lost: &Lost, end: i64) -> Lost {
+    let lost = lost.iter().filter(|range| range.0 < end);
+    lost.map(|&(from, to)| (from, to.min(end))).collect()
 }
 
 pub(super) type Law = Result<(), String>;
@@ -112,7 +155,9 @@ impl<'a> Drive<'a> {
                     rewinding: false,
                     stopping: false,
                     durable: start_offset,
-                    lost: Vec::new(),
+                    lost: vec![Lost::new()],
+                    lost_before: Vec::new(),
+                    visible: start_offset,
                     valid_until: i64::MAX,
                     attached: false,
                     generation: 0,
@@ -302,6 +347,7 @@ impl<'a> Drive<'a> {
         self.pass(50);
         self.leaf.turn(self.now, &mut effects);
         self.effects = effects;
+        self.see_cursors();
         self.perform()
     }
 
@@ -310,17 +356,30 @@ impl<'a> Drive<'a> {
             self.pass(10);
         }
         let now = self.now;
-        match &event {
-            Event::Disk(..) => {}
-            event => {
-                let words = format!("{event:?}");
-                self.say(|| words);
-            }
+        if self.trace.is_on() && !matches!(event, Event::Disk(..)) {
+            let words = format!("{event:?}");
+            self.say(|| words);
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.leaf.on(now, event, &mut effects);
         self.effects = effects;
+        self.see_cursors();
         self.perform()
+    }
+
+    /// A void takes the cursor back.
+    fn see_cursors(&mut self) {
+        for paired in &mut self.partitions {
+            let one = self.leaf.partition(paired.pairing.leaf_partition);
+            let recovered = one.filter(|one| one.recovered);
+            let Some(visible) = recovered.map(|one| one.visible().0) else {
+                continue;
+            };
+            if visible < paired.visible && paired.attached {
+                paired.went_back(visible);
+            }
+            paired.visible = visible;
+        }
     }
 
     pub(super) fn perform(&mut self) -> Law {
@@ -361,11 +420,12 @@ impl<'a> Drive<'a> {
         let at = self.random.below(self.disk_work.len() as u64) as usize;
         match self.disk_work.remove(at) {
             DiskWork::Submitted(slot, op) => {
-                let words = format!("{op:?}");
+                let said = self.trace.is_on().then(|| head(&op, 60));
                 let done = perform(&self.disk, *op);
-                let said: String = words.chars().take(60).collect();
-                let came: String = format!("{done:?}").chars().take(90).collect();
-                self.say(|| format!("disk {slot:?}: {said} -> {came}"));
+                if let Some(said) = said {
+                    let came = head(&done, 90);
+                    self.say(|| format!("disk {slot:?}: {said} -> {came}"));
+                }
                 self.disk_work.push(DiskWork::Done(slot, Box::new(done)));
                 Ok(())
             }
@@ -551,6 +611,11 @@ impl<'a> Drive<'a> {
         self.now.us = 1_000_000;
         self.attach_all()
     }
+}
+
+/// The beginning of what it says of itself.
+fn head(what: &impl std::fmt::Debug, chars: usize) -> String {
+    format!("{what:?}").chars().take(chars).collect()
 }
 
 fn config(memory_bytes: u64) -> LeafConfig {

@@ -8,7 +8,7 @@ use storage::disk::Disk;
 use storage::ids::LeafPartitionId;
 
 use super::broker::key;
-use super::drive::{Drive, Law, Paired};
+use super::drive::{Drive, Law, Lost, Paired};
 use super::law::{Truth, look};
 use super::log::Log;
 
@@ -181,16 +181,31 @@ impl<'a> Drive<'a> {
                 Ok(())
             };
         };
-        let truth = Truth {
+        let snapshot = view.snapshot();
+        let mut broken = String::new();
+        let mut kept = paired.lost.clone();
+        kept.retain(|lost| {
+            let looked = look(&snapshot, &self.truth(at, lineage, lost));
+            looked.map_err(|what| broken = what).is_ok()
+        });
+        if kept.is_empty() {
+            return Err(format!("leaf partition {id}: {broken}"));
+        }
+        self.partitions[at].lost = kept;
+        Ok(())
+    }
+
+    fn truth<'t>(&'t self, at: usize, lineage: u64, lost: &'t Lost) -> Truth<'t> {
+        let paired = &self.partitions[at];
+        Truth {
             log: &self.cluster.logs[self.log_of(at)],
             read_committed: self.read_committed,
             skips: self.skips,
             lineage,
             start: paired.pairing.start_offset,
-            lost: &paired.lost,
+            lost,
             valid_until: paired.valid_until,
             offsets_max: self.offsets_max as i64,
-        };
-        look(&view.snapshot(), &truth).map_err(|what| format!("leaf partition {id}: {what}"))
+        }
     }
 }

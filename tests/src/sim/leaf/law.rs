@@ -22,7 +22,7 @@ pub struct Truth<'a> {
     pub lineage: u64,
     /// Its first offset.
     pub start: i64,
-    /// Every range that the leaf was told retention took.
+    /// The ranges that the leaf gave up because retention had taken them.
     pub lost: &'a [(i64, i64)],
     /// The log was cut here and says other things above: not looked at.
     pub valid_until: i64,
@@ -130,8 +130,7 @@ fn look_at_rejects(snapshot: &Snapshot, expected: &[i64], committed: i64) -> Res
     Ok(())
 }
 
-/// Whether a commit counts what the topic has, with nothing lost or with a range that retention took:
-/// which one that was, a void or a crash decides.
+/// Whether a commit counts what the topic has and what retention took.
 fn judge(
     truth: &Truth<'_>,
     commit: &CommitFacts,
@@ -139,40 +138,30 @@ fn judge(
     rejected: &mut Vec<i64>,
 ) -> Result<(), String> {
     let (first, next) = (commit.first_offset.0, commit.next_offset.0);
-    let ends = || truth.lost.iter().map(|&(_, to)| to);
-    let begins = truth.lost.iter().map(|&(from, _)| from);
-    let ranges = begins.flat_map(|from| ends().map(move |to| (from, to)));
-    let mut first_said = None;
-    for lost in std::iter::once((0, 0)).chain(ranges) {
-        let (mut here, mut bad) = (Rows::new(), Vec::new());
-        let counts = walk(truth, commit, lost, &mut here, &mut bad)?;
-        if counts == commit.counts {
-            rows.extend(here);
-            rejected.extend(bad);
-            return Ok(());
-        }
-        first_said.get_or_insert(counts);
+    let counts = walk(truth, commit, rows, rejected)?;
+    if counts != commit.counts {
+        return Err(format!(
+            "commit {first}..{next} counts {:?}, the topic {counts:?}, lost are {:?}",
+            commit.counts, truth.lost
+        ));
     }
-    Err(format!(
-        "commit {first}..{next} counts {:?}, the topic {first_said:?}",
-        commit.counts
-    ))
+    Ok(())
 }
 
 /// What a commit must count, and what it must hold.
 fn walk(
     truth: &Truth<'_>,
     commit: &CommitFacts,
-    lost: (i64, i64),
     rows: &mut Rows,
     rejected: &mut Vec<i64>,
 ) -> Result<Counts, String> {
     let mut counts = Counts::default();
     let (mut offset, next) = (commit.first_offset.0, commit.next_offset.0);
     while offset < next {
-        if (lost.0..lost.1).contains(&offset) {
-            counts.lost += (lost.1.min(next) - offset) as u64;
-            offset = lost.1.min(next);
+        let lost = |range: &&(i64, i64)| (range.0..range.1).contains(&offset);
+        if let Some(&(_, to)) = truth.lost.iter().find(lost) {
+            counts.lost += (to.min(next) - offset) as u64;
+            offset = to.min(next);
             continue;
         }
         if offset >= truth.log.end() {

@@ -13,6 +13,8 @@ mod drive;
 mod finish;
 mod law;
 mod log;
+#[cfg(test)]
+mod regressions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -59,22 +59,18 @@ fn attempt(seed: u64, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), 
     })
 }
 
-/// Takes each rule of storage out in turn and runs seeds until one breaks the law.
+/// Takes a rule of storage out and runs seeds until one breaks the law.
 #[cfg(feature = "planted")]
 #[must_use]
-pub fn planted(
-    seeds: std::ops::Range<u64>,
-) -> Vec<(storage::planted::Rule, Option<Box<Violation>>)> {
-    let find = |rule: storage::planted::Rule| {
-        storage::planted::take_out(Some(rule));
-        let mut unused = Coverage::default();
-        let found = seeds
-            .clone()
-            .find_map(|seed| run_seed(seed, &mut unused).err());
-        storage::planted::take_out(None);
-        (rule, found)
-    };
-    storage::planted::Rule::ALL.map(find).into()
+pub fn without(
+    rule: storage::planted::Rule,
+    mut seeds: std::ops::Range<u64>,
+) -> Option<Box<Violation>> {
+    storage::planted::take_out(Some(rule));
+    let mut unused = Coverage::default();
+    let found = seeds.find_map(|seed| run_seed(seed, &mut unused).err());
+    storage::planted::take_out(None);
+    found
 }
 
 /// What every run over many seeds must have met: each at least so often as is asked of it.
@@ -102,18 +98,6 @@ mod tests {
             if let Err(violation) = run_seed(seed, &mut Coverage::default()) {
                 panic!("{violation:#?}");
             }
-        }
-    }
-
-    /// Seeds within which a missing rule must be found.
-    #[cfg(feature = "planted")]
-    const SEEDS: u64 = 10_000;
-
-    #[cfg(feature = "planted")]
-    #[test]
-    fn a_rule_that_is_taken_out_is_found() {
-        for (rule, found) in planted(0..SEEDS) {
-            assert!(found.is_some(), "nothing needs {rule:?}");
         }
     }
 }

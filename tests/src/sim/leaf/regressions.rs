@@ -1,0 +1,109 @@
+//! Histories that went wrong once, each as it was.
+
+use ingest::leaf::order::Goal;
+use ingest::leaf::partition::Fetch;
+use storage::ids::LeafPartitionId;
+
+use super::drive::Drive;
+use super::run_seed;
+use crate::sim::{Coverage, Trace};
+
+/// A commit with two ranges that retention took, rows between them.
+const TWO_LOST_RANGES: [u64; 2] = [710, 1_217];
+
+#[test]
+fn a_commit_may_hold_several_lost_ranges() {
+    for seed in TWO_LOST_RANGES {
+        if let Err(violation) = run_seed(seed, &mut Coverage::default()) {
+            panic!("seed {seed}: {}", violation.what);
+        }
+    }
+}
+
+/// Records wait in a frame for the disk, the next fetch is out of range: only what was never fetched is
+/// lost.
+#[test]
+fn what_waits_in_a_frame_is_loaded_before_anything_is_given_up() {
+    let mut lost_behind = 0;
+    for seed in 0..SEEDS {
+        let (mut coverage, mut trace) = (Coverage::default(), Trace::default());
+        let mut drive = Drive::new(seed, &mut coverage, &mut trace);
+        if drive.partitions.len() > 1 {
+            continue;
+        }
+        let (fetched, start, lost) = match lose_behind_a_frame(&mut drive) {
+            Ok(Some(found)) => found,
+            // Its responses are too many to all wait.
+            Ok(None) => continue,
+            Err(what) => panic!("seed {seed}: {what}"),
+        };
+        assert!(start > fetched, "{start} is above {fetched}");
+        assert_eq!(lost, (start - fetched) as u64, "seed {seed}: to {start}");
+        lost_behind += 1;
+    }
+    assert!(lost_behind >= 3, "in {lost_behind} seeds something waited");
+}
+
+const SEEDS: u64 = 40;
+const STEPS_MAX: u32 = 10_000;
+
+/// Where the fetch ended, where the log begins afterwards, and what was counted as lost.
+fn lose_behind_a_frame(drive: &mut Drive<'_>) -> Result<Option<(i64, i64, u64)>, String> {
+    drive.healed = true;
+    drive.stop_on_error = false;
+    drive.skips = true;
+    drive.offsets_max = 5;
+    drive.cluster.faults = 0;
+    drive.cluster.room_divisor = 8;
+    let append = |drive: &mut Drive<'_>| (0..6).for_each(|_| drive.append(0));
+    append(drive);
+    drive.cluster.logs[0].settle();
+    drive.attach_all()?;
+    while !drive.partitions[0].attached {
+        drive.progress()?;
+    }
+    let waits = |drive: &Drive<'_>| {
+        let one = drive.leaf.partition(1);
+        one.is_some_and(|one| one.visible() < one.fetched && one.fetch == Fetch::InFlight)
+            && drive
+                .cluster
+                .wires
+                .values()
+                .all(|wire| wire.outbox.is_empty())
+            && drive.cluster.logs[0].end() == one.map_or(0, |one| one.fetched.0)
+    };
+    if !without_disk(drive, waits)? {
+        return Ok(None);
+    }
+    let fetched = drive.cluster.logs[0].end();
+    append(drive);
+    let log = &mut drive.cluster.logs[0];
+    log.settle();
+    log.batches.retain(|batch| batch.base > fetched);
+    log.start = log.batches[0].base;
+    let start = log.start;
+    drive.run_until(Drive::is_caught_up, "the log's end")?;
+    drive.partitions[0].stopping = true;
+    drive.goal(0, Goal::Stop)?;
+    drive.run_until(|drive| !drive.partitions[0].stopping, "a stop")?;
+    drive.look_all(true)?;
+    let view = drive.views.get(LeafPartitionId(1)).ok_or("no view")?;
+    let snapshot = view.snapshot();
+    let lost = snapshot.commits().map(|commit| commit.counts.lost);
+    Ok(Some((fetched, start, lost.sum())))
+}
+
+/// Everything gets on but the disk, until so it is; whether it came to that.
+fn without_disk(drive: &mut Drive<'_>, done: impl Fn(&Drive<'_>) -> bool) -> Result<bool, String> {
+    for _ in 0..STEPS_MAX {
+        if done(drive) {
+            return Ok(true);
+        }
+        drive.connect_progress()?;
+        drive.wire_progress()?;
+        drive.report_progress()?;
+        drive.turn()?;
+        drive.tick_if_due()?;
+    }
+    Ok(false)
+}
