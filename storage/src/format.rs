@@ -70,7 +70,7 @@ mod record;
 pub mod rejects;
 mod seal;
 
-pub use commit::{CommitInput, EncodedCommit, encode_commit};
+pub use commit::{CommitInput, EncodedCommit, encode_commit, encode_copy};
 pub use header::{
     FORMAT_VERSION, HEADER_PREFIX_BYTES, ParsedHeader, Predecessor, SegmentHeader, encode_header,
     header_bytes, parse_header,

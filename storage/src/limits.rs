@@ -32,8 +32,9 @@ pub const ALIGN_BYTES: usize = 64;
 pub const BLOCK_BUDGET_DIVISOR: u64 = 4;
 /// Free allocations that a pool keeps.
 pub const POOL_FREE_MAX: usize = 64;
-/// Blocks given back that a query still holds and that the pool hopes to see again.
-pub const POOL_LINGERING_MAX: usize = 64;
+/// Blocks given back that queries still hold: at the bound none is handed out, nor where their bytes
+/// leave no room in the budget.
+pub const POOL_LINGERING_MAX: usize = 1_024;
 /// Allocations are rounded up to a multiple of this, so that they fit another schema's block.
 pub const POOL_CLASS_BYTES: usize = 16 << 10;
 
@@ -112,6 +113,11 @@ pub const SEGMENTS_UNDURABLE_MAX: usize = 4;
 pub const MERGE_ROWS_MEAN_MIN: u32 = 8_192;
 /// Segments that one merge takes.
 pub const MERGE_INPUTS_MAX: usize = 16;
+/// What a merge holds of rows and rejects at a time, of its leaf's blocks' budget; in a small budget
+/// as much as a block. A commit that is larger is copied as it lies.
+pub const MERGE_BUFFER_BYTES: u64 = 32 << 20;
+/// What a merge copies at a time.
+pub const MERGE_COPY_BYTES: usize = 8 << 20;
 /// With fewer bytes free than this nothing is committed: the catalog, a footer and the DROP that makes
 /// room can still be written.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
@@ -121,6 +127,8 @@ pub const VOID_WINDOW_MS: u64 = 60_000;
 pub const FULL_RETRY_MS: u64 = 1_000;
 /// A merge that was given up is tried again after this time.
 pub const MERGE_RETRY_MS: u64 = 60_000;
+/// A merge that found no memory is tried again after this time.
+pub const MERGE_MEMORY_RETRY_MS: u64 = 1_000;
 /// Space reserved ahead in an open segment: as much again as it has, within these.
 pub const ALLOCATE_BYTES_MIN: u64 = 64 << 10;
 /// The most that is reserved ahead.
@@ -135,6 +143,8 @@ pub const FAULTS_WAITING_MAX: usize = 8;
 pub const STORE_EFFECTS_MAX: usize = 64;
 
 const _: () = assert!(MERGE_ROWS_MEAN_MIN <= BLOCK_ROWS_MAX);
+const _: () = assert!(MERGE_BUFFER_BYTES <= BLOCK_REGION_BYTES_MAX as u64);
+const _: () = assert!(MERGE_COPY_BYTES as u64 <= MERGE_BUFFER_BYTES);
 const _: () = assert!(ALLOCATE_BYTES_MIN <= ALLOCATE_BYTES_MAX);
 const _: () = assert!(ALLOCATE_BYTES_MAX < SEGMENT_BYTES_MAX);
 const _: () = assert!(SYNC_DIRTY_BYTES < SEGMENT_BYTES_MAX);

@@ -1,8 +1,10 @@
 //! The leaf's blocks: a byte budget, sizes by what the last fills asked for, memory used again.
 //!
 //! Memory goes around: a block that was flushed is given back, and once no query holds it its memory
-//! becomes another block's, of any table. What queries still hold counts against them and no longer
-//! against the leaf. Fresh memory for each commit cost a third of the speed.
+//! becomes another block's, of any table. Until then it counts against the budget: ingest waits for the
+//! query rather than grow. Fresh memory for each commit cost a third of the speed.
+//!
+//! Invariant: what is taken, reserved, free or still held by queries is at most the budget.
 
 use std::sync::Arc;
 
@@ -21,9 +23,10 @@ use crate::schema::{Physical, Schema};
 #[derive(Debug)]
 pub struct BlockPool {
     budget_bytes: usize,
-    /// Blocks that were taken and not given back.
+    /// Blocks that were taken and not given back, and what is reserved for something else.
     taken_bytes: usize,
     free_bytes: usize,
+    lingering_bytes: usize,
     free: Vec<Memory>,
     lingering: Vec<Arc<Block>>,
 }
@@ -36,8 +39,9 @@ impl BlockPool {
             budget_bytes,
             taken_bytes: 0,
             free_bytes: 0,
+            lingering_bytes: 0,
             free: Vec::with_capacity(POOL_FREE_MAX),
-            lingering: Vec::with_capacity(POOL_LINGERING_MAX),
+            lingering: Vec::new(),
         }
     }
 
@@ -51,16 +55,16 @@ impl BlockPool {
         first_offset: Offset,
     ) -> Result<BlockWriter, StorageError> {
         let bytes = layout.bytes().next_multiple_of(POOL_CLASS_BYTES);
-        if self.taken_bytes + bytes > self.budget_bytes {
+        self.sweep();
+        if !self.has_room(bytes) {
             return Err(StorageError::Full(Limit::BlockMemory {
                 budget_bytes: self.budget_bytes,
             }));
         }
-        self.sweep();
         // The smallest that fits, and not one that would waste more than half of itself.
         let best = (0..self.free.len())
             .filter(|&at| (bytes..=2 * bytes).contains(&self.free[at].bytes()))
-            .filter(|&at| self.taken_bytes + self.free[at].bytes() <= self.budget_bytes)
+            .filter(|&at| self.has_room(self.free[at].bytes()))
             .min_by_key(|&at| self.free[at].bytes());
         let memory = match best {
             Some(at) => {
@@ -84,15 +88,42 @@ impl BlockPool {
             .expect("a block of this pool");
         match writer.into_memory() {
             Ok(memory) => self.keep(memory),
-            Err(block) if self.lingering.len() < POOL_LINGERING_MAX => self.lingering.push(block),
-            // The last query that holds it frees it.
-            Err(_) => {}
+            Err(block) => {
+                self.lingering_bytes += block.bytes();
+                self.lingering.push(block);
+            }
         }
         self.sweep();
         self.trim();
     }
 
-    /// Bytes of blocks that are taken.
+    /// Takes `bytes` of the budget for something that is no block; whether there is room.
+    #[must_use]
+    pub fn reserve(&mut self, bytes: usize) -> bool {
+        self.sweep();
+        let room = self.has_room(bytes);
+        if room {
+            self.taken_bytes += bytes;
+            self.trim();
+        }
+        room
+    }
+
+    /// Gives back what [`BlockPool::reserve`] took.
+    ///
+    /// # Panics
+    /// On more than was taken.
+    pub fn release(&mut self, bytes: usize) {
+        let left = self.taken_bytes.checked_sub(bytes);
+        self.taken_bytes = left.expect("what was reserved");
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.lingering.len() < POOL_LINGERING_MAX
+            && self.taken_bytes + self.lingering_bytes + bytes <= self.budget_bytes
+    }
+
+    /// Bytes of blocks that are taken, and of what is reserved.
     #[must_use]
     pub fn taken_bytes(&self) -> usize {
         self.taken_bytes
@@ -104,10 +135,10 @@ impl BlockPool {
         self.free_bytes
     }
 
-    /// Bytes of blocks given back that queries still hold: theirs to be charged for.
+    /// Bytes of blocks given back that queries still held when it last looked.
     #[must_use]
     pub fn lingering_bytes(&self) -> usize {
-        self.lingering.iter().map(|block| block.bytes()).sum()
+        self.lingering_bytes
     }
 
     /// The budget.
@@ -126,7 +157,10 @@ impl BlockPool {
     fn sweep(&mut self) {
         for block in std::mem::take(&mut self.lingering) {
             match reclaim(block) {
-                Ok(memory) => self.keep(memory),
+                Ok(memory) => {
+                    self.lingering_bytes -= memory.bytes();
+                    self.keep(memory);
+                }
                 Err(block) => self.lingering.push(block),
             }
         }
@@ -141,7 +175,8 @@ impl BlockPool {
 
     /// Free memory is the budget's too: what no longer fits beside the taken goes, oldest first.
     fn trim(&mut self) {
-        while self.taken_bytes + self.free_bytes > self.budget_bytes && !self.free.is_empty() {
+        let used_bytes = self.taken_bytes + self.lingering_bytes;
+        while used_bytes + self.free_bytes > self.budget_bytes && !self.free.is_empty() {
             self.free_bytes -= self.free.remove(0).bytes();
         }
     }

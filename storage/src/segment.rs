@@ -208,6 +208,16 @@ impl Commit {
         Ok(bytes)
     }
 
+    /// Checks every column and the rejects, then gives the whole body as it lies.
+    pub(crate) fn body(&self, file: &SegmentFile) -> Result<Buffer, StorageError> {
+        for column in 0..self.record.columns.len() {
+            self.read(file, column)?;
+        }
+        self.rejects(file)?;
+        let at = self.at_byte + u64::from(self.record.head_bytes);
+        file.pages.buffer(at, self.record.body_bytes as usize)
+    }
+
     /// Brings the columns' bytes into memory.
     pub(crate) fn prefetch(
         &self,

@@ -16,6 +16,35 @@ pub fn fits<'a>(schema: &Arc<Schema>, commits: impl IntoIterator<Item = &'a Comm
     layout(schema, commits).is_ok()
 }
 
+/// What a commit adds to the memory that [`concatenate`] and encoding its outcome take: never less.
+pub fn bytes_held(schema: &Schema, commit: &Commit) -> u64 {
+    let record = commit.record();
+    let strings = record.columns.iter().map(|column| column.buffers[2].bytes);
+    let strings: u64 = strings.map(u64::from).sum();
+    let layout = |rows| BlockLayout {
+        rows,
+        ..empty(schema)
+    };
+    let per_row = layout(1).bytes_wanted() - layout(0).bytes_wanted();
+    // A column's validity is a byte a row, and a bit a row more while it is written.
+    let packed = (schema.columns.len() as u64 + 2).div_ceil(8);
+    u64::from(record.facts.rows) * (per_row + packed) + strings + u64::from(record.rejects.bytes)
+}
+
+/// What they take without a commit.
+pub fn bytes_held_empty(schema: &Schema) -> u64 {
+    empty(schema).bytes_wanted()
+}
+
+fn empty(schema: &Schema) -> BlockLayout {
+    BlockLayout {
+        schema: Arc::new(schema.clone()),
+        rows: 0,
+        string_bytes: Vec::new(),
+        rejects_bytes: 0,
+    }
+}
+
 /// The commits, which follow one another, as one block, ready for
 /// [`crate::format::encode_commit`] with what they did as `replaced`.
 ///

@@ -77,6 +77,9 @@ pub const SYNC_THREADS: usize = storage::limits::SYNCS_PER_LEAF_MAX as usize;
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// How long a leaf that spins looks for work before it parks.
 pub const SPIN_US: u64 = 500;
+/// A leaf partition that waits for a block looks for one so often: a query says nothing when it lets
+/// one go.
+pub const MEMORY_AGAIN_MS: u64 = 10;
 /// Reports that did not fit are tried again after this.
 pub const REPORT_AGAIN_MS: u64 = 10;
 /// Room for effects that is kept from event to event.

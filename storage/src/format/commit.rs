@@ -133,10 +133,7 @@ pub fn encode_commit(
         leader: None,
         replaced: input.replaced.into(),
     };
-    let mut head = Vec::new();
-    let flatbuffer = arrow::batch_message(&record, &header.header.schema);
-    seal_message(&mut head, &flatbuffer, &encode_record(&record));
-    assert!(head.len() <= METADATA_BYTES_MAX && record.body_bytes <= BODY_BYTES_MAX);
+    let head = encode_head(header, &record);
     record.head_bytes = head.len() as u32;
     EncodedCommit {
         record,
@@ -146,6 +143,32 @@ pub fn encode_commit(
         block: Arc::clone(block),
         mark,
     }
+}
+
+/// A commit's record and metadata for another segment, its body to be copied as it lies.
+///
+/// # Panics
+/// As [`encode_commit`].
+#[must_use]
+pub fn encode_copy(header: &ParsedHeader, record: &CommitRecord) -> (CommitRecord, Vec<u8>) {
+    let mut record = CommitRecord {
+        segment: header.header.id,
+        header_crc: header.crc,
+        durable_end: 0,
+        head_bytes: 0,
+        ..record.clone()
+    };
+    let head = encode_head(header, &record);
+    record.head_bytes = head.len() as u32;
+    (record, head)
+}
+
+fn encode_head(header: &ParsedHeader, record: &CommitRecord) -> Vec<u8> {
+    let mut head = Vec::new();
+    let flatbuffer = arrow::batch_message(record, &header.header.schema);
+    seal_message(&mut head, &flatbuffer, &encode_record(record));
+    assert!(head.len() <= METADATA_BYTES_MAX && record.body_bytes <= BODY_BYTES_MAX);
+    head
 }
 
 #[derive(Default)]

@@ -3,6 +3,9 @@
 //! A temporary is written and synced, renamed to the last input's sequence and a rewrite above it with
 //! the first input's `prev`, and the directory is synced; then the store swaps and unlinks the inputs.
 //! Each merged commit carries the records that it replaces, so history and batch ids survive.
+//!
+//! Memory: one merged commit at a time, of at most `buffer_bytes_max`; a commit that has no neighbour
+//! to be merged with is copied as it lies in its map, whatever its size.
 
 mod write;
 
@@ -15,8 +18,9 @@ pub use write::merge;
 use crate::disk::DiskError;
 use crate::format::{ParsedHeader, SegmentHeader, SegmentId};
 use crate::ids::Lineage;
-use crate::limits::MERGE_INPUTS_MAX;
+use crate::limits::{MERGE_BUFFER_BYTES, MERGE_INPUTS_MAX};
 use crate::map::Pages;
+use crate::pool::BlockPool;
 use crate::segment::{Commit, SegmentFile};
 use crate::store::StoreSettings;
 
@@ -31,8 +35,17 @@ pub struct MergeSegments {
     pub header: SegmentHeader,
     /// Rows of a merged commit.
     pub rows_max: u32,
+    /// What may be in memory at a time: reserved by whoever asks for the merge.
+    pub buffer_bytes_max: u64,
     /// With fewer bytes free than this nothing is written.
     pub reserve_bytes: u64,
+}
+
+/// What a merge has of a pool's budget, for as long as it is on its way.
+#[must_use]
+pub fn buffer_bytes(pool: &BlockPool) -> usize {
+    let bytes = MERGE_BUFFER_BYTES.min(pool.block_bytes_max());
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// One input.

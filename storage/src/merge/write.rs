@@ -1,4 +1,5 @@
-//! Writing a merged segment: rows pass through a block, as a leaf's do, and become commits.
+//! Writing a merged segment: rows pass through a block, as a leaf's do, and become commits; what is
+//! merged with nothing is copied.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -10,13 +11,13 @@ use crate::disk::{Disk, DiskAction, DiskError, DiskFile};
 use crate::error::StorageError;
 use crate::format::{
     CommitFacts, CommitInput, CommitRecord, EncodedCommit, ParsedHeader, encode_commit,
-    encode_header, encode_seal,
+    encode_copy, encode_header, encode_seal,
 };
-use crate::limits::{BLOCK_REGION_BYTES_MAX, REPLACED_MAX};
+use crate::limits::{MERGE_COPY_BYTES, REPLACED_MAX};
 use crate::planted::{Rule, out};
 use crate::recovery::{segment_path, temporary_path};
 use crate::segment::{Commit, SegmentFile};
-use crate::segment_concat::concatenate;
+use crate::segment_concat::{bytes_held, bytes_held_empty, concatenate};
 
 /// Merges; see the module. What fails before the rename leaves everything as it was.
 ///
@@ -86,12 +87,17 @@ fn write(
     put(&*file, &bytes, 0)?;
     let mut commits = Vec::new();
     for group in groups(merge) {
-        let encoded = merged_commit(&header, &group)?;
-        let end = at + encoded.bytes();
-        let wrote = file.write_at(&encoded.slices(), at);
-        wrote.map_err(MergeFailure::GivenUp)?;
-        commits.push((at, encoded.record));
-        at = end;
+        let (record, bytes) = match group.as_slice() {
+            [(segment, commit)] => copy(&*file, &header, segment, commit, at)?,
+            group => {
+                let encoded = merged_commit(&header, group)?;
+                let wrote = file.write_at(&encoded.slices(), at);
+                wrote.map_err(MergeFailure::GivenUp)?;
+                (encoded.record.clone(), encoded.bytes())
+            }
+        };
+        commits.push((at, record));
+        at += bytes;
     }
     let records: Vec<(u64, &CommitRecord)> = commits.iter().map(|(at, r)| (*at, r)).collect();
     put(&*file, &encode_seal(&merge.header, &records, at), at)?;
@@ -110,6 +116,8 @@ type Source = (Arc<SegmentFile>, Arc<Commit>);
 
 /// The commits in runs, each of which becomes one.
 fn groups(merge: &MergeSegments) -> Vec<Vec<Source>> {
+    let schema = &merge.header.schema;
+    let bytes_max = merge.buffer_bytes_max;
     let mut groups: Vec<Vec<Source>> = Vec::new();
     let (mut rows, mut batches, mut bytes) = (0u64, 0usize, 0u64);
     for input in &merge.inputs {
@@ -117,11 +125,11 @@ fn groups(merge: &MergeSegments) -> Vec<Vec<Source>> {
             let record = commit.record();
             let more_rows = u64::from(record.facts.rows);
             let more_batches = record.batches().len();
+            let more_bytes = bytes_held(schema, commit);
             let source = (Arc::clone(&input.segment), Arc::clone(commit));
-            // A region's bytes are bounded, and a body is at least as large as any region of it.
             let fits = rows + more_rows <= u64::from(merge.rows_max)
                 && batches + more_batches <= REPLACED_MAX
-                && bytes + record.body_bytes <= u64::from(BLOCK_REGION_BYTES_MAX);
+                && bytes_held_empty(schema) + bytes + more_bytes <= bytes_max;
             match groups.last_mut() {
                 Some(group) if fits => group.push(source),
                 _ => {
@@ -131,30 +139,46 @@ fn groups(merge: &MergeSegments) -> Vec<Vec<Source>> {
             }
             rows += more_rows;
             batches += more_batches;
-            bytes += record.body_bytes;
+            bytes += more_bytes;
         }
     }
     groups
 }
 
-fn merged_commit(header: &ParsedHeader, group: &[Source]) -> Result<EncodedCommit, MergeFailure> {
-    let damaged = |error: StorageError| MergeFailure::Damaged {
+/// A commit that is merged with no other, as it lies; its record and its bytes.
+fn copy(
+    file: &dyn DiskFile,
+    header: &ParsedHeader,
+    segment: &SegmentFile,
+    commit: &Commit,
+    at: u64,
+) -> Result<(CommitRecord, u64), MergeFailure> {
+    let body = commit.body(segment).map_err(damaged)?;
+    let (record, head) = encode_copy(header, commit.record());
+    put(file, &head, at)?;
+    let body_at = at + head.len() as u64;
+    for (chunk, bytes) in body.chunks(MERGE_COPY_BYTES).enumerate() {
+        put(file, bytes, body_at + (chunk * MERGE_COPY_BYTES) as u64)?;
+    }
+    let bytes = record.message_bytes();
+    Ok((record, bytes))
+}
+
+fn damaged(error: StorageError) -> MergeFailure {
+    MergeFailure::Damaged {
         what: error.to_string(),
-    };
+    }
+}
+
+fn merged_commit(header: &ParsedHeader, group: &[Source]) -> Result<EncodedCommit, MergeFailure> {
     let (block, mark) = concatenate(&header.header.schema, group).map_err(damaged)?;
-    let replaced: Vec<CommitFacts> = group
+    let replaced = group
         .iter()
-        .flat_map(|(_, commit)| commit.record().batches().iter().copied())
-        .collect();
+        .flat_map(|(_, commit)| commit.record().batches().iter().copied());
     let input = CommitInput {
         facts: merged_facts(group),
         durable_end: 0,
-        // One that stands for itself alone needs no list.
-        replaced: if replaced.len() > 1 {
-            replaced
-        } else {
-            Vec::new()
-        },
+        replaced: replaced.collect(),
     };
     Ok(encode_commit(header, input, &block, mark))
 }

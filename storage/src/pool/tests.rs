@@ -47,6 +47,13 @@ fn a_block_that_a_query_holds_is_not_written_again() {
         ),
         (0, 0, bytes)
     );
+    assert!(
+        !pool.reserve((1 << 20) - bytes + 1),
+        "what a query holds is not there for anything else"
+    );
+    assert!(pool.reserve((1 << 20) - bytes));
+    assert!(pool.take(&one(256), Offset(0)).is_err());
+    pool.release((1 << 20) - bytes);
     let mut other = pool.take(&one(256), Offset(0)).expect("room");
     other.tail().put_str(1, "over").expect("room");
     assert_eq!(

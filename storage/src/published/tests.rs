@@ -18,7 +18,7 @@ use crate::format::{
 };
 use crate::ids::{Lineage, Rewrite, TopicId};
 use crate::map::Pages;
-use crate::segment_concat::{concatenate, fits};
+use crate::segment_concat::{bytes_held, bytes_held_empty, concatenate, fits};
 
 /// A file in memory that only grows.
 #[derive(Debug, Default)]
@@ -347,6 +347,12 @@ fn commits_become_one_and_keep_rows_rejects_and_history() {
         .collect();
     assert!(fits(&pair(), commits.iter().map(|(_, commit)| &**commit)));
     let (block, mark) = concatenate(&pair(), &commits).expect("sound inputs");
+    let held: u64 = commits.iter().map(|(_, c)| bytes_held(&pair(), c)).sum();
+    let bound = bytes_held_empty(&pair()) + held;
+    assert!(
+        block.bytes() as u64 <= bound,
+        "what a merge reserves is enough"
+    );
     let replaced: Vec<CommitFacts> = commits.iter().map(|(_, c)| c.record().facts).collect();
     let facts = CommitFacts {
         counts: Counts {

@@ -14,6 +14,7 @@ use crate::block::{BlockFull, BlockWriter};
 use crate::disk::{DiskDone, DiskOp, Failure};
 use crate::ids::{Lineage, Offset, Sequence, TopicId};
 use crate::limits::FAULTS_WAITING_MAX;
+use crate::merge;
 use crate::pool::{BlockPool, Fills};
 use crate::published::{PartitionState, PartitionView};
 use crate::recovery::RecoverPartition;
@@ -232,11 +233,15 @@ impl Store {
             StoreEvent::Done(done) => {
                 let left = self.on_their_way.checked_sub(1);
                 self.on_their_way = left.expect("the outcome of an operation of this store");
+                if matches!(*done, DiskDone::Merged(_)) {
+                    pool.release(merge::buffer_bytes(pool));
+                }
                 self.done(now_ms, *done, out);
             }
         }
         self.write_faults(now_ms, pool);
         self.turn(now_ms, out);
+        self.merge_next(now_ms, pool, out);
         for writer in self.spent.drain(..) {
             pool.give(writer);
         }
@@ -386,6 +391,12 @@ impl Store {
             Some(last) if last.lineage() == self.start.lineage => last.end.leader_epoch,
             _ => -1,
         }
+    }
+
+    /// Whether the pool had no block when one was last asked for: [`StoreEvent::Room`] asks again.
+    #[must_use]
+    pub fn waits_for_memory(&self) -> bool {
+        self.no_memory && self.phase == Phase::Running
     }
 
     /// Why [`Store::tail`] would give nothing now; `None` where it would give a tail.

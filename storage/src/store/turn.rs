@@ -8,9 +8,10 @@ use super::{StoreEffect, StoreEffects, SyncWanted};
 use crate::disk::{CreateSegment, DiskOp, Failure};
 use crate::format::{SegmentHeader, SegmentId};
 use crate::ids::{Rewrite, Sequence};
-use crate::limits::SEGMENTS_UNDURABLE_MAX;
+use crate::limits::{MERGE_MEMORY_RETRY_MS, SEGMENTS_UNDURABLE_MAX};
 use crate::merge::{self, Candidate, MergeInput, MergeSegments};
 use crate::planted::{Rule, out as taken_out};
+use crate::pool::BlockPool;
 use crate::recovery::segment_path;
 
 impl Store {
@@ -22,7 +23,6 @@ impl Store {
             Phase::Running => {
                 self.answer(out);
                 self.write_next(now_ms, out);
-                self.merge_next(now_ms, out);
                 self.unlink_garbage(out);
                 self.answer(out);
             }
@@ -261,7 +261,8 @@ impl Store {
         self.submit(op, out);
     }
 
-    fn merge_next(&mut self, now_ms: u64, out: &mut StoreEffects) {
+    /// Starts a merge where there is one to be made and memory for it.
+    pub(super) fn merge_next(&mut self, now_ms: u64, pool: &mut BlockPool, out: &mut StoreEffects) {
         // A second one beside the first, where a test lets it.
         let second = taken_out(Rule::MergesOneAtATime) && self.merge == Merge::Merging;
         let not_before_ms = match self.merge {
@@ -269,7 +270,11 @@ impl Store {
             _ if second => 0,
             _ => return,
         };
-        if now_ms < not_before_ms || self.rewinding.is_some() || self.full_until_ms.is_some() {
+        if self.phase != Phase::Running
+            || now_ms < not_before_ms
+            || self.rewinding.is_some()
+            || self.full_until_ms.is_some()
+        {
             return;
         }
         let any = taken_out(Rule::MergeDurableInputs);
@@ -292,6 +297,16 @@ impl Store {
             }
             return;
         };
+        let buffer_bytes_max = merge::buffer_bytes(pool);
+        if !pool.reserve(buffer_bytes_max) {
+            // Ingest first.
+            if !second {
+                self.merge = Merge::Idle {
+                    not_before_ms: now_ms + MERGE_MEMORY_RETRY_MS,
+                };
+            }
+            return;
+        }
         let links = &self.chain.links[range];
         let (first, last) = (&links[0], &links[links.len() - 1]);
         let mut header = last.header().clone();
@@ -309,6 +324,7 @@ impl Store {
             inputs: inputs.collect(),
             header,
             rows_max: self.settings.merge_rows_max,
+            buffer_bytes_max: buffer_bytes_max as u64,
             reserve_bytes: self.settings.disk_reserve_bytes,
         };
         self.merge = if second {

@@ -51,6 +51,8 @@ pub struct Leaf {
     pub(super) turn_lane: usize,
     /// Blocks came back to the pool: whoever waits for one may try again.
     pub(super) room: bool,
+    /// When blocks were last looked for.
+    looked_us: u64,
     /// A region was wanted and not to be had.
     pub(super) no_room: bool,
     ending: bool,
@@ -88,6 +90,7 @@ impl Leaf {
             rows: RowCounts::default(),
             turn_lane: 0,
             room: false,
+            looked_us: 0,
             no_room: false,
             ending: false,
             ended: false,
@@ -171,6 +174,7 @@ impl Leaf {
             at(self.lane_deadline_us(now, lane));
         }
         at(self.freshness.due_ms().map(|ms| ms * 1_000));
+        at(self.waits_for_memory().then(|| self.look_due_us()));
         at(self
             .dirty
             .then_some(self.shown_us + limits::SHOW_AGE_MS * 1_000));
@@ -227,10 +231,22 @@ impl Leaf {
         self.end_if_done(out);
     }
 
-    /// Blocks came back: stores that wait for one try again.
+    fn waits_for_memory(&self) -> bool {
+        let mut partitions = self.partitions.iter().flatten();
+        partitions.any(|partition| partition.store.waits_for_memory())
+    }
+
+    fn look_due_us(&self) -> u64 {
+        self.looked_us + limits::MEMORY_AGAIN_MS * 1_000
+    }
+
+    /// Blocks came back, or a query may have let one go: stores that wait for one try again.
     fn offer_room(&mut self, now: Now, out: &mut Effects) {
         if !std::mem::take(&mut self.room) {
-            return;
+            if self.look_due_us() > now.us || !self.waits_for_memory() {
+                return;
+            }
+            self.looked_us = now.us;
         }
         for slot in self.slots() {
             let blocked = self
@@ -292,7 +308,7 @@ impl Leaf {
                 .lane
                 .and_then(|lane| self.lanes.get(lane as usize));
             let why = lane.and_then(|lane| lane.lane.closed_why());
-            partition.show(why, self.no_room);
+            partition.show(why, self.no_room, self.pool.lingering_bytes());
         }
         self.dirty = false;
         self.shown_us = now.us;
@@ -316,7 +332,7 @@ impl Leaf {
             return;
         }
         for partition in self.partitions.iter_mut().flatten() {
-            partition.show(None, false);
+            partition.show(None, false, 0);
         }
         self.close_lanes(out);
         self.ended = true;

@@ -410,9 +410,10 @@ impl Partition {
         true
     }
 
-    /// Shows how it stands. `lane_why`: why its lane is closed, when it is.
-    pub fn show(&mut self, lane_why: Option<&str>, no_room: bool) {
-        let words = self.words(lane_why, no_room);
+    /// Shows how it stands. `lane_why`: why its lane is closed, when it is. `queries_bytes`: what
+    /// queries hold of the leaf's blocks.
+    pub fn show(&mut self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) {
+        let words = self.words(lane_why, no_room, queries_bytes);
         let running = matches!(self.phase, Phase::Running)
             || (self.phase == Phase::Opening && self.goal != Goal::Stop);
         self.standing.running.store(running, Ordering::Relaxed);
@@ -430,18 +431,18 @@ impl Partition {
     }
 
     /// The state in words, with the reason of a wait.
-    fn words(&self, lane_why: Option<&str>, no_room: bool) -> String {
+    fn words(&self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) -> String {
         match &self.phase {
             Phase::Opening => "Recovering".to_owned(),
             Phase::Stopped => "Stopped".to_owned(),
             Phase::Draining => "Draining".to_owned(),
             Phase::Dropped => "Dropped".to_owned(),
             Phase::Failed(failure) => format!("Failed: {}", failure.text),
-            Phase::Running => self.running_words(lane_why, no_room),
+            Phase::Running => self.running_words(lane_why, no_room, queries_bytes),
         }
     }
 
-    fn running_words(&self, lane_why: Option<&str>, no_room: bool) -> String {
+    fn running_words(&self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) -> String {
         let leader = || match &self.leader {
             Some(leader) => format!("broker {} ({}:{})", leader.broker, leader.host, leader.port),
             None => "the leader".to_owned(),
@@ -451,8 +452,13 @@ impl Partition {
                 return "Held: the disk is full; goes on when there is room".to_owned();
             }
             Load::Blocked(Blocked::Memory) => {
-                return "Held: the leaf's memory is in use; goes on when a block is free"
-                    .to_owned();
+                let queries = match queries_bytes {
+                    0 => String::new(),
+                    bytes => format!(", {} KiB of it by queries", bytes >> 10),
+                };
+                return format!(
+                    "Held: the leaf's memory is in use{queries}; goes on when a block is free"
+                );
             }
             Load::Blocked(Blocked::Voiding) => {
                 return "Held: what a failed write left is taken back".to_owned();

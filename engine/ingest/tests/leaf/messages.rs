@@ -93,3 +93,42 @@ fn parse_errors_count_for_the_commit_that_they_go_into() {
     let text = "this passes pipelines_parse_errors_threshold";
     assert!(failure.text.ends_with(text), "{}", failure.text);
 }
+
+#[test]
+fn ingest_waits_for_what_queries_hold_and_says_so() {
+    let mut setup = Setup::new("queries-hold");
+    setup.memory_bytes = 8 << 20;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(1 << 20));
+    let (mut held, mut offset) = (Vec::new(), 0);
+    while rig.visible() == offset && offset < 20 {
+        rig.answer(&Said::records(30, &[batch(offset, &[&message])]));
+        offset += 1;
+        held.push(rig.attached().view.snapshot());
+        rig.pass(100);
+    }
+    assert!(
+        (3..8).contains(&offset),
+        "{offset} blocks of 1 MiB in 6 MiB"
+    );
+    rig.pass(30);
+    let words = rig.words();
+    let rest = words
+        .strip_prefix("Held: the leaf's memory is in use, ")
+        .expect(&words);
+    assert!(
+        rest.ends_with(" KiB of it by queries; goes on when a block is free"),
+        "{words}"
+    );
+    rig.pass(1_000);
+    assert_eq!(rig.visible(), offset - 1, "it waits");
+    held.remove(0);
+    rig.pass(10);
+    assert_eq!(
+        rig.visible(),
+        offset,
+        "and goes on without a word from the query"
+    );
+    assert_eq!(held[0].rows(), 2, "what is held stays what it was");
+}
