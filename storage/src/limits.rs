@@ -71,6 +71,9 @@ pub const OPEN_CHUNK_COMMITS: u32 = 64;
 pub const SEGMENT_MAP_BYTES: u64 = SEGMENT_BYTES_MAX + METADATA_BYTES_MAX as u64 + BODY_BYTES_MAX;
 /// A sealed segment's footer, with the index in front of it.
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
+/// A segment is sealed when the index of its records reaches this: many columns, many commits. A merge
+/// takes no more than has so much.
+pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 
 const _: () = assert!(BLOCK_ROWS_MIN.is_power_of_two() && BLOCK_ROWS_MAX.is_power_of_two());
 const _: () = assert!(BLOCK_ROWS_MAX / BLOCK_ROWS_PER_MARK == BLOCK_MARKS_MAX);
@@ -96,6 +99,13 @@ const _: () = assert!(
         <= METADATA_BYTES_MAX
 );
 const _: () = assert!(SEGMENT_COMMITS_MAX as usize <= REPLACED_MAX);
+// A segment takes one more commit below the bound; a merge of one adds what each of its commits becomes.
+const _: () = assert!(
+    INDEX_BYTES_MAX + METADATA_BYTES_MAX as u64 + SEGMENT_COMMITS_MAX as u64 * 192
+        <= FOOTER_BYTES_MAX
+);
+const _: () =
+    assert!(HEADER_BYTES_MAX as u64 + SEGMENT_COMMITS_MAX as u64 * 32 <= FOOTER_BYTES_MAX);
 
 /// A tail is flushed when its oldest mark is this old.
 pub const FLUSH_AGE_MS: u64 = 1_000;

@@ -85,12 +85,30 @@ fn metadata_says_what_was_written() {
         .map(|(at, c)| (*at, c.record.clone()))
         .collect();
     assert_eq!(seal.commits, records);
+    // The index without its head, its tail and the padding is what the records say, their facts once more.
+    let index_at = seal.content_end as usize + 8;
+    let footer_at = |from: usize| (from..bytes.len()).find(|at| index_own(&bytes, index_at, *at));
+    let index_bytes = footer_at(index_at).expect("an index") - index_at;
+    let said: u64 = seal.commits.iter().map(|(_, r)| r.index_bytes_max()).sum();
+    let said = said as usize - 136 * seal.commits.len() + 24 + 8;
+    assert!(
+        (said..said + 64).contains(&index_bytes),
+        "{said} {index_bytes}"
+    );
     let kinds: Vec<(u32, u32, Counts)> = records
         .iter()
         .map(|(_, r)| (r.facts.rows, r.facts.rejects, r.facts.counts))
         .collect();
     assert_eq!(kinds[2].0, 0, "a commit that carries only a fault");
     assert_eq!((kinds[2].1, kinds[2].2), (1, Counts::default()));
+}
+
+/// Whether an index that begins at `from` ends at `at`, by the length that it says.
+fn index_own(bytes: &[u8], from: usize, at: usize) -> bool {
+    let length = at
+        .checked_sub(8)
+        .and_then(|tail| bytes[tail..].first_chunk());
+    at > from + 32 && length.is_some_and(|b| u32::from_le_bytes(*b) as usize == at - from)
 }
 
 /// The segment as a file, attached as recovery would.

@@ -3,6 +3,11 @@
 use crate::counts::Counts;
 use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence};
 
+/// A [`CommitFacts`] as written.
+const FACTS_BYTES: u64 = 136;
+/// What an index has for a commit beside its columns and what it replaces.
+const INDEX_FIXED_BYTES: u64 = 16 + 32 + 2 * FACTS_BYTES + 56;
+
 /// One segment file's identity, written into each of its records: no two files ever share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId {
@@ -145,6 +150,24 @@ impl CommitRecord {
     #[must_use]
     pub fn message_bytes(&self) -> u64 {
         u64::from(self.head_bytes) + self.body_bytes
+    }
+
+    /// Bytes that a seal's index has for it at most: the record again and where it stands, and its
+    /// facts once more where a merge replaces it.
+    #[must_use]
+    pub fn index_bytes_max(&self) -> u64 {
+        let bound = |bound: &Option<StatisticBound>| match bound.as_ref().map(|b| &b.value) {
+            None => 2,
+            Some(StatisticValue::Decimal(_)) => 2 + 16,
+            Some(StatisticValue::Text(text)) => 2 + 2 + text.len(),
+            Some(_) => 2 + 8,
+        };
+        let column = |column: &ColumnRecord| {
+            let ColumnStatistics { min, max, .. } = &column.statistics;
+            3 * 8 + 4 + bound(min) + bound(max)
+        };
+        let columns: usize = self.columns.iter().map(column).sum();
+        INDEX_FIXED_BYTES + columns as u64 + self.replaced.len() as u64 * FACTS_BYTES
     }
 
     /// What it did, as the user's batches: those that it replaces, or itself.

@@ -18,7 +18,7 @@ pub use write::merge;
 use crate::disk::DiskError;
 use crate::format::{ParsedHeader, SegmentHeader, SegmentId};
 use crate::ids::Lineage;
-use crate::limits::{MERGE_BUFFER_BYTES, MERGE_INPUTS_MAX};
+use crate::limits::{FOOTER_BYTES_MAX, INDEX_BYTES_MAX, MERGE_BUFFER_BYTES, MERGE_INPUTS_MAX};
 use crate::map::Pages;
 use crate::pool::BlockPool;
 use crate::segment::{Commit, SegmentFile};
@@ -101,6 +101,8 @@ pub struct Candidate {
     pub rows: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// What a merged segment's index has for its commits, at most.
+    pub index_bytes: u64,
 }
 
 /// Which neighbours to merge next, `segments` oldest first: the newest one with many small commits,
@@ -111,23 +113,28 @@ pub fn choose(segments: &[Candidate], settings: &StoreSettings) -> Option<Range<
         segment.ready
             && !segment.merged
             && segment.commits > 1
+            && segment.index_bytes <= FOOTER_BYTES_MAX
             && segment.rows < u64::from(segment.commits) * u64::from(settings.merge_rows_mean_min)
     };
     let last = segments.iter().rposition(small)?;
-    let (mut first, mut rows, mut bytes) = (last, segments[last].rows, segments[last].bytes);
+    let newest = segments[last];
+    let (mut first, mut rows, mut bytes) = (last, newest.rows, newest.bytes);
+    let mut index_bytes = newest.index_bytes;
     while first > 0 && last - first + 1 < MERGE_INPUTS_MAX {
-        let (before, newest) = (&segments[first - 1], &segments[last]);
+        let before = &segments[first - 1];
         let fits = before.ready
             && before.lineage == newest.lineage
             && before.schema_version == newest.schema_version
             && before.rows <= 2 * rows
-            && bytes + before.bytes <= settings.segment_bytes_max;
+            && bytes + before.bytes <= settings.segment_bytes_max
+            && index_bytes + before.index_bytes <= INDEX_BYTES_MAX;
         if !fits {
             break;
         }
         first -= 1;
         rows += before.rows;
         bytes += before.bytes;
+        index_bytes += before.index_bytes;
     }
     Some(first..last + 1)
 }

@@ -13,7 +13,7 @@ use crate::format::{
     CommitFacts, CommitInput, CommitRecord, EncodedCommit, ParsedHeader, encode_commit,
     encode_copy, encode_header, encode_seal,
 };
-use crate::limits::{MERGE_COPY_BYTES, REPLACED_MAX};
+use crate::limits::{FOOTER_BYTES_MAX, MERGE_COPY_BYTES, REPLACED_MAX};
 use crate::planted::{Rule, out};
 use crate::recovery::{segment_path, temporary_path};
 use crate::segment::{Commit, SegmentFile};
@@ -100,6 +100,8 @@ fn write(
         at += bytes;
     }
     let records: Vec<(u64, &CommitRecord)> = commits.iter().map(|(at, r)| (*at, r)).collect();
+    let index_bytes: u64 = records.iter().map(|(_, r)| r.index_bytes_max()).sum();
+    assert!(index_bytes <= FOOTER_BYTES_MAX, "a merge that was chosen");
     put(&*file, &encode_seal(&merge.header, &records, at), at)?;
     if !out(Rule::SyncBeforeRename) {
         file.sync().map_err(MergeFailure::GivenUp)?;

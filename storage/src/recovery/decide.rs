@@ -16,6 +16,7 @@
 //! | | newest, none or torn | open, go on |
 //! | | earlier, whole | sealed |
 //! | | earlier, none or torn | the footer again |
+//! | | a merge's, torn, newest or not | the footer again, in its place: it is never opened |
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, which says
 //! that all before it was durable when it was written.
@@ -237,6 +238,8 @@ pub struct FooterFacts {
     pub whole: bool,
     /// Whether an end of stream stands there at all.
     pub begun: bool,
+    /// Whether a merge made the file: it was whole before it got its name, and nothing follows in it.
+    pub merged: bool,
 }
 
 /// What to do about a footer.
@@ -262,10 +265,15 @@ pub fn footer(facts: FooterFacts) -> (Option<Row>, FooterAction) {
         } => by(Row::NewestSealed, Sealed, Open),
         FooterFacts {
             newest: true,
+            merged: false,
             begun: true,
             ..
         } => by(Row::NewestFooterTorn, Open, Sealed),
-        FooterFacts { newest: true, .. } => (None, Open),
+        FooterFacts {
+            newest: true,
+            merged: false,
+            ..
+        } => (None, Open),
         FooterFacts { whole: true, .. } if !out(Rule::EarlierSealed) => (None, Sealed),
         FooterFacts { .. } => by(Row::FooterAgain, Again, Sealed),
     }

@@ -67,12 +67,14 @@ impl Repair<'_> {
             newest: self.newest,
             whole,
             begun: scan.stop == Found::EndOfStream,
+            merged,
         });
         let mut sealed = action == FooterAction::Sealed;
         let mut end_of_file = opened.file_bytes;
         let mut changed = false;
         if !sealed && !self.partition.mapped {
-            if opened.file_bytes > scan.end_byte {
+            // Without its end of stream a merged file passes for a damaged one: its footer is written over.
+            if opened.file_bytes > scan.end_byte && !merged {
                 opened.file.truncate(scan.end_byte)?;
                 changed = true;
             }

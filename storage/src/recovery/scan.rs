@@ -14,7 +14,7 @@ use crate::format::{
     check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
 };
 use crate::ids::Rewrite;
-use crate::limits::{ALIGN_BYTES, SEARCH_BYTES};
+use crate::limits::{ALIGN_BYTES, SEARCH_BYTES, SEGMENT_COMMITS_MAX};
 use crate::planted::{Rule, out};
 
 /// Bytes read at a message's place before its length is known: most metadata fits.
@@ -238,6 +238,7 @@ impl Opened {
             };
             let end = at.checked_add(record.message_bytes());
             if check_commit(&record, header).is_err()
+                || walk.commits.len() >= SEGMENT_COMMITS_MAX as usize
                 || !numbered
                 || record.facts.commit_number < first
                 || record.facts.first_offset != offset

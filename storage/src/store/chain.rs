@@ -9,9 +9,11 @@
 
 use std::sync::Arc;
 
+use super::StoreSettings;
 use crate::disk::DiskFile;
 use crate::format::{ParsedHeader, Predecessor, SegmentHeader};
 use crate::ids::{Lineage, Offset, Sequence};
+use crate::limits::INDEX_BYTES_MAX;
 use crate::planted::{Rule, out};
 use crate::segment::{Commit, Open, Segment, SegmentFile};
 
@@ -62,6 +64,8 @@ pub(super) struct Link {
     pub rows: u64,
     /// Rejects and faults in them.
     pub rejects: u64,
+    /// What a seal's index has for them, at most.
+    pub index_bytes: u64,
     pub face: Face,
     /// Leader epoch where it begins.
     pub start_epoch: i32,
@@ -127,6 +131,13 @@ impl Link {
             .is_some_and(|durable| durable.commits == self.end.commits)
     }
 
+    /// Whether it is to be sealed.
+    pub fn is_full(&self, settings: &StoreSettings) -> bool {
+        self.end.bytes >= settings.segment_bytes_max
+            || self.end.commits >= settings.segment_commits_max
+            || self.index_bytes >= INDEX_BYTES_MAX
+    }
+
     pub fn is_whole(&self) -> bool {
         self.closed && self.content_durable()
     }
@@ -174,6 +185,7 @@ impl Link {
         for commit in self.commits.drain(end.commits as usize..) {
             self.rows -= u64::from(commit.record().facts.rows);
             self.rejects -= u64::from(commit.record().facts.rejects);
+            self.index_bytes -= commit.record().index_bytes_max();
         }
         self.end = end;
         self.durable = Some(end);

@@ -88,9 +88,7 @@ impl Store {
             (true, _) => Footer::Durable,
             (false, _) => Footer::None,
         };
-        let full = link.end.bytes >= self.settings.segment_bytes_max
-            || link.end.commits >= self.settings.segment_commits_max;
-        if last && !link.closed && full {
+        if last && !link.closed && link.is_full(&self.settings) {
             link.closed = true;
             link.footer = Footer::Due;
             link.dirty_since_ms = Some(now_ms);
@@ -163,14 +161,11 @@ impl Store {
             Err(error) if error.is_full() => return self.disk_full(now_ms),
             Err(error) => return self.void(now_ms, error, out),
         };
-        let (bytes_max, commits_max) = (
-            self.settings.segment_bytes_max,
-            self.settings.segment_commits_max,
-        );
         let Some(link) = self.chain.open().filter(|link| link.sequence() == sequence) else {
             return;
         };
         let facts = written.record.facts;
+        let index_bytes = written.record.index_bytes_max();
         let commit = Arc::new(Commit::new(written.record, link.end.bytes));
         if let Face::Open(open) = &link.face {
             let pushed = open.push(link.end.commits, Arc::clone(&commit));
@@ -180,9 +175,10 @@ impl Store {
         link.end = link.end_of(link.commits.len());
         link.rows += u64::from(facts.rows);
         link.rejects += u64::from(facts.rejects);
+        link.index_bytes += index_bytes;
         link.allocated_end = written.allocated_end;
         link.dirty_since_ms.get_or_insert(now_ms);
-        if link.end.bytes >= bytes_max || link.end.commits >= commits_max {
+        if link.is_full(&self.settings) {
             link.closed = true;
             link.footer = Footer::Due;
         }
@@ -432,7 +428,9 @@ fn link(
         pushed.expect("recovery and merges keep the bound of commits");
     }
     let sum = |of: fn(&Commit) -> u32| commits.iter().map(|c| u64::from(of(c))).sum();
+    let index_bytes = commits.iter().map(|c| c.record().index_bytes_max()).sum();
     let mut link = Link {
+        index_bytes,
         rows: sum(|commit| commit.record().facts.rows),
         rejects: sum(|commit| commit.record().facts.rejects),
         face: Face::Open(Arc::new(open)),

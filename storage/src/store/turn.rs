@@ -288,6 +288,7 @@ impl Store {
             commits: link.end.commits,
             rows: link.rows,
             bytes: link.end.bytes,
+            index_bytes: link.index_bytes,
         };
         let candidates = self.chain.links.iter().enumerate().map(candidate);
         let candidates: Vec<Candidate> = candidates.collect();

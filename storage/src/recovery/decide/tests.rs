@@ -141,8 +141,30 @@ fn a_footer_is_kept_opened_or_written_again() {
             newest,
             whole,
             begun,
+            merged: false,
         };
         assert_eq!(footer(facts), (row, action), "{facts:?}");
+    }
+}
+
+#[test]
+fn a_merges_footer_is_never_opened() {
+    for newest in [true, false] {
+        for begun in [true, false] {
+            let facts = FooterFacts {
+                newest,
+                whole: false,
+                begun,
+                merged: true,
+            };
+            let again = (Some(Row::FooterAgain), FooterAction::Again);
+            assert_eq!(footer(facts), again, "{facts:?}");
+            let whole = FooterFacts {
+                whole: true,
+                ..facts
+            };
+            assert_eq!(footer(whole).1, FooterAction::Sealed, "{whole:?}");
+        }
     }
 }
 

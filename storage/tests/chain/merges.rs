@@ -1,0 +1,62 @@
+//! Merged segments: their footers, and what is merged at all.
+
+use storage::ids::Lineage;
+use storage::limits::INDEX_BYTES_MAX;
+use storage::merge::{Candidate, choose};
+use storage::store::StoreSettings;
+
+use crate::rig::Rig;
+
+/// Segments of four commits, each merged.
+fn trickle() -> StoreSettings {
+    StoreSettings {
+        segment_commits_max: 4,
+        ..StoreSettings::default()
+    }
+}
+
+#[test]
+fn a_merged_segment_whose_footer_is_torn_is_never_opened_again() {
+    let mut rig = Rig::new("torn-footer", 1, trickle());
+    for _ in 0..4 {
+        rig.commit(3, "a");
+    }
+    let merged = rig.segments().pop().expect("a segment");
+    assert!(merged.ends_with("1.1.arrow"), "{merged:?}");
+    let bytes = std::fs::read(&merged).expect("it is there");
+    let mut torn = bytes.clone();
+    *torn.last_mut().expect("a magic") ^= 1;
+    std::fs::write(&merged, torn).expect("it can be written");
+    // The footer is mended in its place; what is loaded then goes into the next segment.
+    for restart in 1..=2 {
+        rig.again();
+        assert_eq!(std::fs::read(&merged).expect("it is there"), bytes);
+        rig.commit(3, "b");
+        assert_eq!(rig.rows(), 12 + 3 * restart);
+    }
+    assert_eq!(rig.names()[0], "1.1.arrow", "{:?}", rig.names());
+}
+
+#[test]
+fn a_merge_takes_no_more_records_than_its_index_may_hold() {
+    let candidate = |index_bytes| Candidate {
+        ready: true,
+        merged: false,
+        lineage: Lineage(1),
+        schema_version: 1,
+        commits: 4_096,
+        rows: 4_096,
+        bytes: 1 << 20,
+        index_bytes,
+    };
+    let choose = |of: &[u64]| {
+        let candidates: Vec<Candidate> = of.iter().map(|bytes| candidate(*bytes)).collect();
+        choose(&candidates, &StoreSettings::default())
+    };
+    let third = INDEX_BYTES_MAX / 3;
+    assert_eq!(choose(&[third, third, third]), Some(0..3));
+    assert_eq!(choose(&[third, third, third + 1, third]), Some(1..4));
+    assert_eq!(choose(&[third, INDEX_BYTES_MAX]), Some(1..2));
+    // Beyond what a reader follows.
+    assert_eq!(choose(&[2 * INDEX_BYTES_MAX + 1]), None);
+}

@@ -1,0 +1,202 @@
+//! A store over a directory of the test's own: the test is its leaf, its clock and its disk threads.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use storage::counts::Counts;
+use storage::disk::{DiskDone, DiskOp, RealDisk, perform};
+use storage::format::CommitFacts;
+use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
+use storage::pool::BlockPool;
+use storage::schema::{Column, Physical, Schema};
+use storage::store::{
+    LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity, StoreSettings,
+};
+
+/// See the module.
+pub struct Rig {
+    pub store: Store,
+    pub settings: StoreSettings,
+    identity: StoreIdentity,
+    pool: BlockPool,
+    out: StoreEffects,
+    /// Disk operations on their way, oldest first.
+    pub disk: VecDeque<DiskOp>,
+    pub now_ms: u64,
+    /// What else it said, in order.
+    pub said: Vec<StoreEffect>,
+}
+
+impl Rig {
+    /// A store of a table of `texts` texts, in an empty directory, recovered.
+    pub fn new(name: &str, texts: usize, settings: StoreSettings) -> Rig {
+        let data_dir = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("chain")
+            .join(name);
+        let _ = std::fs::remove_dir_all(&data_dir);
+        let directory = data_dir.join("tables/1/1");
+        std::fs::create_dir_all(&directory).expect("the target directory can be written");
+        let column = |at| Column {
+            name: format!("text_{at}"),
+            physical: Physical::Utf8,
+            nullable: false,
+            annotation: "text".to_owned(),
+        };
+        let identity = StoreIdentity {
+            table: TableId(1),
+            leaf_partition: LeafPartitionId(1),
+            kafka_partition: 0,
+            schema: Arc::new(Schema {
+                version: 1,
+                columns: (0..texts).map(column).collect(),
+            }),
+            unix_base_ms: 1_700_000_000_000,
+            directory,
+            quarantine: data_dir.join("quarantine"),
+            orphans: data_dir.join("orphans"),
+        };
+        let settings = StoreSettings {
+            disk_reserve_bytes: 1,
+            ..settings
+        };
+        let mut rig = Rig {
+            store: Store::new(identity.clone(), settings.clone()),
+            settings,
+            identity,
+            pool: BlockPool::new(1 << 30),
+            out: StoreEffects::new(),
+            disk: VecDeque::new(),
+            now_ms: 1_000,
+            said: Vec::new(),
+        };
+        rig.open();
+        rig
+    }
+
+    fn open(&mut self) {
+        self.on(StoreEvent::Open(LineageStart {
+            lineage: Lineage(1),
+            live_lineage: Lineage(1),
+            start_offset: Offset(0),
+            topic_id: TopicId::default(),
+        }));
+        self.settle();
+    }
+
+    /// Another process over the same directory.
+    pub fn again(&mut self) {
+        assert!(self.disk.is_empty(), "a clean stop");
+        self.store = Store::new(self.identity.clone(), self.settings.clone());
+        self.said.clear();
+        self.open();
+    }
+
+    pub fn on(&mut self, event: StoreEvent) {
+        self.store
+            .on(self.now_ms, event, &mut self.pool, &mut self.out);
+        self.take();
+    }
+
+    fn take(&mut self) {
+        for effect in self.out.drain() {
+            match effect {
+                StoreEffect::Disk(op) => self.disk.push_back(*op),
+                effect => self.said.push(effect),
+            }
+        }
+    }
+
+    /// Performs the oldest operation that is `wanted`; whether there was one.
+    pub fn finish(&mut self, wanted: fn(&DiskOp) -> bool) -> bool {
+        let Some(at) = self.disk.iter().position(wanted) else {
+            return false;
+        };
+        let op = self.disk.remove(at).expect("it was found");
+        let done: DiskDone = perform(&RealDisk, op);
+        self.on(StoreEvent::Done(Box::new(done)));
+        true
+    }
+
+    /// Starts and performs whatever can be.
+    pub fn settle(&mut self) {
+        loop {
+            while self.store.sync_wanted(self.now_ms).is_some() {
+                self.store.sync(self.now_ms, &mut self.out);
+                self.take();
+            }
+            if !self.finish(|_| true) {
+                return;
+            }
+        }
+    }
+
+    /// Lets time go by, and settles.
+    pub fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.on(StoreEvent::Tick);
+        self.settle();
+    }
+
+    /// One step of `rows` rows of an offset each, `text` in each column.
+    pub fn load(&mut self, rows: i64, text: &str) {
+        let texts = self.identity.schema.columns.len();
+        let first = self.store.cursors().visible.0;
+        let mut tail = self.store.tail(&mut self.pool).expect("a tail");
+        for row in 0..rows {
+            for column in 0..texts {
+                tail.put_str(column, text).expect("room");
+            }
+            tail.end_row(Offset(first + row), 1_700_000_000_000);
+        }
+        let step = Step {
+            next_offset: Offset(first + rows),
+            counts: Counts {
+                loaded: rows as u64,
+                ..Counts::default()
+            },
+            leader_epoch: 0,
+            extracted_bytes: 100,
+            unix_ms: 1_700_000_000_000 + self.now_ms as i64,
+        };
+        self.store.publish(self.now_ms, &step, &mut self.out);
+        self.take();
+    }
+
+    /// A commit of `rows` rows, durable.
+    pub fn commit(&mut self, rows: i64, text: &str) {
+        self.load(rows, text);
+        self.pass(self.settings.flush_age_ms);
+        self.pass(self.settings.sync_age_ms);
+    }
+
+    /// The segments, oldest first.
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.identity.directory).expect("it is there");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let mut paths: Vec<PathBuf> = paths.collect();
+        paths.sort();
+        paths
+    }
+
+    /// The names of the segments, oldest first.
+    pub fn names(&self) -> Vec<String> {
+        let name = |path: PathBuf| {
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            name.unwrap_or_default()
+        };
+        self.segments().into_iter().map(name).collect()
+    }
+
+    /// The history as a query sees it.
+    pub fn history(&self) -> Vec<CommitFacts> {
+        self.store.view().snapshot().commits().collect()
+    }
+
+    /// Rows that a query reads.
+    pub fn rows(&self) -> u64 {
+        self.store.view().snapshot().rows()
+    }
+}
