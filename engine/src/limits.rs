@@ -107,6 +107,9 @@ pub const BATCH_ROWS: usize = 8_192;
 pub const STRING_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of all strings that a function may make for one batch.
 pub const STRING_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes that a statement's constant strings may take together, repeated in every row of one batch: larger
+/// ones make its batches smaller.
+pub const CONSTANTS_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Columns of a scan whose statistics are worth computing when it is planned.
 pub const STATISTICS_COLUMNS_MAX: usize = 3;
 /// Values that a filter pushed into a scan may list.
@@ -119,6 +122,7 @@ pub const SLEEP_S_MAX: f64 = 86_400.0;
 const _: () = assert!(QUERY_NESTING_MAX <= STATEMENT_NESTING_MAX);
 const _: () = assert!(QUERY_NESTING_MAX <= EXPRESSION_NESTING_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= STRING_BATCH_BYTES_MAX);
+const _: () = assert!(STRING_RESULT_BYTES_MAX <= CONSTANTS_BATCH_BYTES_MAX);
 // Arrow's string offsets are i32.
 const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MAX as usize);
 /// A session's prepared statements: MySQL's `max_prepared_stmt_count` is for all of them.

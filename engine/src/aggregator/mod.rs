@@ -69,10 +69,10 @@ pub(crate) enum Command {
         table: CreateTable,
         reply: Reply<Changed>,
     },
-    DropTable {
-        name: Name,
+    DropTables {
+        names: Vec<Name>,
         if_exists: bool,
-        reply: Reply<Changed>,
+        reply: Reply<Vec<Name>>,
     },
     TruncateTable {
         name: Name,
@@ -174,17 +174,18 @@ impl Aggregator {
             .await
     }
 
-    /// DROP TABLE; returns once its rows are unlinked.
+    /// DROP TABLE; all of them or none. Returns once their rows are unlinked, with the names that IF
+    /// EXISTS passed over.
     ///
     /// # Errors
     /// `Unknown`, `State` (a pipeline names it), `Catalog`, `Disk`, `ShuttingDown`.
-    pub async fn drop_table(
+    pub async fn drop_tables(
         &self,
-        name: Name,
+        names: Vec<Name>,
         if_exists: bool,
-    ) -> Result<Changed, AggregatorError> {
-        self.ask(|reply| Command::DropTable {
-            name,
+    ) -> Result<Vec<Name>, AggregatorError> {
+        self.ask(|reply| Command::DropTables {
+            names,
             if_exists,
             reply,
         })

@@ -328,12 +328,12 @@ fn begin(open: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
         Command::CreateTable { table, reply } => {
             answer(open, reply, async move { shared.create_table(table).await });
         }
-        Command::DropTable {
-            name,
+        Command::DropTables {
+            names,
             if_exists,
             reply,
         } => answer(open, reply, async move {
-            shared.drop_table(name, if_exists).await
+            shared.drop_tables(names, if_exists).await
         }),
         Command::TruncateTable { name, reply } => {
             answer(

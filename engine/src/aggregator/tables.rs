@@ -12,7 +12,9 @@ use super::pairing::blocking;
 use super::shared::{Shared, ordered, resting};
 use super::statement::{Changed, CreateTable, Name};
 use super::supervisor::Held;
-use crate::catalog::{CatalogView, Change, DatabaseDef, DatabaseId, PipelineState, TableDef};
+use crate::catalog::{
+    CatalogView, Change, DatabaseDef, DatabaseId, PipelineDef, PipelineState, TableDef,
+};
 
 impl Shared {
     /// CREATE DATABASE.
@@ -75,6 +77,9 @@ impl Shared {
                         pipeline: pipeline.id,
                     });
                 }
+                for table in view.tables_of(database) {
+                    not_loaded(view, table, |pipeline| pipeline.database != database)?;
+                }
                 let tables: Vec<TableId> = view.tables_of(database).map(|table| table.id).collect();
                 let mut pairings = Vec::new();
                 for table in &tables {
@@ -132,40 +137,45 @@ impl Shared {
         .await
     }
 
-    /// DROP TABLE.
-    pub async fn drop_table(
+    /// DROP TABLE: all of them or none. Answers what IF EXISTS passed over.
+    pub async fn drop_tables(
         self: &Arc<Shared>,
-        name: Name,
+        names: Vec<Name>,
         if_exists: bool,
-    ) -> Result<Changed, AggregatorError> {
+    ) -> Result<Vec<Name>, AggregatorError> {
         let _turn = self.definitions.lock().await;
-        let dropping = self
+        let (dropping, missing) = self
             .transact(|view| {
-                known_database(view, &name.database)?;
-                let table = match known_table(view, &name) {
-                    Ok(table) => table,
-                    Err(_) if if_exists => return Ok((vec![], None)),
-                    Err(unknown) => return Err(unknown),
-                };
-                if let Some(pipeline) = view.pipelines().find(|p| p.table == table.id) {
-                    return Err(AggregatorError::State(WrongState::TableLoaded {
-                        table: name.name,
-                        pipeline: pipeline.name.clone(),
-                    }));
+                let (mut tables, mut missing) = (Vec::new(), Vec::new());
+                for name in names {
+                    known_database(view, &name.database)?;
+                    match known_table(view, &name) {
+                        Ok(table) => {
+                            not_loaded(view, table, |_| true)?;
+                            tables.push(table.id);
+                        }
+                        Err(_) if if_exists => missing.push(name),
+                        Err(unknown) => return Err(unknown),
+                    }
                 }
-                let changes = vec![
-                    Change::TableDropping { table: table.id.0 },
-                    ordered(view, leaf_partitions(view, table.id)),
-                ];
-                Ok((changes, Some(table.id)))
+                let mut changes = Vec::new();
+                if !tables.is_empty() {
+                    changes.extend(
+                        tables
+                            .iter()
+                            .map(|id| Change::TableDropping { table: id.0 }),
+                    );
+                    let pairings = tables.iter().flat_map(|id| leaf_partitions(view, *id));
+                    changes.push(ordered(view, pairings.collect()));
+                }
+                Ok((changes, (tables, missing)))
             })
             .await?;
-        let Some(table) = dropping else {
-            return Ok(Changed::Nothing);
-        };
         self.carry_out();
-        self.finish_drop(table).await?;
-        Ok(Changed::Yes)
+        for table in dropping {
+            self.finish_drop(table).await?;
+        }
+        Ok(missing)
     }
 
     /// Waits until every leaf has unlinked its part, then removes the directory and the row.
@@ -336,6 +346,22 @@ pub(super) fn known_table<'a>(
             table: name.name.clone(),
         })
     })
+}
+
+/// Refuses a table that one of these pipelines names.
+fn not_loaded(
+    view: &CatalogView,
+    table: &TableDef,
+    of: impl Fn(&PipelineDef) -> bool,
+) -> Result<(), AggregatorError> {
+    let loads = |pipeline: &&Arc<PipelineDef>| pipeline.table == table.id && of(pipeline);
+    match view.pipelines().find(loads) {
+        None => Ok(()),
+        Some(pipeline) => Err(AggregatorError::State(WrongState::TableLoaded {
+            table: table.name.clone(),
+            pipeline: pipeline.name.clone(),
+        })),
+    }
 }
 
 fn leaf_partitions(view: &CatalogView, table: TableId) -> Vec<LeafPartitionId> {

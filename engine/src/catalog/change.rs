@@ -242,6 +242,9 @@ impl CatalogView {
                 );
             }
             Change::TableDropping { table } => {
+                if let Some(loads) = self.pipelines.values().find(|p| p.table.0 == *table) {
+                    return Err(misfit(format!("pipeline {} loads table {table}", loads.id)));
+                }
                 let def = change_in(&mut self.tables, &TableId(*table))
                     .ok_or_else(|| misfit(format!("no table {table}")))?;
                 def.dropping = true;

@@ -169,7 +169,7 @@ impl Connection {
                     true
                 }
             };
-            self.packets.flush().await?;
+            unless_killed(&mut self.kill, self.packets.flush()).await?;
             if !goes_on {
                 return Ok(());
             }
@@ -413,7 +413,7 @@ impl Connection {
             let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
             for row in 0..rows {
                 encoder.encode(row, &mut payload, &mut scratch);
-                self.packets.write(&payload).await?;
+                unless_killed(&mut self.kill, self.packets.write(&payload)).await?;
             }
             next = watched(self.packets.stream(), &mut self.kill, batches.next()).await?;
         }
@@ -473,6 +473,18 @@ async fn watched<T>(
                 _ => watching = false,
             },
         }
+    }
+}
+
+/// Writes, unless the connection is killed while its client does not read.
+async fn unless_killed(
+    kill: &mut KillWatch,
+    written: impl Future<Output = Result<(), ConnectionError>>,
+) -> Result<(), ConnectionError> {
+    tokio::select! {
+        biased;
+        written = written => written,
+        () = kill.connection_killed() => Err(ConnectionError::Killed),
     }
 }
 

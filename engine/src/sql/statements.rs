@@ -231,28 +231,23 @@ impl Session {
             .iter()
             .map(|name| self.changeable(name))
             .collect::<Result<Vec<_>, _>>()?;
-        let catalog = self.engine.catalog();
-        let unknown = |name: &Name| format!("Unknown table '{}.{}'", name.database, name.name);
-        let missing: Vec<String> = names
-            .iter()
-            .filter(|name| catalog.table(&name.database, &name.name).is_none())
-            .map(unknown)
-            .collect();
-        if let (false, Some(first)) = (if_exists, missing.first()) {
-            return Err(SqlError::new(Code::UnknownTable, first.clone()));
-        }
-        for name in names {
-            let message = unknown(&name);
-            if self
-                .engine
-                .parts()
-                .aggregator
-                .drop_table(name, if_exists)
-                .await?
-                == Changed::Nothing
-            {
-                self.warnings.note(Code::UnknownTable, &message);
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                let message = format!("Not unique table/alias: '{}'", name.name);
+                return Err(SqlError::new(Code::NotUniqueTable, message));
             }
+        }
+        let unknown = |name: &Name| format!("Unknown table '{}.{}'", name.database, name.name);
+        if !if_exists {
+            let catalog = self.engine.catalog();
+            let missing = |name: &&Name| catalog.table(&name.database, &name.name).is_none();
+            if let Some(first) = names.iter().find(missing) {
+                return Err(SqlError::new(Code::UnknownTable, unknown(first)));
+            }
+        }
+        let aggregator = &self.engine.parts().aggregator;
+        for missing in aggregator.drop_tables(names, if_exists).await? {
+            self.warnings.note(Code::UnknownTable, &unknown(&missing));
         }
         Ok(done())
     }

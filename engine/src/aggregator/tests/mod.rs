@@ -236,7 +236,7 @@ async fn a_pipelines_life() {
         ),
         (
             "DROP PIPELINE it first",
-            error(aggregator.drop_table(name("t"), false)).await,
+            error(aggregator.drop_tables(vec![name("t")], false)).await,
         ),
         (
             "STOP PIPELINE it first",
@@ -292,10 +292,67 @@ async fn a_pipelines_life() {
 
     aggregator.drop_pipeline(name("p"), false).await.unwrap();
     assert_eq!(node.pairings().len(), 4, "the rows stay");
-    aggregator.drop_table(name("t"), false).await.unwrap();
+    aggregator
+        .drop_tables(vec![name("t")], false)
+        .await
+        .unwrap();
     assert_eq!(node.pairings().len(), 0);
     assert!(!tables.join(table_id.to_string()).exists());
     aggregator.drop_database("d", false).await.unwrap();
+    node.shut_down().await;
+}
+
+/// DROP DATABASE once took such a table away under its pipeline, and the node never started again.
+#[tokio::test]
+async fn a_table_that_another_databases_pipeline_loads_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    let aggregator = &node.aggregator;
+    aggregator.create_database("e", false).await.unwrap();
+    let elsewhere = CreatePipeline {
+        name: Name::new("e", "q"),
+        ..pipeline(cluster.servers())
+    };
+    aggregator.create_pipeline(elsewhere).await.unwrap();
+    aggregator.drop_pipeline(name("p"), false).await.unwrap();
+
+    let said = error(aggregator.drop_database("d", false)).await;
+    assert!(said.contains("is loaded by pipeline 'q'"), "{said}");
+    assert!(aggregator.catalog().table("d", "t").is_some());
+    aggregator
+        .drop_pipeline(Name::new("e", "q"), false)
+        .await
+        .unwrap();
+    aggregator.drop_database("d", false).await.unwrap();
+    node.shut_down().await;
+}
+
+#[tokio::test]
+async fn several_tables_are_dropped_all_or_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    let aggregator = &node.aggregator;
+    let other = CreateTable {
+        name: name("a"),
+        ..table()
+    };
+    aggregator.create_table(other).await.unwrap();
+    let both = vec![name("a"), name("t")];
+    let said = error(aggregator.drop_tables(both.clone(), false)).await;
+    assert!(said.contains("is loaded by pipeline 'p'"), "{said}");
+    assert!(aggregator.catalog().table("d", "a").is_some());
+
+    aggregator.drop_pipeline(name("p"), false).await.unwrap();
+    let missing = aggregator
+        .drop_tables([both, vec![name("x")]].concat(), true)
+        .await
+        .unwrap();
+    assert_eq!(missing, [name("x")]);
+    assert!(aggregator.catalog().table("d", "a").is_none());
     node.shut_down().await;
 }
 

@@ -171,7 +171,10 @@ async fn statements_reach_real_leaves() {
 
     aggregator.drop_pipeline(name("p"), false).await.unwrap();
     assert_eq!(whole.rows(), 60);
-    aggregator.drop_table(name("t"), false).await.unwrap();
+    aggregator
+        .drop_tables(vec![name("t")], false)
+        .await
+        .unwrap();
     assert_eq!(whole.rows(), 0);
     whole.shut_down().await;
     broker.shutdown().await;

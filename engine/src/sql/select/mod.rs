@@ -35,6 +35,7 @@ pub mod columns;
 pub mod dialect;
 pub mod fault;
 pub mod functions;
+mod meet;
 pub mod memory;
 pub mod plan;
 pub mod run;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DataFusionError, Result, TableReference};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionStateBuilder;
@@ -22,9 +23,12 @@ use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use sqlparser::ast::Statement;
 
 use super::bind::{Bound, table_name};
+use super::fault::wrap;
+use super::meet::meet;
 use super::scan::{Table, table};
 use super::{SelectContext, Source, functions};
-use crate::limits::BATCH_ROWS;
+use crate::limits::{BATCH_ROWS, CONSTANTS_BATCH_BYTES_MAX};
+use crate::sql::error::{Code, SqlError};
 
 /// A query that can be run.
 pub struct Planned {
@@ -41,9 +45,12 @@ pub struct Planned {
 /// # Errors
 /// DataFusion's and ours; [`super::fault::unwrap`] gives them MySQL's numbers.
 pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
-    let state = state(ctx);
+    let mut state = state(ctx);
     let logical = logical(ctx, &state, bound)?;
     let logical = state.optimize(&logical)?;
+    if let Some(rows) = batch_rows(constant_bytes(&logical)?)? {
+        *state.config_mut() = state.config().clone().with_batch_size(rows);
+    }
     let physical = state
         .query_planner()
         .create_physical_plan(&logical, &state)
@@ -68,7 +75,7 @@ pub fn logical(ctx: &SelectContext, state: &SessionState, bound: Bound) -> Resul
         .with_default_null_ordering(NullOrdering::NullsMin);
     let planner = SqlToRel::new_with_options(&provider, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(bound.query)))?;
-    results(plan)
+    results(meet(plan)?)
 }
 
 /// The session a statement is planned in.
@@ -89,6 +96,39 @@ pub fn state(ctx: &SelectContext) -> SessionState {
         .with_runtime_env(ctx.memory.environment())
         .with_default_features()
         .build()
+}
+
+/// Bytes of all constant strings of an optimised plan: what REPEAT and the like made of constants is one by
+/// now. An operator writes a constant out in every row of its batch, which no memory pool sees.
+fn constant_bytes(plan: &LogicalPlan) -> Result<usize> {
+    let mut bytes = 0;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = expr {
+                    bytes += text.len();
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(bytes)
+}
+
+/// Rows of a batch for so many bytes of constants: fewer than [`BATCH_ROWS`], by which a scan cuts its parts
+/// too. `None`: they fit into a batch of the size that every other statement has.
+fn batch_rows(constant_bytes: usize) -> Result<Option<usize>> {
+    let rows = CONSTANTS_BATCH_BYTES_MAX / constant_bytes.max(1);
+    if rows == 0 {
+        return Err(wrap(SqlError::new(
+            Code::FunctionResultTooLong,
+            format!(
+                "The statement's constant strings have {constant_bytes} bytes; together they may have \
+                 {CONSTANTS_BATCH_BYTES_MAX}"
+            ),
+        )));
+    }
+    Ok((rows < storage::limits::BLOCK_ROWS_MAX as usize).then(|| rows.min(BATCH_ROWS - 1)))
 }
 
 /// Gives every column of the result a type that leaves a query.

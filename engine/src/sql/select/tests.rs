@@ -494,6 +494,36 @@ fn queries_answer_as_mysql_does() {
         ("SELECT JSON_ARRAY(1)", "ERROR 1305"),
         ("SELECT id + 9223372036854775807 FROM t", "ERROR 1690"),
         ("SELECT REPEAT('a', 1000000000)", "ERROR 1301"),
+        // A scalar subquery without a row is NULL, whatever its column is declared as.
+        ("SELECT (SELECT 1 FROM t WHERE id = -1) IS NULL", "1"),
+        ("SELECT (SELECT id FROM t WHERE id = -1)", "NULL"),
+        ("SELECT IFNULL((SELECT id FROM t WHERE id = -1), 7)", "7"),
+        (
+            "SELECT COUNT(*) FROM t WHERE (SELECT id FROM u WHERE id = -1) IS NULL",
+            "6",
+        ),
+        // Where branches meet, MySQL's type counts.
+        (
+            "SELECT x FROM (SELECT DATE '2024-01-01' x UNION ALL SELECT 5) u ORDER BY x",
+            "2024-01-01\n5",
+        ),
+        (
+            "SELECT x FROM (SELECT 1.5 x UNION ALL SELECT 1e30) u ORDER BY x",
+            "1.5\n1e30",
+        ),
+        (
+            "SELECT 'x' x UNION SELECT DATE '2024-01-01' ORDER BY x",
+            "2024-01-01\nx",
+        ),
+        ("SELECT 1 x INTERSECT SELECT '01'", ""),
+        ("SELECT COUNT(*) FROM t WHERE id IN (SELECT '1x')", "1"),
+        ("SELECT COUNT(*) FROM t WHERE name IN (SELECT 0)", "5"),
+        ("SELECT COUNT(*) FROM t WHERE id NOT IN (SELECT 'x')", "6"),
+        (
+            "SELECT SUM(x) FROM (SELECT 1e308 x UNION ALL SELECT 1e308) u",
+            "ERROR 1690",
+        ),
+        ("SELECT id FROM t LIMIT 1 OFFSET 18446744073709551615", ""),
         ("SELECT @@nope", "ERROR 1193"),
         (
             "WITH RECURSIVE c AS (SELECT 1) SELECT * FROM c",
@@ -640,6 +670,30 @@ fn a_full_pool_fails_the_query_and_names_the_limit() {
     assert_eq!(fault.code, 1038);
     assert!(fault.message.contains("4096 bytes"), "{}", fault.message);
     assert_eq!(fixture.ctx.memory.bytes_held(), 0);
+}
+
+/// A constant is written out in every row of a batch, which no memory pool sees.
+#[test]
+fn large_constants_make_small_batches() {
+    let fixture = plain();
+    let largest = |items: usize, bytes: usize| {
+        let items = vec![format!("REPEAT('a', {bytes})"); items].join(", ");
+        let query = query(&format!("SELECT {items} FROM t")).expect("it parses");
+        fixture.ctx.runtime.block_on(async {
+            let mut rows = select(&fixture.ctx, &query, &[]).await?;
+            let (mut largest, mut all) = (0, 0);
+            while let Some(batch) = rows.batches.next().await {
+                let batch = batch?;
+                largest = largest.max(batch.num_rows());
+                all += batch.num_rows();
+            }
+            assert_eq!(all, 6);
+            Ok::<_, SqlError>(largest)
+        })
+    };
+    assert_eq!(largest(1, 100).expect("small"), 2);
+    assert_eq!(largest(3, 16 << 20).expect("large"), 1);
+    assert_eq!(largest(5, 16 << 20).expect_err("too large").code, 1301);
 }
 
 #[test]

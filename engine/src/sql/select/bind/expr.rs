@@ -233,7 +233,12 @@ impl Binder<'_> {
                     negated: *negated,
                 })
             }
-            Expr::Subquery(query) => Ok(Expr::Subquery(Box::new(self.single_column(query)?))),
+            // In a function whose result may be NULL: DataFusion takes a subquery over a NOT NULL column for
+            // NOT NULL, which without a row it is not.
+            Expr::Subquery(query) => {
+                let subquery = Expr::Subquery(Box::new(self.single_column(query)?));
+                Ok(call("plain", vec![subquery]))
+            }
             Expr::Tuple(_) => Err(SqlError::new(
                 Code::OperandColumns,
                 "Operand should contain 1 column(s)",

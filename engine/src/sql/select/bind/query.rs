@@ -473,6 +473,11 @@ fn plain_wildcard(options: &WildcardAdditionalOptions) -> Result<(), SqlError> {
     )
 }
 
+/// More rows than any table has, in what DataFusion counts in.
+fn rows_max() -> Expr {
+    Expr::value(Value::Number(i64::MAX.to_string(), false))
+}
+
 fn limit_clause(clause: &LimitClause) -> Result<Option<LimitClause>, SqlError> {
     let (limit, offset) = match clause {
         LimitClause::LimitOffset {
@@ -500,7 +505,10 @@ fn limit_clause(clause: &LimitClause) -> Result<Option<LimitClause>, SqlError> {
         }
     };
     let limit = limit.map(count).transpose()?.flatten();
-    let offset = offset.map(count).transpose()?.flatten();
+    let offset = match offset {
+        Some(offset) => Some(count(offset)?.unwrap_or_else(rows_max)),
+        None => None,
+    };
     if limit.is_none() && offset.is_none() {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
@@ -12,7 +12,7 @@ use super::convert::{convert, is_plain};
 use super::number::summand;
 use super::{Call, Function, Types, to};
 use crate::sql::error::{Code, SqlError};
-use crate::sql::select::fault::wrap;
+use crate::sql::select::fault::{out_of_range, wrap};
 use crate::sql::select::types::{self, Class, class, datetime, decimal, union};
 
 /// Conditions and choices.
@@ -118,13 +118,19 @@ pub static FUNCTIONS: &[Function] = &[
         },
         eval: Some(|call| {
             if *call.args[0].data_type() == call.out {
+                if let Some(sums) = call.args[0].as_primitive_opt::<Float64Type>()
+                    && sums.iter().flatten().any(f64::is_infinite)
+                {
+                    return Err(out_of_range("DOUBLE", &call.shown));
+                }
                 Ok(Arc::clone(&call.args[0]))
             } else {
                 convert(&call.args[0], &call.out)
             }
         }),
         lower: Some(|types, args| {
-            Ok((!matches!(types.types[0], DataType::Decimal256(..))).then(|| args[0].clone()))
+            let bounded = matches!(types.types[0], DataType::Decimal256(..) | DataType::Float64);
+            Ok((!bounded).then(|| args[0].clone()))
         }),
     },
     Function {

@@ -26,7 +26,7 @@ use storage::format::StatisticValue;
 use tokio::task::JoinHandle;
 
 use super::{HIDDEN_COLUMNS, ScanPlan};
-use crate::limits::{PREFETCH_PARTS, STATISTICS_COLUMNS_MAX};
+use crate::limits::{BATCH_ROWS, PREFETCH_PARTS, STATISTICS_COLUMNS_MAX};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::fault::wrap;
 use crate::sql::select::{ScanPart, StoredPartition, StoredTable};
@@ -327,7 +327,11 @@ impl ExecutionPlan for ScanExec {
         Ok(Arc::new(self.known(args.partition())))
     }
 
-    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
         let counter =
             |name: &'static str| MetricBuilder::new(&self.metrics).counter(name, partition);
         let (total, pruned) = (counter("parts"), counter("parts_pruned"));
@@ -351,6 +355,8 @@ impl ExecutionPlan for ScanExec {
             kafka_partition,
             waiting,
             ahead: VecDeque::new(),
+            cut: None,
+            rows_max: Some(context.session_config().batch_size()).filter(|max| *max < BATCH_ROWS),
             rows: 0,
             read_damaged: self.read_damaged,
             damaged: counter("parts_damaged"),
@@ -377,6 +383,11 @@ struct Reader {
     waiting: VecDeque<Arc<dyn ScanPart>>,
     /// Parts being brought into memory, in order.
     ahead: VecDeque<(Arc<dyn ScanPart>, Prefetching)>,
+    /// What is left of a part that is handed out in pieces.
+    cut: Option<RecordBatch>,
+    /// Rows of a piece. `None`: a part is one batch, since a piece reports the memory of the whole to whoever
+    /// keeps it.
+    rows_max: Option<usize>,
     rows: usize,
     read_damaged: bool,
     damaged: Count,
@@ -388,6 +399,16 @@ impl Reader {
         loop {
             if self.plan.rows_max.is_some_and(|enough| self.rows >= enough) {
                 return Ok(None);
+            }
+            if let Some(batch) = self.cut.take() {
+                let piece = batch.slice(0, self.piece(batch.num_rows()));
+                if piece.num_rows() < batch.num_rows() {
+                    let left = batch.num_rows() - piece.num_rows();
+                    self.cut = Some(batch.slice(piece.num_rows(), left));
+                }
+                self.rows += piece.num_rows();
+                self.baseline.record_output(piece.num_rows());
+                return Ok(Some(piece));
             }
             while self.ahead.len() <= PREFETCH_PARTS
                 && let Some(part) = self.waiting.pop_front()
@@ -409,15 +430,16 @@ impl Reader {
             };
             match read {
                 Ok(arrays) => {
-                    let batch = self.batch(part.rows() as usize, arrays)?;
-                    self.rows += batch.num_rows();
-                    self.baseline.record_output(batch.num_rows());
-                    return Ok(Some(batch));
+                    self.cut = Some(self.batch(part.rows() as usize, arrays)?);
                 }
                 Err(StorageError::Corrupt { .. }) if self.read_damaged => self.damaged.add(1),
                 Err(fault) => return Err(wrap(storage_fault(&fault))),
             }
         }
+    }
+
+    fn piece(&self, rows: usize) -> usize {
+        self.rows_max.map_or(rows, |max| rows.min(max))
     }
 
     fn batch(&self, rows: usize, arrays: Vec<ArrayRef>) -> Result<RecordBatch> {
