@@ -748,6 +748,32 @@ fn a_response_written_here_is_the_same_bytes() {
     }
 }
 
+#[test]
+fn a_response_names_no_more_endpoints_than_a_cluster_has_brokers() {
+    use super::fetch::{FetchResponse, encode_response};
+    let named = |count: usize| {
+        let endpoints = vec![(3, "b", 9094); count];
+        let mut out = Vec::new();
+        encode_response(
+            &mut out,
+            &FetchResponse {
+                version: fetch::VERSION_MAX,
+                correlation_id: 55,
+                throttle_ms: 0,
+                error: ErrorCode::None,
+                partitions: &[],
+                endpoints: &endpoints,
+            },
+        );
+        events(fetch::VERSION_MAX, &out[4..], out.len())
+    };
+    assert!(named(crate::limits::BROKERS_MAX).is_ok());
+    assert!(matches!(
+        named(crate::limits::BROKERS_MAX + 1),
+        Err(FrameFault::Malformed { .. })
+    ));
+}
+
 /// The texts that docs/errors.md quotes.
 #[test]
 fn what_a_broker_may_send_is_named_exactly() {

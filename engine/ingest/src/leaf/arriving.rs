@@ -144,7 +144,9 @@ impl Leaf {
                 FrameEvent::Endpoint(endpoint) => {
                     if let Some(frame) = self.lanes[index].arriving() {
                         let host = frame.bytes().get(endpoint.host.clone());
-                        if let Some(Ok(host)) = host.map(std::str::from_utf8) {
+                        if frame.wants_endpoint(endpoint.node_id)
+                            && let Some(Ok(host)) = host.map(std::str::from_utf8)
+                        {
                             let host = host.to_owned();
                             frame
                                 .endpoints
@@ -185,9 +187,11 @@ impl Leaf {
         };
         let name = name.map(<[u8]>::to_vec);
         let at = frame.entries.len();
+        frame.places.resize(asked.len(), false);
+        let seen = std::mem::take(&mut frame.places);
         let mut filter = AbortedFilter::default();
         filter.begin(head.aborted.read(frame.bytes()));
-        let is_it = |leaf: &Leaf, asked: &&Asked| {
+        let is_it = |leaf: &Leaf, asked: &Asked| {
             let Some(partition) = leaf.get(asked.slot) else {
                 return false;
             };
@@ -199,36 +203,31 @@ impl Leaf {
                     (TopicKey::Name(_), None) => false,
                 }
         };
-        // Brokers keep the request's order; the look further is for those that do not.
-        let found = asked.get(at).filter(|asked| is_it(self, asked));
-        let found = found.or_else(|| asked.iter().find(|asked| is_it(self, asked)));
-        let asked = match found {
-            Some(&asked) => asked,
-            // A partition that was dropped while its fetch was on its way has no name any more.
-            None => match asked.iter().find(|asked| self.get(asked.slot).is_none()) {
-                Some(&asked) => asked,
-                None => {
-                    return Err(format!(
-                        "the broker answers for partition {}, which was not asked",
-                        head.partition
-                    ));
+        // Brokers keep the request's order; the look further is for those that do not. Each place of the
+        // request is answered once: more would be memory without a bound, and the records of a second
+        // answer could be loaded first, those before them being a gap then.
+        let unseen = |at: &usize| !seen[*at];
+        let dropped = |at: &usize| self.get(asked[*at].slot).is_none();
+        let found =
+            Some(at).filter(|at| *at < asked.len() && unseen(at) && is_it(self, &asked[*at]));
+        let found = found
+            .or_else(|| (0..asked.len()).find(|at| unseen(at) && is_it(self, &asked[*at])))
+            .map(Ok)
+            .unwrap_or_else(|| {
+                if asked.iter().any(|asked| is_it(self, asked)) {
+                    return Err("twice");
                 }
-            },
-        };
+                // A partition that was dropped while its fetch was on its way has no name any more.
+                let dropped = (0..asked.len()).find(|at| unseen(at) && dropped(at));
+                dropped.ok_or("which was not asked")
+            });
+        let place = found.map_err(|what| {
+            format!("the broker answers for partition {} {what}", head.partition)
+        })?;
+        let asked = asked[place];
         let live = self.get(asked.slot).is_some_and(|partition| {
             partition.fetch_number == asked.fetch && partition.phase == Phase::Running
         });
-        let twice = |entry: &Entry| !entry.void && entry.asked.slot == asked.slot;
-        let twice = self.lanes[index]
-            .arriving()
-            .is_some_and(|frame| frame.entries.iter().any(twice));
-        if live && twice {
-            // The second one's records could be loaded first, and those before them would be a gap.
-            return Err(format!(
-                "the broker answers for partition {} twice",
-                head.partition
-            ));
-        }
         if live {
             if let Some(partition) = self.get_mut(asked.slot) {
                 partition.log_said(head);
@@ -242,6 +241,8 @@ impl Leaf {
         };
         let log_end = Offset(log_end);
         if let Some(frame) = self.lanes[index].arriving() {
+            frame.places = seen;
+            frame.places[place] = true;
             frame.entries.push(Entry {
                 asked,
                 filter,
@@ -380,7 +381,7 @@ impl Leaf {
         let moved = std::mem::take(&mut frame.moved);
         let endpoints = std::mem::take(&mut frame.endpoints);
         let (records, answered) = (frame.records, frame.entries.len());
-        let nothing: Vec<Asked> = frame.with_nothing().collect();
+        let nothing: Vec<(Asked, Offset)> = frame.with_nothing().collect();
         let sent = self.lanes[index].lane.answered(now.us, records);
         for (slot, leader) in moved {
             let endpoint = endpoints
@@ -397,8 +398,8 @@ impl Leaf {
                 self.learn_leader(now, leaf_partition, leader, out);
             }
         }
-        for asked in nothing {
-            self.answered_nothing(now, asked, out);
+        for (asked, log_end) in nothing {
+            self.answered_nothing(now, asked, log_end, out);
         }
         // A partition that was asked for and is not in the answer is asked for again.
         if let Some(sent) = sent
@@ -415,8 +416,9 @@ impl Leaf {
         }
     }
 
-    /// The broker has nothing of a partition. FOREGROUND counts that where its end lies ahead.
-    fn answered_nothing(&mut self, now: Now, asked: Asked, out: &mut Effects) {
+    /// The broker has nothing of a partition below `log_end`. FOREGROUND counts that where its own end
+    /// lies ahead of the cursor and not beyond `log_end`: a new leader's high watermark lags at first.
+    fn answered_nothing(&mut self, now: Now, asked: Asked, log_end: Offset, out: &mut Effects) {
         let Some(partition) = self.get_mut(asked.slot) else {
             return;
         };
@@ -424,7 +426,11 @@ impl Leaf {
         let Some(foreground) = &mut partition.foreground else {
             return;
         };
-        if asked.offset == visible && foreground.end.is_some_and(|end| visible < end) {
+        if asked.offset == visible
+            && foreground
+                .end
+                .is_some_and(|end| visible < end && end <= log_end)
+        {
             foreground.empty_answers += 1;
             self.foreground_due(now, asked.slot, out);
         }

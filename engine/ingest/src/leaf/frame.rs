@@ -104,6 +104,8 @@ pub struct Frame {
     pub reader: Option<FrameReader>,
     /// Its partitions, in the response's order.
     pub entries: Vec<Entry>,
+    /// Which places of the request have an entry; none has two.
+    pub places: Vec<bool>,
     /// No further record batch will begin in it.
     pub headers_in: bool,
     /// Read to its end.
@@ -130,6 +132,7 @@ impl Frame {
             size: None,
             reader: None,
             entries: Vec::new(),
+            places: Vec::new(),
             headers_in: false,
             ended: false,
             records: 0,
@@ -238,12 +241,20 @@ impl Frame {
         self.filled == self.region.len()
     }
 
-    /// The partitions of which the broker has nothing: it answers without an error, was not held back
-    /// by anything, and another partition's records took no room from them.
-    pub fn with_nothing(&self) -> impl Iterator<Item = Asked> {
+    /// The partitions of which the broker has nothing below the log's end that it names: it answers
+    /// without an error, was not held back by anything, and another partition's records took no room.
+    pub fn with_nothing(&self) -> impl Iterator<Item = (Asked, Offset)> {
         let nothing = !self.throttled && self.entries.iter().all(|entry| entry.empty);
         let said = move |entry: &&Entry| nothing && !entry.void && !entry.error.is_error();
-        self.entries.iter().filter(said).map(|entry| entry.asked)
+        let said = self.entries.iter().filter(said);
+        said.map(|entry| (entry.asked, entry.log_end))
+    }
+
+    /// Whether the address of a broker is asked for and not here yet: a partition moved to it.
+    #[must_use]
+    pub fn wants_endpoint(&self, node_id: i32) -> bool {
+        (self.moved.iter()).any(|(_, leader)| leader.leader_id == node_id)
+            && self.endpoints.iter().all(|(node, ..)| *node != node_id)
     }
 
     /// Whether nothing of it will be loaded any more and all of it was read.

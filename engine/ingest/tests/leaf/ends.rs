@@ -62,6 +62,22 @@ fn foreground_goes_on_where_an_answer_had_no_room_or_was_throttled() {
 }
 
 #[test]
+fn foreground_goes_on_where_a_new_leader_does_not_know_the_end_yet() {
+    let mut rig = Rig::new(Setup::new("lagging"));
+    rig.run(FOREGROUND);
+    rig.answer(&Said::records(9, &[rows(0, 4)]));
+    // The leader moved: its high watermark is behind what the one before it said.
+    for _ in 0..5 {
+        rig.answer(&Said::nothing(4));
+        rig.pass(200);
+    }
+    assert_eq!(caught_up(&rig), []);
+    rig.answer(&Said::records(9, &[rows(4, 5)]));
+    rig.pass(200);
+    assert_eq!(caught_up(&rig), [(1, 9, 9)]);
+}
+
+#[test]
 fn a_range_that_is_handed_over_is_loaded_to_its_end_and_no_further() {
     let mut setup = Setup::new("handed-over");
     setup.end_offset = Some(6);

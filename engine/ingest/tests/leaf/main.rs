@@ -6,3 +6,4 @@ mod disk;
 mod ends;
 mod messages;
 mod offsets;
+mod partitions;

@@ -37,6 +37,9 @@ pub struct Said {
     pub records: Vec<u8>,
 }
 
+/// One partition of an answer.
+pub type Part<'a> = (i32, ErrorCode, &'a Said);
+
 impl Said {
     /// No record, in a log that ends at `end`.
     pub fn nothing(end: i64) -> Said {
@@ -419,22 +422,30 @@ impl Rig {
 
     /// Answers the oldest fetch, partition by partition.
     pub fn answer_each<'a>(&mut self, throttle_ms: i32, said: impl Fn(i32) -> &'a Said) {
+        let asked = self.fetches[0].asked.iter();
+        let parts: Vec<Part<'_>> = asked
+            .map(|&(partition, _)| (partition, ErrorCode::None, said(partition)))
+            .collect();
+        self.answer_with(throttle_ms, &parts);
+    }
+
+    /// Answers the oldest fetch with exactly these partitions.
+    pub fn answer_with(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
         let fetch = self.fetches.pop_front().expect("a fetch waits");
-        let partitions: Vec<ResponsePartition<'_>> = fetch
-            .asked
+        let partitions: Vec<ResponsePartition<'_>> = parts
             .iter()
-            .map(|&(partition, _)| ResponsePartition {
+            .map(|&(partition, error, said)| ResponsePartition {
                 topic: "orders",
                 topic_id: TopicId([7; 16]),
                 partition,
-                error: ErrorCode::None,
-                high_watermark: said(partition).high_watermark,
-                last_stable_offset: said(partition).last_stable_offset,
+                error,
+                high_watermark: said.high_watermark,
+                last_stable_offset: said.last_stable_offset,
                 log_start_offset: 0,
                 aborted: &[],
                 diverging: None,
                 current_leader: None,
-                records: &said(partition).records,
+                records: &said.records,
             })
             .collect();
         let mut bytes = Vec::new();

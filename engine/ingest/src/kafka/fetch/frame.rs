@@ -26,7 +26,7 @@ use super::event::{
     PartitionEnd, PartitionHead, ResponseHead, TopicKey,
 };
 use super::{FLEXIBLE_FROM, TOPIC_ID_FROM, VERSION_MAX, VERSION_MIN};
-use crate::limits::{ABORTED_MAX, BATCH_BYTES_MAX, HOST_BYTES_MAX, TAGS_MAX};
+use crate::limits::{ABORTED_MAX, BATCH_BYTES_MAX, BROKERS_MAX, HOST_BYTES_MAX, TAGS_MAX};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -62,6 +62,8 @@ pub struct FrameReader {
     topics: usize,
     partitions: usize,
     topic: TopicKey,
+    /// Endpoints that its tags told of so far.
+    endpoints: usize,
 }
 
 impl FrameReader {
@@ -93,6 +95,7 @@ impl FrameReader {
             topics: 0,
             partitions: 0,
             topic: TopicKey::Name(0..0),
+            endpoints: 0,
         }
     }
 
@@ -420,8 +423,9 @@ impl FrameReader {
         } else {
             0
         };
+        self.endpoints = self.endpoints.saturating_add(endpoints);
         // The smallest endpoint is 11 bytes.
-        if endpoints.saturating_mul(11) > size {
+        if endpoints.saturating_mul(11) > size || self.endpoints > BROKERS_MAX {
             return Err(Stop::Wire(WireFault::CountTooLarge(endpoints as u64)));
         }
         self.state = State::Endpoints {
