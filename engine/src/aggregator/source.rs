@@ -342,6 +342,7 @@ impl Running {
                     id,
                     Order::EpochEnd {
                         leaf_partition: id.0,
+                        leader_epoch: leader.epoch,
                         epoch,
                         end_offset,
                     },

@@ -133,17 +133,19 @@ impl Leaf {
         }
     }
 
+    /// `asked`: the epoch of the leader that answered, and the epoch whose end it was asked for.
     pub(super) fn learn_epoch_end(
         &mut self,
         now: Now,
         leaf_partition: u64,
-        epoch: i32,
+        asked: (i32, i32),
         end_offset: i64,
         out: &mut Effects,
     ) {
         let Some(&slot) = self.by_id.get(&leaf_partition) else {
             return;
         };
+        let (asked_of, epoch) = asked;
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
@@ -154,6 +156,17 @@ impl Leaf {
         }
         let cursor = partition.visible();
         let leader_epoch = partition.leader.as_ref().map_or(-1, |leader| leader.epoch);
+        if asked_of != leader_epoch {
+            // The answer of a leader that is none any more: the present one was asked when it was learnt.
+            // Of one that is not known here yet: it is told, and then asked.
+            if asked_of > leader_epoch {
+                self.reports.push(Report::LeaderUnknown {
+                    leaf_partition,
+                    epoch: leader_epoch,
+                });
+            }
+            return;
+        }
         if end_offset >= 0 && end_offset < cursor.0 {
             self.count(Row::Diverged);
             let text = format!(

@@ -162,11 +162,13 @@ pub enum Order {
         /// The offset after its last.
         log_end_offset: i64,
     },
-    /// Answers [`Report::EpochUnchecked`] with OffsetForLeaderEpoch: where that epoch ends in the
-    /// current leader's log.
+    /// Answers [`Report::EpochUnchecked`] with OffsetForLeaderEpoch: where that epoch ends in a
+    /// leader's log.
     EpochEnd {
         /// Which one.
         leaf_partition: u64,
+        /// The epoch of the leader that answered: it says nothing of another's log.
+        leader_epoch: i32,
         /// The epoch that was asked for.
         epoch: i32,
         /// Exclusive; -1 where the broker does not know the epoch.

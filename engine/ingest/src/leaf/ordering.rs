@@ -65,9 +65,13 @@ impl Leaf {
             } => self.learn_range(now, leaf_partition, log_start_offset, log_end_offset, out),
             Order::EpochEnd {
                 leaf_partition,
+                leader_epoch,
                 epoch,
                 end_offset,
-            } => self.learn_epoch_end(now, leaf_partition, epoch, end_offset, out),
+            } => {
+                let asked = (leader_epoch, epoch);
+                self.learn_epoch_end(now, leaf_partition, asked, end_offset, out);
+            }
             Order::TopicLost {
                 leaf_partition,
                 text,

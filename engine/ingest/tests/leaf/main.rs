@@ -4,6 +4,7 @@ mod rig;
 
 mod disk;
 mod ends;
+mod epochs;
 mod messages;
 mod offsets;
 mod partitions;

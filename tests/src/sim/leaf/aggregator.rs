@@ -196,9 +196,11 @@ impl Drive<'_> {
                 Ok(())
             }
             Report::EpochUnchecked { epoch, .. } => {
+                let leader_epoch = self.leader(log).epoch;
                 let end_offset = self.cluster.logs[log].epoch_end(epoch);
                 self.order(Order::EpochEnd {
                     leaf_partition,
+                    leader_epoch,
                     epoch,
                     end_offset,
                 })
