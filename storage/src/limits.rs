@@ -59,6 +59,12 @@ pub const REJECT_TEXT_BYTES_MAX: usize = 4 << 10;
 /// A reject's Kafka key; a longer one is cut.
 pub const REJECT_KEY_BYTES_MAX: usize = 4 << 10;
 
+/// A commit's number: BATCH_ID has 40 bits for it. A file that says more is not ours.
+pub const COMMIT_NUMBER_MAX: u64 = (1 << 40) - 1;
+/// A segment's sequence: a leaf that makes one a microsecond needs years for it. Likewise.
+pub const SEQUENCE_MAX: u64 = 1 << 48;
+/// How often a segment is rewritten. Likewise.
+pub const REWRITE_MAX: u32 = 1 << 24;
 /// Commits of one segment as written; a merged one has fewer.
 pub const SEGMENT_COMMITS_MAX: u32 = 4_096;
 /// Bytes at which a segment is sealed.

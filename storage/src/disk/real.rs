@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 use super::{Disk, DiskAction, DiskError, DiskFile, Entry};
 use crate::error::StorageError;
@@ -63,35 +64,19 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
-        let mut at_byte = at_byte;
-        for chunk in slices.chunks(WRITE_SLICES_MAX) {
-            let mut owned: Vec<IoSlice<'_>> = chunk.to_vec();
-            let mut rest = owned.as_mut_slice();
-            IoSlice::advance_slices(&mut rest, 0);
-            while !rest.is_empty() {
-                match rustix::io::pwritev(&self.file, rest, at_byte) {
-                    Ok(0) => return Err(DiskError::new(&self.path, DiskAction::Write, libc::EIO)),
-                    Ok(written) => {
-                        at_byte += written as u64;
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(errno) => {
-                        return Err(self.refused(DiskAction::Write)(errno.into()));
-                    }
-                }
-            }
-        }
-        Ok(())
+        let written = write_all(slices, at_byte, |rest, at_byte| {
+            rustix::io::pwritev(&self.file, rest, at_byte)
+        });
+        written.map_err(|errno| self.refused(DiskAction::Write)(errno.into()))
     }
 
     fn allocate(&self, at_byte: u64, bytes: u64) -> Result<(), DiskError> {
         loop {
             match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, at_byte, bytes) {
-                Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
                     return Ok(());
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(errno) => return Err(self.refused(DiskAction::Allocate)(errno.into())),
             }
         }
@@ -106,6 +91,31 @@ impl DiskFile for RealFile {
         let done = self.file.sync_data();
         done.map_err(self.refused(DiskAction::Sync))
     }
+}
+
+/// All of `slices`, however little one call takes; `write` is `pwritev`.
+fn write_all(
+    slices: &[IoSlice<'_>],
+    mut at_byte: u64,
+    mut write: impl FnMut(&[IoSlice<'_>], u64) -> Result<usize, Errno>,
+) -> Result<(), Errno> {
+    for chunk in slices.chunks(WRITE_SLICES_MAX) {
+        let mut owned: Vec<IoSlice<'_>> = chunk.to_vec();
+        let mut rest = owned.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match write(rest, at_byte) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(written) => {
+                    at_byte += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path, options: &OpenOptions, doing: DiskAction) -> Result<RealFile, DiskError> {
@@ -189,5 +199,38 @@ impl Disk for RealDisk {
             Ok(found) => Ok(found.f_bavail.saturating_mul(found.f_frsize)),
             Err(errno) => Err(refused(path, DiskAction::FreeSpace)(errno.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_write_goes_on_where_it_stopped_and_an_interrupted_one_again() {
+        let parts: Vec<Vec<u8>> = (0..WRITE_SLICES_MAX as u32 + 700)
+            .map(|n| vec![n as u8; (n % 5) as usize])
+            .collect();
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        for most in [1, 3, 7, 1_000, usize::MAX] {
+            let (mut file, mut calls) = (Vec::new(), 0);
+            let written = write_all(&slices, 100, |rest, at_byte| {
+                calls += 1;
+                assert!(rest.len() <= WRITE_SLICES_MAX);
+                assert_eq!(at_byte, 100 + file.len() as u64);
+                if calls % 3 == 0 {
+                    return Err(Errno::INTR);
+                }
+                let bytes = rest.iter().flat_map(|slice| slice.iter().copied());
+                let before = file.len();
+                file.extend(bytes.take(most));
+                Ok(file.len() - before)
+            });
+            assert_eq!(written, Ok(()));
+            assert!(file == parts.concat(), "at most {most} bytes a call");
+        }
+        assert_eq!(write_all(&slices, 0, |_, _| Ok(0)), Err(Errno::IO));
+        let full = write_all(&slices, 0, |_, _| Err(Errno::NOSPC));
+        assert_eq!(full, Err(Errno::NOSPC));
     }
 }

@@ -8,7 +8,8 @@ use crate::format::bytes::{CONTINUATION, Fields, PutFields, open_message, seal_m
 use crate::format::record::SegmentId;
 use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
 use crate::limits::{
-    ALIGN_BYTES, ANNOTATION_BYTES_MAX, COLUMN_NAME_BYTES_MAX, COLUMNS_MAX, HEADER_BYTES_MAX,
+    ALIGN_BYTES, ANNOTATION_BYTES_MAX, COLUMN_NAME_BYTES_MAX, COLUMNS_MAX, COMMIT_NUMBER_MAX,
+    HEADER_BYTES_MAX,
 };
 use crate::schema::{Column, Physical, Schema, TimeUnit};
 
@@ -181,6 +182,10 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
         next_offset: Offset(fields.i64()?),
         next_commit_number: fields.u64()?,
     };
+    let numbers = [first_commit_number, prev.next_commit_number];
+    if numbers.iter().any(|&number| number > COMMIT_NUMBER_MAX + 1) {
+        return Err(fields.damage(Corruption::Field("commit number")));
+    }
     let columns = parse_columns(&mut fields)?;
     if fields.at() != record_end {
         return Err(fields.damage(Corruption::Length));

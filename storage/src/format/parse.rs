@@ -11,8 +11,8 @@ use crate::format::record::{
 };
 use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence};
 use crate::limits::{
-    ALIGN_BYTES, BLOCK_ROWS_MAX, BODY_BYTES_MAX, COLUMNS_MAX, METADATA_BYTES_MAX, REPLACED_MAX,
-    STATISTIC_BYTES_MAX,
+    ALIGN_BYTES, BLOCK_ROWS_MAX, BODY_BYTES_MAX, COLUMNS_MAX, COMMIT_NUMBER_MAX,
+    METADATA_BYTES_MAX, REPLACED_MAX, STATISTIC_BYTES_MAX,
 };
 use crate::schema::{Physical, Schema};
 
@@ -207,6 +207,9 @@ fn parse_facts(fields: &mut Fields<'_>) -> Result<CommitFacts, Damage> {
     }
     if facts.rows > BLOCK_ROWS_MAX {
         return Err(fields.damage(Corruption::Length));
+    }
+    if facts.commit_number > COMMIT_NUMBER_MAX {
+        return Err(fields.damage(Corruption::Field("commit number")));
     }
     Ok(facts)
 }

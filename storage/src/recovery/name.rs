@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ids::{Rewrite, Sequence};
+use crate::limits::{REWRITE_MAX, SEQUENCE_MAX};
 
 const SUFFIX: &str = ".arrow";
 const TEMPORARY_SUFFIX: &str = ".arrow.tmp";
@@ -39,7 +40,8 @@ pub fn parse_name(name: &str) -> Option<FileName> {
     let sequence: u64 = sequence.parse().ok()?;
     let rewrite: u32 = rewrite.parse().ok()?;
     // `01.0` and `+1.0` parse too; what is not written as we write it is not ours.
-    if numbers != format!("{sequence}.{rewrite}") || sequence == 0 {
+    let bounded = (1..=SEQUENCE_MAX).contains(&sequence) && rewrite <= REWRITE_MAX;
+    if numbers != format!("{sequence}.{rewrite}") || !bounded {
         return None;
     }
     Some(if temporary {

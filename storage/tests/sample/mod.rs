@@ -165,34 +165,26 @@ fn reject(
 
 /// The segment.
 pub fn sample() -> Sample {
-    let header = SegmentHeader {
-        id: SegmentId {
-            leaf_partition: LeafPartitionId(7),
-            sequence: Sequence(3),
-            rewrite: Rewrite(0),
-        },
-        table: TableId(5),
-        kafka_partition: 2,
-        topic_id: TopicId(*b"topic-id-sixteen"),
+    following(Some(Predecessor {
+        sequence: Sequence(2),
         lineage: Lineage(2),
-        first_offset: Offset(1_000),
-        first_commit_number: 11,
-        created_unix_ms: 1_700_000_000_000,
-        prev: Some(Predecessor {
-            sequence: Sequence(2),
-            lineage: Lineage(2),
-            next_offset: Offset(1_000),
-            next_commit_number: 11,
-        }),
-        schema: schema(),
-    };
-    let (header, header_bytes) = encode_header(&header);
-    let mut sample = Sample {
-        commits: Vec::new(),
-        offsets: Vec::new(),
-        header,
-        header_bytes,
-    };
+        next_offset: Offset(1_000),
+        next_commit_number: 11,
+    }))
+}
+
+/// So many commits without a row.
+pub fn of_commits(commits: usize) -> Sample {
+    let mut sample = empty(None);
+    for _ in 0..commits {
+        sample.commit(0, 1, |_| {});
+    }
+    sample
+}
+
+/// The same behind this predecessor, or as the first of its leaf partition.
+pub fn following(prev: Option<Predecessor>) -> Sample {
+    let mut sample = empty(prev);
     sample.commit(20, 0, |_| {});
     sample.commit(1, 0, |tail| {
         let bad = reject(
@@ -210,6 +202,32 @@ pub fn sample() -> Sample {
     });
     sample.commit(70, 30, |_| {});
     sample
+}
+
+fn empty(prev: Option<Predecessor>) -> Sample {
+    let header = SegmentHeader {
+        id: SegmentId {
+            leaf_partition: LeafPartitionId(7),
+            sequence: Sequence(3),
+            rewrite: Rewrite(0),
+        },
+        table: TableId(5),
+        kafka_partition: 2,
+        topic_id: TopicId(*b"topic-id-sixteen"),
+        lineage: Lineage(2),
+        first_offset: Offset(1_000),
+        first_commit_number: 11,
+        created_unix_ms: 1_700_000_000_000,
+        prev,
+        schema: schema(),
+    };
+    let (header, header_bytes) = encode_header(&header);
+    Sample {
+        commits: Vec::new(),
+        offsets: Vec::new(),
+        header,
+        header_bytes,
+    }
 }
 
 impl Sample {
