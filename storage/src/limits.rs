@@ -65,6 +65,8 @@ pub const COMMIT_NUMBER_MAX: u64 = (1 << 40) - 1;
 pub const SEQUENCE_MAX: u64 = 1 << 48;
 /// How often a segment is rewritten. Likewise.
 pub const REWRITE_MAX: u32 = 1 << 24;
+/// Of both numbers recovery wants so many left: what lies beyond the last would not be read again.
+pub const NUMBERS_LEFT_MIN: u64 = 1 << 32;
 /// Commits of one segment as written; a merged one has fewer.
 pub const SEGMENT_COMMITS_MAX: u32 = 4_096;
 /// Bytes at which a segment is sealed.

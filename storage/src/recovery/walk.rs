@@ -10,6 +10,7 @@ use super::{Note, RecoverPartition, quarantine};
 use crate::disk::{Disk, DiskError, Failure};
 use crate::format::{Predecessor, SegmentId};
 use crate::ids::{Lineage, Rewrite, Sequence};
+use crate::limits::{COMMIT_NUMBER_MAX, NUMBERS_LEFT_MIN, SEQUENCE_MAX};
 use crate::planted::{Rule, out};
 
 /// What steps 1 to 3 found.
@@ -73,8 +74,11 @@ impl<'a> Walk<'a> {
             synced.map_err(Failure::Directory)?;
         }
         self.list()?;
+        // Before anything is unlinked: a torn file with the last sequence would be.
+        self.numbers_left()?;
         let (mut chain, leftover) = self.chain()?;
         chain.reverse();
+        self.numbers_left()?;
         self.unlink_others(&chain, leftover)?;
         let leftover = leftover.map(|id| self.path(id.sequence, id.rewrite));
         Ok(Walked {
@@ -82,6 +86,22 @@ impl<'a> Walk<'a> {
             sequence_last: self.sequence_last,
             next_commit_number: self.next_commit_number,
             leftover,
+        })
+    }
+
+    /// Whether there are numbers for what will be written. No leaf comes near the last ones; what
+    /// followed them would be nobody's at the next start, and passed over without a word.
+    fn numbers_left(&self) -> Result<(), Failure> {
+        let what = if self.sequence_last.0 > SEQUENCE_MAX - NUMBERS_LEFT_MIN {
+            format!("holds a segment {}", self.sequence_last)
+        } else if self.next_commit_number > COMMIT_NUMBER_MAX - NUMBERS_LEFT_MIN {
+            format!("holds a commit {}", self.next_commit_number - 1)
+        } else {
+            return Ok(());
+        };
+        Err(Failure::Mismatch {
+            path: self.partition.directory.clone(),
+            what: format!("{what}: no leaf counts so far, nothing is written behind it"),
         })
     }
 

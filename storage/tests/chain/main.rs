@@ -3,4 +3,5 @@
 mod rig;
 
 mod merges;
+mod numbers;
 mod seals;

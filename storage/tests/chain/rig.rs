@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::counts::Counts;
-use storage::disk::{DiskDone, DiskOp, RealDisk, perform};
+use storage::disk::{DiskDone, DiskOp, Failure, RealDisk, perform};
 use storage::format::CommitFacts;
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
@@ -168,6 +168,19 @@ impl Rig {
         self.load(rows, text);
         self.pass(self.settings.flush_age_ms);
         self.pass(self.settings.sync_age_ms);
+    }
+
+    /// Where the segments lie.
+    pub fn directory(&self) -> &Path {
+        &self.identity.directory
+    }
+
+    /// Why it stands still, if so: the last failure.
+    pub fn failed(&self) -> Option<&Failure> {
+        self.said.iter().rev().find_map(|said| match said {
+            StoreEffect::Failed(failure) => Some(failure),
+            _ => None,
+        })
     }
 
     /// The segments, oldest first.

@@ -1,0 +1,114 @@
+//! Sequences and commit numbers at their end: nothing is written that the next start would not read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use storage::block::{BlockLayout, BlockWriter};
+use storage::counts::Counts;
+use storage::disk::Failure;
+use storage::format::{
+    CommitFacts, CommitInput, SegmentHeader, SegmentId, encode_commit, encode_header,
+};
+use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
+use storage::limits::{COMMIT_NUMBER_MAX, SEQUENCE_MAX};
+use storage::store::StoreSettings;
+
+use crate::rig::Rig;
+
+fn rig(name: &str) -> Rig {
+    let mut rig = Rig::new(name, 1, StoreSettings::default());
+    rig.commit(3, "a");
+    rig
+}
+
+fn mismatch(rig: &Rig) -> (PathBuf, String) {
+    match rig.failed() {
+        Some(Failure::Mismatch { path, what }) => (path.clone(), what.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn named(rig: &Rig, what: &str) {
+    let what = format!("{what}: no leaf counts so far, nothing is written behind it");
+    assert_eq!(mismatch(rig), (rig.directory().to_path_buf(), what));
+}
+
+#[test]
+fn a_directory_with_the_last_sequence_is_named_and_nothing_follows_it() {
+    for sequence in [SEQUENCE_MAX, SEQUENCE_MAX - 1] {
+        let mut rig = rig("last-sequence");
+        let path = rig.directory().join(format!("{sequence}.0.arrow"));
+        std::fs::write(&path, b"").expect("it can be written");
+        rig.again();
+        named(&rig, &format!("holds a segment {sequence}"));
+        std::fs::remove_file(path).expect("neither unlinked nor moved");
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 3));
+        rig.commit(2, "b");
+        rig.again();
+        assert_eq!(rig.rows(), 5);
+    }
+}
+
+/// A segment of one commit of that number.
+fn forged(rig: &Rig, number: u64) -> Vec<u8> {
+    let schema = Arc::clone(&rig.store.view().schema);
+    let (header, mut bytes) = encode_header(&SegmentHeader {
+        id: SegmentId {
+            leaf_partition: LeafPartitionId(1),
+            sequence: Sequence(1),
+            rewrite: Rewrite(0),
+        },
+        table: TableId(1),
+        kafka_partition: 0,
+        topic_id: TopicId::default(),
+        lineage: Lineage(1),
+        first_offset: Offset(0),
+        first_commit_number: number,
+        created_unix_ms: 1_700_000_000_000,
+        prev: None,
+        schema: Arc::clone(&schema),
+    });
+    let layout = BlockLayout {
+        schema,
+        rows: 256,
+        string_bytes: vec![4_096],
+        rejects_bytes: 4_096,
+    };
+    let mut writer = BlockWriter::new(&layout, Offset(0));
+    let mut tail = writer.tail();
+    tail.put_str(0, "a").expect("room");
+    tail.end_row(Offset(0), 1_700_000_000_000);
+    let mark = writer.publish(Offset(1));
+    let facts = CommitFacts {
+        commit_number: number,
+        lineage: Lineage(1),
+        next_offset: Offset(1),
+        counts: Counts {
+            loaded: 1,
+            ..Counts::default()
+        },
+        ..CommitFacts::default()
+    };
+    let input = CommitInput {
+        facts,
+        durable_end: 0,
+        replaced: Vec::new(),
+    };
+    bytes.extend(encode_commit(&header, input, &writer.shared(), mark).to_vec());
+    bytes
+}
+
+#[test]
+fn a_directory_with_the_last_commit_is_named_and_nothing_follows_it() {
+    for number in [7, COMMIT_NUMBER_MAX - 1, COMMIT_NUMBER_MAX] {
+        let mut rig = rig("last-commit");
+        std::fs::write(&rig.segments()[0], forged(&rig, number)).expect("written");
+        rig.again();
+        if number == 7 {
+            assert_eq!((rig.failed(), rig.rows()), (None, 1), "it is read");
+        } else {
+            named(&rig, &format!("holds a commit {number}"));
+        }
+    }
+}
