@@ -73,7 +73,7 @@ pub struct MergedSegment {
 /// A merge that did not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeFailure {
-    /// The temporary could not be written; it is unlinked and the inputs stand as they did.
+    /// What was written, or mapped, could not be; it is unlinked and the inputs stand as they did.
     GivenUp(DiskError),
     /// An input's bytes are not what was written; the view's alarm rang.
     Damaged {

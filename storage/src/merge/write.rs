@@ -19,7 +19,7 @@ use crate::recovery::{segment_path, temporary_path};
 use crate::segment::{Commit, SegmentFile};
 use crate::segment_concat::{bytes_held, bytes_held_empty, concatenate};
 
-/// Merges; see the module. What fails before the rename leaves everything as it was.
+/// Merges; see the module. What fails but for the directory's sync leaves everything as it was.
 ///
 /// # Errors
 /// [`MergeFailure`].
@@ -42,7 +42,14 @@ pub fn merge(disk: &dyn Disk, merge: &MergeSegments) -> Result<MergedSegment, Me
     // From here on the new name may survive; only a whole directory says which.
     disk.sync_directory(&merge.directory)
         .map_err(MergeFailure::Directory)?;
-    let pages = disk.pages(&path, 0).map_err(MergeFailure::Directory)?;
+    // Which names there are is known; that this one cannot be mapped, by descriptors or memory, says
+    // nothing of the disk. Left beside its inputs it would be taken for them by the next recovery: the
+    // same rows. It is unlinked here and not by the store, which may merge to the same name again.
+    let pages = disk.pages(&path, 0).map_err(|error| {
+        let unlinked = disk.unlink(&path);
+        tracing::debug!(?unlinked, "a merged segment that cannot be mapped");
+        MergeFailure::GivenUp(error)
+    })?;
     Ok(MergedSegment {
         inputs: merge
             .inputs

@@ -191,8 +191,14 @@ pub fn move_away(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<PathB
 }
 
 /// A name that is not taken in `directory`, which is made: the path's last three parts, then a number.
+///
+/// What is moved into it is gone from where it lay, so its own name is durable first: also one that an
+/// earlier process made.
 fn free_name(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<String, DiskError> {
     disk.make_directory(directory)?;
+    if let Some(parent) = directory.parent() {
+        disk.sync_directory(parent)?;
+    }
     let parts: Vec<String> = path
         .iter()
         .rev()

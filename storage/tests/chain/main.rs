@@ -4,4 +4,6 @@ mod rig;
 
 mod merges;
 mod numbers;
+mod quarantines;
 mod seals;
+mod watched;

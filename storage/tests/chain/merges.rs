@@ -1,11 +1,13 @@
 //! Merged segments: their footers, and what is merged at all.
 
+use storage::disk::DiskOp;
 use storage::ids::Lineage;
-use storage::limits::INDEX_BYTES_MAX;
+use storage::limits::{INDEX_BYTES_MAX, MERGE_RETRY_MS};
 use storage::merge::{Candidate, choose};
-use storage::store::StoreSettings;
+use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
+use crate::watched::Watched;
 
 /// Segments of four commits, each merged.
 fn trickle() -> StoreSettings {
@@ -35,6 +37,30 @@ fn a_merged_segment_whose_footer_is_torn_is_never_opened_again() {
         assert_eq!(rig.rows(), 12 + 3 * restart);
     }
     assert_eq!(rig.names()[0], "1.1.arrow", "{:?}", rig.names());
+}
+
+#[test]
+fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
+    let mut rig = Rig::new("no-maps", 1, trickle());
+    for _ in 0..3 {
+        rig.commit(3, "a");
+    }
+    rig.load(3, "a");
+    let disk = Watched::without_maps();
+    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+        rig.now_ms += ms;
+        rig.on(StoreEvent::Tick);
+        while !rig.disk.iter().any(merges) && rig.step() {}
+    }
+    assert!(rig.finish_on(&disk, merges));
+    assert_eq!(disk.said(), ["rename to 1.1.arrow", "sync 1"]);
+    rig.settle();
+    assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    assert_eq!(rig.names(), ["1.0.arrow"]);
+    rig.pass(MERGE_RETRY_MS);
+    assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    assert_eq!(rig.names(), ["1.1.arrow"]);
 }
 
 #[test]

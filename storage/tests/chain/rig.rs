@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::counts::Counts;
-use storage::disk::{DiskDone, DiskOp, Failure, RealDisk, perform};
+use storage::disk::{Disk, DiskDone, DiskOp, Failure, RealDisk, perform};
 use storage::format::CommitFacts;
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
@@ -109,26 +109,32 @@ impl Rig {
 
     /// Performs the oldest operation that is `wanted`; whether there was one.
     pub fn finish(&mut self, wanted: fn(&DiskOp) -> bool) -> bool {
+        self.finish_on(&RealDisk, wanted)
+    }
+
+    /// The same on another disk.
+    pub fn finish_on(&mut self, disk: &dyn Disk, wanted: fn(&DiskOp) -> bool) -> bool {
         let Some(at) = self.disk.iter().position(wanted) else {
             return false;
         };
         let op = self.disk.remove(at).expect("it was found");
-        let done: DiskDone = perform(&RealDisk, op);
+        let done: DiskDone = perform(disk, op);
         self.on(StoreEvent::Done(Box::new(done)));
         true
     }
 
     /// Starts and performs whatever can be.
     pub fn settle(&mut self) {
-        loop {
-            while self.store.sync_wanted(self.now_ms).is_some() {
-                self.store.sync(self.now_ms, &mut self.out);
-                self.take();
-            }
-            if !self.finish(|_| true) {
-                return;
-            }
+        while self.step() {}
+    }
+
+    /// Starts the syncs that are due, then performs the oldest operation; whether there was one.
+    pub fn step(&mut self) -> bool {
+        while self.store.sync_wanted(self.now_ms).is_some() {
+            self.store.sync(self.now_ms, &mut self.out);
+            self.take();
         }
+        self.finish(|_| true)
     }
 
     /// Lets time go by, and settles.

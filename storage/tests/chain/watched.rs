@@ -1,0 +1,75 @@
+//! A disk that tells what was done to names, in order, and maps nothing while it is told to.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use storage::disk::{Disk, DiskAction, DiskError, DiskFile, Entry, RealDisk};
+use storage::map::Pages;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Watched {
+    no_maps: bool,
+    said: Mutex<Vec<String>>,
+}
+
+impl Watched {
+    /// One that maps nothing.
+    pub fn without_maps() -> Watched {
+        Watched {
+            no_maps: true,
+            ..Watched::default()
+        }
+    }
+
+    /// What was done: the call and the path's last part.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().expect("nobody panicked").clone()
+    }
+
+    fn say(&self, call: &str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut said = self.said.lock().expect("nobody panicked");
+        said.push(format!("{call} {name}"));
+    }
+}
+
+impl Disk for Watched {
+    fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
+        RealDisk.list(directory)
+    }
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.create(path)
+    }
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.open(path)
+    }
+    fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
+        if self.no_maps {
+            // EMFILE, which is none of the disk's.
+            return Err(DiskError::new(path, DiskAction::Map, 24));
+        }
+        RealDisk.pages(path, bytes_max)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.say("rename to", to);
+        RealDisk.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.unlink(path)
+    }
+    fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
+        self.say("make", path);
+        RealDisk.make_directory(path)
+    }
+    fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.remove_directory(path)
+    }
+    fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
+        self.say("sync", path);
+        RealDisk.sync_directory(path)
+    }
+    fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        RealDisk.free_bytes(path)
+    }
+}
