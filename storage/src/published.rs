@@ -17,7 +17,7 @@ use crate::error::StorageError;
 use crate::format::CommitFacts;
 use crate::ids::{LeafPartitionId, Offset, Sequence, TableId};
 use crate::schema::Schema;
-use crate::segment::{Alarm, Commit, Open, Segment, SegmentFile};
+use crate::segment::{Alarm, Bell, Commit, Open, Segment, SegmentFile};
 
 pub use gauges::{Gauges, PartitionState};
 pub use part::{Part, RejectFacts};
@@ -37,6 +37,7 @@ pub struct PartitionView {
     pub gauges: Gauges,
     published: ArcSwap<Published>,
     alarm: ArcSwap<Alarm>,
+    bell: OnceLock<Bell>,
 }
 
 /// What is published at one moment.
@@ -99,6 +100,7 @@ impl PartitionView {
             gauges: Gauges::default(),
             published: ArcSwap::from_pointee(Published::empty(start_offset)),
             alarm: ArcSwap::default(),
+            bell: OnceLock::new(),
         }
     }
 
@@ -119,9 +121,15 @@ impl PartitionView {
         self.alarm.load_full()
     }
 
+    /// What wakes the leaf when an alarm rings; the first one given stays.
+    pub fn set_bell(&self, bell: Bell) {
+        self.bell.get_or_init(|| bell);
+    }
+
     /// Another alarm for what a recovery finds: the last one has rung, or is of files that are gone.
     pub(crate) fn renew_alarm(&self) {
-        self.alarm.store(Arc::default());
+        let alarm = Alarm::with_bell(self.bell.get().cloned());
+        self.alarm.store(Arc::new(alarm));
     }
 
     /// An immutable view of all that is visible now.

@@ -5,6 +5,7 @@
 //! bit per commit and column; only then are arrays made over it. A mismatch is an error with file and
 //! byte range and rings the partition's [`Alarm`]: a query never silently returns fewer rows.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -68,19 +69,50 @@ impl SegmentFile {
     }
 }
 
+/// Wakes whoever looks at alarms, from a reader's thread.
+#[derive(Clone)]
+pub struct Bell(Arc<dyn Fn() + Send + Sync>);
+
+impl Bell {
+    /// A bell that does this when it is rung: it must not wait.
+    #[must_use]
+    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Bell {
+        Bell(Arc::new(ring))
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
 /// Rung by the first reader that meets damage; the store looks and takes the partition to Failed.
 #[derive(Debug, Default)]
 pub struct Alarm {
     first: OnceLock<(PathBuf, Damage)>,
     quiet: Mutex<()>,
+    bell: Option<Bell>,
 }
 
 impl Alarm {
+    /// An alarm that rings `bell` as well: a leaf that has nothing to do would not look.
+    #[must_use]
+    pub fn with_bell(bell: Option<Bell>) -> Alarm {
+        Alarm {
+            bell,
+            ..Alarm::default()
+        }
+    }
+
     /// Keeps the first damage, and says so in the log once.
     fn ring(&self, path: &Path, damage: &Damage) {
         let _one_at_a_time = self.quiet.lock();
         if self.first.set((path.to_owned(), damage.clone())).is_ok() {
             tracing::error!(path = %path.display(), %damage, "a segment is damaged");
+            if let Some(Bell(ring)) = &self.bell {
+                ring();
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use storage::pool::BlockPool;
+use storage::segment::Bell;
 use storage::store::{Blocked, StoreEffects, StoreEvent, SyncGate};
 
 use super::config::LeafConfig;
@@ -53,6 +54,8 @@ pub struct Leaf {
     pub(super) room: bool,
     /// When blocks were last looked for.
     looked_us: u64,
+    /// Wakes it when a query meets damage.
+    pub(super) bell: Option<Bell>,
     /// A region was wanted and not to be had.
     pub(super) no_room: bool,
     ending: bool,
@@ -91,12 +94,19 @@ impl Leaf {
             turn_lane: 0,
             room: false,
             looked_us: 0,
+            bell: None,
             no_room: false,
             ending: false,
             ended: false,
             dirty: true,
             shown_us: 0,
         }
+    }
+
+    /// What a query rings when it meets damage, from its own thread: then `Tick` is due, though nothing
+    /// else may be. For the leaf partitions that are attached from now on.
+    pub fn set_bell(&mut self, bell: Bell) {
+        self.bell = Some(bell);
     }
 
     /// Something happened. Effects are appended to `out`, in the order in which to perform them.

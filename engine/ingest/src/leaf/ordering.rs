@@ -134,6 +134,9 @@ impl Leaf {
             self.identity(now, &pairing, schema_version, columns),
             store_settings,
         );
+        if let Some(bell) = &self.bell {
+            store.view().set_bell(bell.clone());
+        }
         let standing = Arc::new(Standing::new(
             self.config.index,
             self.config.cpu,

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -23,6 +23,8 @@ use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use storage::disk::{Disk, DiskDone, RealDisk};
+use storage::segment::Bell as DamageBell;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
 use super::config::{LeafConfig, LeafError};
@@ -388,9 +390,15 @@ async fn run(
     mut done: Receiver<(Slot, DiskDone)>,
     reports: Sender<Report>,
 ) {
+    let damage = Arc::new(Notify::new());
+    let mut leaf = Leaf::new(config, views);
+    leaf.set_bell(DamageBell::new({
+        let damage = Arc::clone(&damage);
+        move || damage.notify_one()
+    }));
     let shared = Shared {
         port: Rc::new(RefCell::new(Port {
-            leaf: Leaf::new(config, views),
+            leaf,
             links: HashMap::new(),
             disks,
             begun: Instant::now(),
@@ -415,7 +423,7 @@ async fn run(
             }
             at_us.map(|at_us| Duration::from_micros(at_us.saturating_sub(now.us).max(1)))
         };
-        match woken(&shared.bell, &mut orders, &mut done, timer).await {
+        match woken(&shared.bell, &mut orders, &mut done, &damage, timer).await {
             Woken::Order(order) => {
                 // A node that lets go of its leaf wants it to end.
                 let order = order.unwrap_or_else(|| {
@@ -454,9 +462,11 @@ async fn woken(
     bell: &Bell,
     orders: &mut Option<Receiver<Order>>,
     done: &mut Receiver<(Slot, DiskDone)>,
+    damage: &Notify,
     timer: Option<Duration>,
 ) -> Woken {
     let mut timer = timer.map(Timer::new);
+    let mut damaged = pin!(damage.notified());
     poll_fn(|cx| {
         if let Poll::Ready(Some((slot, done))) = done.poll_recv(cx) {
             return Poll::Ready(Woken::Done(slot, done));
@@ -468,6 +478,9 @@ async fn woken(
             && let Poll::Ready(order) = orders.poll_recv(cx)
         {
             return Poll::Ready(Woken::Order(order));
+        }
+        if damaged.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Woken::Tick);
         }
         if let Some(timer) = &mut timer
             && Pin::new(timer).poll(cx).is_ready()

@@ -2,11 +2,16 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use ingest::leaf::order::{FailureKind, Goal, Report};
+use ingest::leaf::order::{FailureKind, Goal, Order, Report};
+use ingest::leaf::{LeafHandle, Views, spawn};
 use storage::disk::DiskOp;
 use storage::error::StorageError;
+use storage::ids::LeafPartitionId;
+use tokio::time::timeout;
 
 use crate::rig::{PARTITION, Rig, Said, Setup, batch};
 
@@ -83,6 +88,54 @@ fn every_damaged_segment_goes_to_quarantine_and_fails_its_partition_by_name() {
         assert_eq!((rig.visible(), rig.failed()), (0, None));
         assert_eq!(rig.fetches[0].asked, [(0, 0)]);
     }
+}
+
+/// On the real port: nothing else would wake a leaf whose partition stands still.
+#[test]
+fn damage_wakes_a_leaf_that_has_nothing_to_do() {
+    let mark = 0x1122_3344_5566_7744;
+    let setup = Setup::new("damage-wakes");
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    // The second commit says that the first was durable: recovery believes it.
+    for (base, mark) in [(0, mark), (3, 1)] {
+        rig.answer(&Said::records(6, &[marked(base, mark)]));
+        rig.pass(200);
+        rig.pass(200);
+    }
+    rig.goal(Goal::Stop);
+    rig.pass(200);
+    let path = turn_a_bit(&rig, mark);
+    drop(rig);
+
+    let setup = Setup::new("damage-wakes");
+    let views = Views::new();
+    let mut leaf = spawn(Rig::config(&setup), Arc::clone(&views)).expect("a leaf");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let next = |leaf: &mut LeafHandle| {
+        let report = async { timeout(Duration::from_secs(60), leaf.reports.recv()).await };
+        let report = runtime.block_on(report).expect("in time");
+        report.expect("the leaf lives")
+    };
+    leaf.try_send(Rig::attach_order(&setup))
+        .expect("there is room");
+    assert!(matches!(
+        next(&mut leaf),
+        Report::Attached { durable: 6, .. }
+    ));
+    let view = views.get(LeafPartitionId(PARTITION)).expect("attached");
+    let error = view.snapshot().parts()[0].read(&[0]).expect_err("damaged");
+    assert!(error.to_string().starts_with(&path), "{error}");
+    match next(&mut leaf) {
+        Report::Failed { failure, .. } => assert!(failure.text.contains("moved to")),
+        other => panic!("{other:?}"),
+    }
+    leaf.try_send(Order::Shutdown).expect("there is room");
+    while !matches!(next(&mut leaf), Report::Ended) {}
+    leaf.join().expect("it ended");
 }
 
 #[test]

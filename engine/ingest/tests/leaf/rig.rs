@@ -156,21 +156,30 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A leaf whose partitions recovered empty directories and stand still.
-    pub fn new(setup: Setup) -> Rig {
-        let data_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(setup.name);
-        let _ = std::fs::remove_dir_all(&data_dir);
-        let views = Views::new();
-        let config = LeafConfig {
+    /// What the first partition is attached with, for another leaf.
+    pub fn attach_order(setup: &Setup) -> Order {
+        attach(setup, PARTITION)
+    }
+
+    /// The settings of a leaf on a test's directory.
+    pub fn config(setup: &Setup) -> LeafConfig {
+        LeafConfig {
             index: 0,
             cpu: None,
             memory_bytes: setup.memory_bytes,
-            data_dir,
+            data_dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join(setup.name),
             flush_age_ms: 100,
             sync_age_ms: 100,
             disk_reserve_bytes: 1,
             spin: false,
-        };
+        }
+    }
+
+    /// A leaf whose partitions recovered empty directories and stand still.
+    pub fn new(setup: Setup) -> Rig {
+        let config = Rig::config(&setup);
+        let _ = std::fs::remove_dir_all(&config.data_dir);
+        let views = Views::new();
         let mut rig = Rig {
             data_dir: config.data_dir.clone(),
             leaf: Leaf::new(config, Arc::clone(&views)),
@@ -199,29 +208,7 @@ impl Rig {
     fn attach(&mut self, setup: &Setup, leaf_partition: u64) {
         let directory = self.directory(leaf_partition);
         std::fs::create_dir_all(directory).expect("the target directory can be written");
-        let column = |(name, sql_type)| TableColumn {
-            name,
-            sql_type,
-            nullable: true,
-        };
-        self.on(Event::Order(Order::Attach {
-            generation: 1,
-            pairing: Pairing {
-                leaf_partition,
-                table: 1,
-                pipeline: 1,
-                kafka_partition: (leaf_partition - PARTITION) as i32,
-                topic: "orders".to_owned(),
-                topic_id: [7; 16],
-                lineage: 1,
-                live_lineage: 1,
-                start_offset: 0,
-                end_offset: setup.end_offset,
-            },
-            schema_version: 1,
-            columns: columns(setup.texts).into_iter().map(column).collect(),
-            settings: Some(setup.settings.clone()),
-        }));
+        self.on(Event::Order(attach(setup, leaf_partition)));
         self.settle();
     }
 
@@ -503,6 +490,32 @@ impl Rig {
 
     pub fn words(&self) -> String {
         self.attached().standing.words()
+    }
+}
+
+fn attach(setup: &Setup, leaf_partition: u64) -> Order {
+    let column = |(name, sql_type)| TableColumn {
+        name,
+        sql_type,
+        nullable: true,
+    };
+    Order::Attach {
+        generation: 1,
+        pairing: Pairing {
+            leaf_partition,
+            table: 1,
+            pipeline: 1,
+            kafka_partition: (leaf_partition - PARTITION) as i32,
+            topic: "orders".to_owned(),
+            topic_id: [7; 16],
+            lineage: 1,
+            live_lineage: 1,
+            start_offset: 0,
+            end_offset: setup.end_offset,
+        },
+        schema_version: 1,
+        columns: columns(setup.texts).into_iter().map(column).collect(),
+        settings: Some(setup.settings.clone()),
     }
 }
 
