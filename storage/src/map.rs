@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -29,6 +30,11 @@ pub trait Pages: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Corrupt(Truncated)`: the file ends before that.
     fn buffer(&self, at_byte: u64, len: usize) -> Result<Buffer, StorageError>;
+
+    /// The file grows no more: `file_bytes` of it are there, and what only a growing one needs is let go.
+    fn sealed(&self, file_bytes: u64) {
+        let _ = file_bytes;
+    }
 
     /// Brings the bytes into memory, or at least asks for them. Blocks: not on a query's worker.
     ///
@@ -44,8 +50,9 @@ pub struct Map {
     map: Arc<MmapRaw>,
     /// The file's length as last seen; it only grows while it is mapped.
     file_bytes: AtomicU64,
-    /// Kept only where the file may still grow.
-    file: Option<File>,
+    /// Kept only while the file may still grow: a descriptor for each segment ever written would be
+    /// too many.
+    file: ArcSwapOption<File>,
 }
 
 impl Map {
@@ -71,7 +78,7 @@ impl Map {
             path: path.to_owned(),
             map: Arc::new(map),
             file_bytes: AtomicU64::new(file_bytes),
-            file: (bytes_max > file_bytes).then_some(file),
+            file: ArcSwapOption::new((bytes_max > file_bytes).then(|| Arc::new(file))),
         })
     }
 
@@ -96,7 +103,7 @@ impl Map {
     }
 
     fn look_again(&self) -> Result<(), StorageError> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file.load_full() else {
             return Ok(());
         };
         let metadata = file
@@ -128,6 +135,11 @@ impl Pages for Map {
         // keeps the map. The bytes do not change below it: a leaf appends to a segment behind its last
         // commit, never inside one, and no other process may write into the data directory (its LOCK).
         Ok(unsafe { Buffer::from_custom_allocation(start, len, Arc::<MmapRaw>::clone(&self.map)) })
+    }
+
+    fn sealed(&self, file_bytes: u64) {
+        self.file_bytes.fetch_max(file_bytes, Ordering::Relaxed);
+        self.file.store(None);
     }
 
     fn prefetch(&self, at_byte: u64, len: usize) -> Result<(), StorageError> {

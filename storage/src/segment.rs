@@ -58,6 +58,11 @@ impl SegmentFile {
         &self.path
     }
 
+    /// Nothing is appended any more; its content ends at `end_byte`.
+    pub(crate) fn sealed(&self, end_byte: u64) {
+        self.pages.sealed(end_byte);
+    }
+
     fn physical(&self, column: usize) -> Physical {
         let columns = &self.header.header.schema.columns;
         columns.get(column).map_or(Physical::Int64, |c| c.physical)

@@ -102,6 +102,16 @@ pub fn raise_locked_memory(leaves: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Raises the soft limit of open files to the hard one: connections, segments and io_uring take many.
+///
+/// # Errors
+/// One line that says what the kernel refused.
+pub fn raise_open_files() -> Result<(), String> {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    raised.map_err(|error| format!("the limit of open files cannot be raised: {error}"))
+}
+
 /// Makes sure that the kernel lets this process use io_uring.
 ///
 /// # Errors
@@ -155,6 +165,17 @@ mod tests {
         assert_eq!(cpu_list("0-2,8"), Some(vec![0, 1, 2, 8]));
         assert_eq!(cpu_list("3"), Some(vec![3]));
         assert_eq!(cpu_list("a-b"), None);
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_hard_limit_says() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard).expect("lowered");
+        raise_open_files().expect("raised");
+        assert_eq!(
+            getrlimit(Resource::RLIMIT_NOFILE).expect("a limit"),
+            (hard, hard)
+        );
     }
 
     #[test]

@@ -220,6 +220,7 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
     let cores = Cores::decide(config, &machine)?;
     machine::check_io_uring().map_err(NodeError::Machine)?;
     machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
+    machine::raise_open_files().map_err(NodeError::Machine)?;
     if let Some(path) = &config.startup_sql {
         read_startup_sql(path)?;
     }

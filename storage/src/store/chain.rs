@@ -174,8 +174,9 @@ impl Link {
         }
     }
 
-    /// From now on readers see the commits that it has now.
+    /// From now on readers see the commits that it has now, and it gets no other.
     pub fn show_sealed(&mut self) {
+        self.segment.sealed(self.end.bytes);
         let segment = Segment::arrow(Arc::clone(&self.segment), self.commits.clone());
         self.face = Face::Sealed(Arc::new(segment));
     }
@@ -207,6 +208,8 @@ pub(super) struct Chain {
     pub links: Vec<Link>,
     /// Links at the front that are whole.
     pub whole: usize,
+    /// Links at the front that nothing is to be written to or synced of any more, at most `whole`.
+    pub settled: usize,
 }
 
 impl Chain {
@@ -234,6 +237,23 @@ impl Chain {
         while self.links.get(self.whole).is_some_and(Link::is_whole) {
             self.whole += 1;
         }
+        let rests = |link: &Link| matches!(link.footer, Footer::None | Footer::Durable);
+        while self.settled < self.whole && rests(&self.links[self.settled]) {
+            self.settled += 1;
+        }
+    }
+
+    /// The links from `at` on changed: they are looked at again.
+    pub fn unsettle(&mut self, at: usize) {
+        self.whole = self.whole.min(at);
+        self.settled = self.settled.min(at);
+        self.settle();
+    }
+
+    /// The first `count` links are gone.
+    pub fn forget_first(&mut self, count: usize) {
+        self.whole = self.whole.saturating_sub(count);
+        self.settled = self.settled.saturating_sub(count);
     }
 
     /// What a record written into the last link may say is synced.

@@ -460,7 +460,7 @@ impl Store {
             let waits = syncs && link.is_dirty() && link.syncing.is_empty();
             link.dirty_since_ms.filter(|_| waits)
         };
-        let sync = self.chain.links[self.chain.whole.saturating_sub(1)..]
+        let sync = self.chain.links[self.chain.settled..]
             .iter()
             .filter_map(dirty)
             .min()

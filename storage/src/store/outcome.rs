@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::chain::{Face, Footer, Link};
+use super::chain::{Chain, Face, Footer, Link};
 use super::machine::{Again, Merge, Phase, Store};
 use super::{StoreEffect, StoreEffects};
 use crate::disk::{CreatedSegment, DiskError, DiskFault, DiskOp, Failure, WrittenCommit};
@@ -44,8 +44,7 @@ impl Store {
         self.sequence_last = self.sequence_last.max(recovered.sequence_last);
         self.next_commit_number = self.next_commit_number.max(recovered.next_commit_number);
         self.garbage = recovered.leftover.into_iter().collect();
-        self.chain.links.clear();
-        self.chain.whole = 0;
+        self.chain = Chain::default();
         let count = recovered.segments.len();
         for (index, segment) in recovered.segments.into_iter().enumerate() {
             let link = self.recovered_link(now_ms, segment, index + 1 == count);
@@ -355,8 +354,7 @@ impl Store {
         link.start_epoch = self.chain.links[first].start_epoch;
         link.show_sealed();
         self.chain.links.splice(first..first + count, [link]);
-        self.chain.whole = self.chain.whole.min(first);
-        self.chain.settle();
+        self.chain.unsettle(first);
         self.show();
         self.merge = Merge::Unlinking(paths.clone());
         self.submit(DiskOp::Unlink { paths }, out);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chain::{Cover, Footer, Link};
+use super::chain::{Chain, Cover, Footer, Link};
 use super::machine::{Again, Merge, Phase, Rewinding, Store, Writing};
 use super::{StoreEffect, StoreEffects, SyncWanted};
 use crate::disk::{CreateSegment, DiskOp, Failure};
@@ -32,8 +32,7 @@ impl Store {
             Phase::Recovering { started: false } if self.on_their_way == 0 => self.recover(out),
             Phase::Dropping { started: false } if self.on_their_way == 0 => {
                 self.phase = Phase::Dropping { started: true };
-                self.chain.links.clear();
-                self.chain.whole = 0;
+                self.chain = Chain::default();
                 self.show();
                 let directory = self.identity.directory.clone();
                 let orphans = self.identity.orphans.clone();
@@ -123,6 +122,11 @@ impl Store {
         if begins {
             return self.create(now_ms, out);
         }
+        // Before the next commit: where the disk is the bottleneck one always waits, and a segment
+        // without its footer is neither merged nor let go.
+        if self.flushing.is_none() && self.write_footer(out) {
+            return;
+        }
         if self.flushing.is_none() && self.flush_due(now_ms) {
             if self.chain.open().is_some() {
                 self.begin_flush(now_ms);
@@ -136,23 +140,18 @@ impl Store {
                 self.writing = Some(Writing::Commit(sequence));
                 self.submit(op, out);
             }
-            return;
         }
-        self.write_footer(out);
     }
 
-    fn write_footer(&mut self, out: &mut StoreEffects) {
-        let Some(link) = self
-            .chain
-            .links
-            .iter_mut()
-            .find(|l| l.footer == Footer::Due)
-        else {
-            return;
+    /// Writes the oldest footer that is due; whether there was one.
+    fn write_footer(&mut self, out: &mut StoreEffects) -> bool {
+        let mut links = self.chain.links[self.chain.settled..].iter_mut();
+        let Some(link) = links.find(|link| link.footer == Footer::Due) else {
+            return false;
         };
         let Some(file) = link.file.clone() else {
             link.footer = Footer::None;
-            return;
+            return false;
         };
         link.footer = Footer::Writing;
         let sequence = link.sequence();
@@ -165,6 +164,7 @@ impl Store {
         };
         self.writing = Some(Writing::Footer(sequence));
         self.submit(op, out);
+        true
     }
 
     /// A new segment behind the chain as it stands.
@@ -208,7 +208,6 @@ impl Store {
             || self.rewinding.is_some()
             || self.recovered.is_some()
             || self.chain.undurable() >= SEGMENTS_UNDURABLE_MAX;
-        let from = self.chain.whole.saturating_sub(SEGMENTS_UNDURABLE_MAX);
         let two = taken_out(Rule::NeverTwoSyncs);
         let due = |(at, link): (usize, &Link)| {
             let since_ms = link.dirty_since_ms?;
@@ -224,7 +223,8 @@ impl Store {
             let since_ms = if urgent { 0 } else { since_ms };
             now.then_some((at, SyncWanted { since_ms }))
         };
-        let links = self.chain.links.iter().enumerate().skip(from);
+        let links = self.chain.links.iter().enumerate();
+        let links = links.skip(self.chain.settled);
         links
             .filter_map(due)
             .min_by_key(|(at, wanted)| (wanted.since_ms, *at))

@@ -55,8 +55,7 @@ impl Store {
             // A whole link may still wait for its footer's sync; it keeps what it has.
             link.cut(end);
         }
-        self.chain.whole = self.chain.whole.min(keep);
-        self.chain.settle();
+        self.chain.unsettle(keep);
         self.visible = match durable {
             Some((at, end))
                 if self.chain.links[at].lineage() == self.start.lineage
@@ -94,7 +93,7 @@ impl Store {
             let id = link.header().id;
             garbage.push(segment_path(directory, id.sequence, id.rewrite));
         }
-        self.chain.whole = self.chain.whole.saturating_sub(dead);
+        self.chain.forget_first(dead);
         if dead > 0 {
             self.show();
         }

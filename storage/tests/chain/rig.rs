@@ -123,6 +123,14 @@ impl Rig {
         true
     }
 
+    /// Starts the syncs that are due.
+    pub fn sync(&mut self) {
+        while self.store.sync_wanted(self.now_ms).is_some() {
+            self.store.sync(self.now_ms, &mut self.out);
+            self.take();
+        }
+    }
+
     /// Starts and performs whatever can be.
     pub fn settle(&mut self) {
         while self.step() {}
@@ -130,10 +138,7 @@ impl Rig {
 
     /// Starts the syncs that are due, then performs the oldest operation; whether there was one.
     pub fn step(&mut self) -> bool {
-        while self.store.sync_wanted(self.now_ms).is_some() {
-            self.store.sync(self.now_ms, &mut self.out);
-            self.take();
-        }
+        self.sync();
         self.finish(|_| true)
     }
 
