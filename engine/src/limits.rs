@@ -69,7 +69,12 @@ pub const TEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const TEST_BLOCK_STRING_BYTES: u32 = 256 * 1024;
 /// How long the leaves may drain at shutdown before it is said that they do not.
 pub const DRAIN_WARN_MS: u64 = 10_000;
+/// How long the leaves may drain at all: then the process ends, and what is not durable is fetched again.
+pub const DRAIN_MS_MAX: u64 = 30_000;
+/// How long all sources together may take to publish their last group offsets.
+pub const LAST_PUBLISH_MS: u64 = 250;
 
+const _: () = assert!(DRAIN_WARN_MS < DRAIN_MS_MAX);
 const _: () = assert!(TOPIC_QUESTION_INTERVAL_MS < METADATA_INTERVAL_MS);
 const _: () = assert!(METADATA_INTERVAL_MS < TOPIC_DELETED_AFTER_MS);
 const _: () = assert!(GROUP_OFFSET_INTERVAL_MS < GROUP_OFFSET_REFRESH_MS);
@@ -127,6 +132,14 @@ const _: () = assert!(STRING_RESULT_BYTES_MAX <= CONSTANTS_BATCH_BYTES_MAX);
 const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MAX as usize);
 /// A session's prepared statements: MySQL's `max_prepared_stmt_count` is for all of them.
 pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
+/// The texts of a session's prepared statements together.
+pub const PREPARED_TEXT_BYTES_MAX: usize = 16 << 20;
+/// The texts of those of them that are kept parsed, which takes up to a hundred times the text; others are
+/// parsed again at each execution.
+pub const PREPARED_PARSED_BYTES_MAX: usize = 1 << 20;
+/// What a piece of long data costs beside its bytes.
+pub const LONG_DATA_OVERHEAD_BYTES: usize = 64;
+const _: () = assert!(PREPARED_PARSED_BYTES_MAX <= PREPARED_TEXT_BYTES_MAX);
 /// What SHOW WARNINGS can show: MySQL's `max_error_count`, 1,024 at most there.
 pub const WARNINGS_MAX: usize = 64;
 /// A session's user variables.
@@ -167,6 +180,8 @@ pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
 /// Connections that are still logging in; more are refused.
 pub const LOGINS_MAX: usize = 256;
+/// At the end, how long statements that run may still take to answer.
+pub const LAST_ANSWERS_MS: u64 = 1_000;
 
 const _: () = assert!(LOGIN_PACKET_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);

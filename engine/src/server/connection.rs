@@ -3,7 +3,6 @@
 //! A client may send the next command before it has read the last answer; commands are answered in
 //! order. While a statement runs the socket is watched: a client that went away ends its query.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +11,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use mysql_common::constants::CapabilityFlags;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ServerSettings;
 use super::answer::{self, STATUS_AUTOCOMMIT, STATUS_MORE_RESULTS};
 use super::command::Command;
-use super::execute::Bindings;
+use super::execute::Statements;
 use super::handshake::{LoginOutcome, log_in};
 use super::packet::{ConnectionError, Packets};
 use super::rows::{Protocol, RowEncoder};
@@ -27,13 +27,15 @@ use crate::sql::{
     split_statements,
 };
 
-/// Serves one client to its end. `logging_in` counts the connections before login.
+/// Serves one client to its end, or until `stop` is true and no statement runs. `logging_in` counts the
+/// connections before login.
 pub async fn serve(
     stream: TcpStream,
     host: String,
     engine: Arc<Engine>,
     settings: Arc<ServerSettings>,
     logging_in: Arc<AtomicUsize>,
+    mut stop: watch::Receiver<bool>,
 ) {
     let id = engine.processes().next_id();
     let mut packets = Packets::new(
@@ -51,7 +53,10 @@ pub async fn serve(
         id,
         settings.connect_timeout,
     );
-    let outcome = timeout(settings.connect_timeout, login).await;
+    let outcome = tokio::select! {
+        outcome = timeout(settings.connect_timeout, login) => outcome,
+        () = stopped(&mut stop) => return,
+    };
     drop(counted);
     let login = match outcome {
         Ok(Ok(LoginOutcome::Admitted(login))) => login,
@@ -89,8 +94,9 @@ pub async fn serve(
         capabilities: login.capabilities,
         session,
         kill,
-        statements: HashMap::new(),
-        long_data_bytes_max: settings.max_allowed_packet_bytes,
+        // What one parameter may hold, all of them may together.
+        statements: Statements::new(settings.max_allowed_packet_bytes),
+        stop,
     };
     match connection.run(login.database).await {
         Ok(()) | Err(ConnectionError::Closed) => tracing::debug!(host, connection = id, "closed"),
@@ -141,8 +147,8 @@ struct Connection {
     capabilities: CapabilityFlags,
     session: Session,
     kill: KillWatch,
-    statements: HashMap<u32, Bindings>,
-    long_data_bytes_max: usize,
+    statements: Statements,
+    stop: watch::Receiver<bool>,
 }
 
 impl Connection {
@@ -160,6 +166,7 @@ impl Connection {
             let payload = tokio::select! {
                 biased;
                 () = self.kill.connection_killed() => return Err(ConnectionError::Killed),
+                () = stopped(&mut self.stop) => return Ok(()),
                 payload = self.packets.read(Duration::from_secs(self.session.wait_timeout_s())) => payload?.to_vec(),
             };
             let goes_on = match Command::read(&payload) {
@@ -225,31 +232,19 @@ impl Connection {
             Command::Prepare(sql) => self.prepare(sql).await?,
             Command::Execute { id, params } => self.execute(id, params).await?,
             Command::SendLongData { id, param, bytes } => {
-                if let Some(bindings) = self.statements.get_mut(&id) {
-                    if bindings.long_data_bytes() + bytes.len() > self.long_data_bytes_max {
-                        let bytes = bindings.long_data_bytes() + bytes.len();
-                        return Err(ConnectionError::TooLarge {
-                            bytes,
-                            bytes_max: self.long_data_bytes_max,
-                        });
-                    }
-                    bindings.append_long_data(param, bytes);
-                }
+                self.statements.append_long_data(id, param, bytes)?;
             }
             Command::Close(id) => {
-                self.statements.remove(&id);
+                self.statements.close(id);
                 self.session.close_prepared(id);
             }
-            Command::Reset(id) => match self.statements.get_mut(&id) {
-                Some(bindings) => {
-                    bindings.reset();
-                    self.done(&Done::default(), false).await?;
-                }
-                None => {
-                    self.error(&unknown_statement(id, "mysqld_stmt_reset"))
-                        .await?
-                }
-            },
+            Command::Reset(id) if self.statements.reset(id) => {
+                self.done(&Done::default(), false).await?;
+            }
+            Command::Reset(id) => {
+                self.error(&unknown_statement(id, "mysqld_stmt_reset"))
+                    .await?;
+            }
         }
         Ok(true)
     }
@@ -300,7 +295,7 @@ impl Connection {
             Err(error) => return self.error(&error).await,
         };
         self.statements
-            .insert(prepared.id, Bindings::new(usize::from(prepared.params)));
+            .insert(prepared.id, usize::from(prepared.params));
         let columns = u16::try_from(prepared.columns.len()).unwrap_or(u16::MAX);
         self.packets
             .write(&answer::prepared(prepared.id, columns, prepared.params))
@@ -334,13 +329,12 @@ impl Connection {
     }
 
     async fn execute(&mut self, id: u32, params: &[u8]) -> Result<(), ConnectionError> {
-        let Some(bindings) = self.statements.get_mut(&id) else {
+        let Some(values) = self.statements.read(id, params) else {
             return self
                 .error(&unknown_statement(id, "mysqld_stmt_execute"))
                 .await;
         };
-        let values = bindings.read(params)?;
-        bindings.reset();
+        let values = values?;
         let answer = watched(
             self.packets.stream(),
             &mut self.kill,
@@ -486,6 +480,11 @@ async fn unless_killed(
         written = written => written,
         () = kill.connection_killed() => Err(ConnectionError::Killed),
     }
+}
+
+/// Until the server is told to stop, by word or because whoever could tell it is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn peek(stream: &TcpStream) -> std::io::Result<usize> {

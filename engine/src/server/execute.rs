@@ -5,13 +5,99 @@
 //!
 //! Source: MySQL's protocol documentation, "COM_STMT_EXECUTE" and "Binary Protocol Value".
 
+use std::collections::{BTreeMap, HashMap};
+
 use mysql_common::io::ParseBuf;
 
 use super::packet::ConnectionError;
 use super::type_code;
+use crate::limits::LONG_DATA_OVERHEAD_BYTES;
 use crate::sql::Value;
 
 const UNSIGNED: u8 = 0x80;
+
+/// What is kept of a session's prepared statements; their long data is bounded together.
+pub struct Statements {
+    by_id: HashMap<u32, Bindings>,
+    long_data_bytes: usize,
+    long_data_bytes_max: usize,
+}
+
+impl Statements {
+    /// None yet, for at most so much long data at once.
+    #[must_use]
+    pub fn new(long_data_bytes_max: usize) -> Statements {
+        Statements {
+            by_id: HashMap::new(),
+            long_data_bytes: 0,
+            long_data_bytes_max,
+        }
+    }
+
+    /// A new statement with so many parameters.
+    pub fn insert(&mut self, id: u32, params: usize) {
+        self.by_id.insert(id, Bindings::new(params));
+    }
+
+    /// COM_STMT_CLOSE.
+    pub fn close(&mut self, id: u32) {
+        self.reset(id);
+        self.by_id.remove(&id);
+    }
+
+    /// COM_RESET_CONNECTION.
+    pub fn clear(&mut self) {
+        self.by_id.clear();
+        self.long_data_bytes = 0;
+    }
+
+    /// COM_STMT_RESET: forgets its long data. `false`: there is no such statement.
+    pub fn reset(&mut self, id: u32) -> bool {
+        let Some(bindings) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        self.long_data_bytes -= bindings.long_data_bytes();
+        bindings.reset();
+        true
+    }
+
+    /// COM_STMT_SEND_LONG_DATA; it has no answer, so an unknown statement is nobody's fault.
+    ///
+    /// # Errors
+    /// `TooLarge`: all statements together hold more than they may.
+    pub fn append_long_data(
+        &mut self,
+        id: u32,
+        param: usize,
+        bytes: &[u8],
+    ) -> Result<(), ConnectionError> {
+        let Some(bindings) = self.by_id.get_mut(&id) else {
+            return Ok(());
+        };
+        let held = bindings.long_data_bytes();
+        bindings.append_long_data(param, bytes);
+        self.long_data_bytes += bindings.long_data_bytes() - held;
+        if self.long_data_bytes > self.long_data_bytes_max {
+            return Err(ConnectionError::TooLarge {
+                bytes: self.long_data_bytes,
+                bytes_max: self.long_data_bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// The values of one execution; its long data is taken. `None`: there is no such statement.
+    ///
+    /// # Errors
+    /// As [`Bindings::read`].
+    pub fn read(&mut self, id: u32, params: &[u8]) -> Option<Result<Vec<Value>, ConnectionError>> {
+        let bindings = self.by_id.get_mut(&id)?;
+        self.long_data_bytes -= bindings.long_data_bytes();
+        let values = bindings.read(params);
+        bindings.reset();
+        Some(values)
+    }
+}
 
 /// What is kept of a prepared statement between two executions.
 #[derive(Default)]
@@ -19,7 +105,8 @@ pub struct Bindings {
     /// How many `?` it has.
     pub params: usize,
     types: Vec<(u8, u8)>,
-    long_data: Vec<Option<Vec<u8>>>,
+    long_data: BTreeMap<usize, Vec<u8>>,
+    long_data_bytes: usize,
 }
 
 impl Bindings {
@@ -29,27 +116,34 @@ impl Bindings {
         Bindings {
             params,
             types: Vec::new(),
-            long_data: vec![None; params],
+            long_data: BTreeMap::new(),
+            long_data_bytes: 0,
         }
     }
 
-    /// Bytes of long data held.
+    /// What is held of long data, bytes.
     #[must_use]
     pub fn long_data_bytes(&self) -> usize {
-        self.long_data.iter().flatten().map(Vec::len).sum()
+        self.long_data_bytes
     }
 
     /// Appends COM_STMT_SEND_LONG_DATA's bytes to a parameter. Out of range: dropped, as MySQL does,
     /// since the command has no answer.
     pub fn append_long_data(&mut self, param: usize, bytes: &[u8]) {
-        if let Some(data) = self.long_data.get_mut(param) {
-            data.get_or_insert_default().extend_from_slice(bytes);
+        if param < self.params {
+            let data = self.long_data.entry(param).or_insert_with(|| {
+                self.long_data_bytes += LONG_DATA_OVERHEAD_BYTES;
+                Vec::new()
+            });
+            data.extend_from_slice(bytes);
+            self.long_data_bytes += bytes.len();
         }
     }
 
     /// Forgets long data: after each execution and at COM_STMT_RESET.
     pub fn reset(&mut self) {
-        self.long_data.iter_mut().for_each(|data| *data = None);
+        self.long_data.clear();
+        self.long_data_bytes = 0;
     }
 
     /// Reads the parameters of one execution from what follows the iteration count.
@@ -72,7 +166,7 @@ impl Bindings {
         }
         let mut values = Vec::with_capacity(self.params);
         for at in 0..self.params {
-            values.push(if let Some(data) = self.long_data[at].take() {
+            values.push(if let Some(data) = self.long_data.remove(&at) {
                 Value::Bytes(data)
             } else if nulls[at / 8] & (1 << (at % 8)) != 0 {
                 Value::Null
@@ -190,7 +284,7 @@ mod tests {
     #[test]
     fn what_is_null_or_long_data_needs_no_types() {
         let mut bindings = Bindings::new(2);
-        bindings.long_data[0] = Some(b"long".to_vec());
+        bindings.append_long_data(0, b"long");
         assert_eq!(
             bindings.read(&[0b0010, 0]).expect("read"),
             vec![Value::Bytes(b"long".to_vec()), Value::Null]
@@ -242,13 +336,42 @@ mod tests {
         bindings.append_long_data(0, b"ab");
         bindings.append_long_data(0, b"c");
         bindings.append_long_data(7, b"nowhere");
-        assert_eq!(bindings.long_data_bytes(), 3);
+        assert_eq!(bindings.long_data_bytes(), 3 + LONG_DATA_OVERHEAD_BYTES);
         let bytes = [0, 1, 252, 0];
         assert_eq!(
             bindings.read(&bytes).expect("read"),
             [Value::Bytes(b"abc".to_vec())]
         );
         assert!(bindings.read(&bytes).is_err());
+    }
+
+    #[test]
+    fn long_data_of_all_statements_is_bounded_together() {
+        let piece = LONG_DATA_OVERHEAD_BYTES + 10;
+        let mut statements = Statements::new(3 * piece);
+        for id in 1..=4 {
+            statements.insert(id, 2);
+        }
+        let append = |statements: &mut Statements, id, param| {
+            statements.append_long_data(id, param, &[b'x'; 10]).is_ok()
+        };
+        assert!(append(&mut statements, 1, 0));
+        assert!(append(&mut statements, 2, 0));
+        assert!(append(&mut statements, 3, 1));
+        assert!(append(&mut statements, 9, 0), "nobody's");
+        assert!(append(&mut statements, 3, 2), "no such parameter");
+        // What is read, reset or closed makes room; nothing else does.
+        let read = statements.read(1, &[0b10, 0]).expect("there");
+        assert_eq!(read.expect("read").len(), 2);
+        assert!(append(&mut statements, 4, 0));
+        assert!(statements.reset(2) && !statements.reset(9));
+        assert!(append(&mut statements, 4, 1));
+        statements.close(3);
+        assert!(append(&mut statements, 2, 1));
+        assert!(!append(&mut statements, 2, 1), "full");
+        statements.clear();
+        assert_eq!(statements.long_data_bytes, 0);
+        assert!(statements.read(4, &[]).is_none());
     }
 
     #[test]

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 
 pub use login::Users;
 
-use crate::limits::LOGINS_MAX;
+use crate::limits::{LAST_ANSWERS_MS, LOGINS_MAX};
 use crate::sql::{Engine, SqlError};
 
 /// What the server is told by the configuration.
@@ -52,7 +52,8 @@ pub struct ServerSettings {
     pub max_allowed_packet_bytes: usize,
 }
 
-/// Accepts clients until `stop` becomes true, then ends their connections and returns.
+/// Accepts clients until `stop` becomes true; then connections end, those that carry a statement out
+/// once it is answered or after `LAST_ANSWERS_MS`.
 pub async fn run(
     listener: TcpListener,
     engine: Arc<Engine>,
@@ -102,8 +103,18 @@ pub async fn run(
             Arc::clone(&logging_in),
         );
         connections.spawn(connection::serve(
-            stream, host, engine, settings, logging_in,
+            stream,
+            host,
+            engine,
+            settings,
+            logging_in,
+            stop.clone(),
         ));
+    }
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let limit = Duration::from_millis(LAST_ANSWERS_MS);
+    if tokio::time::timeout(limit, answered).await.is_err() {
+        tracing::info!("statements are cut off by the shutdown");
     }
     connections.shutdown().await;
 }

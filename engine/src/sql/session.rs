@@ -19,7 +19,7 @@ use super::variables::SessionVariables;
 use super::warnings::{Level, Warnings};
 use super::{names, schema_views};
 use crate::aggregator::Name;
-use crate::limits::PREPARED_STATEMENTS_MAX;
+use crate::limits::{PREPARED_PARSED_BYTES_MAX, PREPARED_STATEMENTS_MAX, PREPARED_TEXT_BYTES_MAX};
 
 /// One client's session. Statements run one after another, in the order they were sent.
 pub struct Session {
@@ -35,7 +35,8 @@ pub struct Session {
 
 struct PreparedStatement {
     sql: String,
-    statement: Statement,
+    /// `None`: parsed again at each execution, because the session keeps enough parsed ones.
+    statement: Option<Statement>,
     params: u16,
 }
 
@@ -92,6 +93,15 @@ impl Session {
                 ),
             ));
         }
+        let texts = self.prepared.values().map(|one| one.sql.len());
+        if texts.sum::<usize>() + sql.len() > PREPARED_TEXT_BYTES_MAX {
+            return Err(SqlError::new(
+                Code::TooManyStatements,
+                format!(
+                    "Can't create more statements: the texts of a session's prepared statements may hold {PREPARED_TEXT_BYTES_MAX} bytes together"
+                ),
+            ));
+        }
         let statement = parse::parse(sql)?;
         let params = parse::parameters(sql)?;
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
@@ -112,9 +122,11 @@ impl Session {
         drop(running);
         self.last_prepared = self.last_prepared.wrapping_add(1);
         let id = self.last_prepared;
+        let parsed = self.prepared.values().filter(|one| one.statement.is_some());
+        let parsed = parsed.map(|one| one.sql.len()).sum::<usize>();
         let entry = PreparedStatement {
             sql: sql.to_owned(),
-            statement,
+            statement: (parsed + sql.len() <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
             params,
         };
         self.prepared.insert(id, Arc::new(entry));
@@ -146,13 +158,27 @@ impl Session {
                 "Incorrect arguments to EXECUTE",
             ));
         }
-        self.run("Execute", &prepared.sql, &prepared.statement, &params)
-            .await
+        let again;
+        let statement = match &prepared.statement {
+            Some(statement) => statement,
+            None => {
+                again = parse::parse(&prepared.sql)?;
+                &again
+            }
+        };
+        self.run("Execute", &prepared.sql, statement, &params).await
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.
     pub fn close_prepared(&mut self, id: u32) {
         self.prepared.remove(&id);
+    }
+
+    /// How many prepared statements are kept parsed.
+    #[cfg(test)]
+    pub(super) fn kept_parsed(&self) -> usize {
+        let parsed = self.prepared.values();
+        parsed.filter(|one| one.statement.is_some()).count()
     }
 
     /// USE and COM_INIT_DB.

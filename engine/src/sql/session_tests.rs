@@ -509,6 +509,31 @@ async fn prepared_statements_take_values_and_are_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prepared_texts_are_bounded_together_and_few_are_kept_parsed() {
+    use crate::limits::{PREPARED_PARSED_BYTES_MAX, PREPARED_TEXT_BYTES_MAX};
+    let rig = rig().await;
+    let session = &mut rig.session();
+    let long = |bytes: usize| format!("select ? /*{}*/", "x".repeat(bytes - 13));
+    // Two that are kept parsed together fill that; the third is parsed again when it runs.
+    let half = long(PREPARED_PARSED_BYTES_MAX / 2);
+    for id in 1..=3 {
+        assert_eq!(session.prepare(&half).await.expect("room").id, id);
+        let answer = session.execute_prepared(id, vec![Value::Int(id.into())]);
+        let text = text_of(answer.await.expect("runs")).await;
+        assert_eq!(text, Ok(id.to_string()));
+    }
+    assert_eq!(session.kept_parsed(), 2);
+    let rest = PREPARED_TEXT_BYTES_MAX - 3 * half.len();
+    session.prepare(&long(rest)).await.expect("room");
+    let fault = session.prepare("begin").await.expect_err("full");
+    assert_eq!(fault.code, 1461);
+    assert!(fault.message.contains("16777216 bytes together"), "{fault}");
+    session.close_prepared(1);
+    session.prepare(&half).await.expect("room again");
+    assert_eq!(session.kept_parsed(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_keeps_its_variables_and_its_limit() {
     let rig = rig().await;
     let session = &mut rig.session();
