@@ -1,4 +1,7 @@
 //! SLEEP: made for each statement, because it must hear of the statement's KILL.
+//!
+//! It waits on its thread, as MySQL's does, but gives its worker of the query cores back first: also
+//! with one query CPU every other query goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +12,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Function, convert};
 use crate::limits::{SLEEP_S_MAX, SLEEP_SLICE_MS};
@@ -55,6 +59,31 @@ impl std::hash::Hash for Sleep {
     }
 }
 
+impl Sleep {
+    /// In slices, to hear of a KILL.
+    fn wait(&self, whole: Duration) -> Result<()> {
+        let mut left = whole.as_millis();
+        while left > 0 {
+            if self.cancel.is_cancelled() {
+                return Err(wrap(SqlError::interrupted()));
+            }
+            let slice = left.min(u128::from(SLEEP_SLICE_MS));
+            std::thread::sleep(Duration::from_millis(u64::try_from(slice).unwrap_or(0)));
+            left -= slice;
+        }
+        Ok(())
+    }
+}
+
+/// Another thread takes this worker's tasks meanwhile. A runtime of one thread, as tests have it, has no
+/// worker to give back.
+fn beside_the_workers<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 impl ScalarUDFImpl for Sleep {
     fn name(&self) -> &str {
         "sleep"
@@ -75,20 +104,51 @@ impl ScalarUDFImpl for Sleep {
             if seconds.is_null(row) || seconds.value(row).is_nan() || seconds.value(row) < 0.0 {
                 return Err(super::wrong_arguments("sleep."));
             }
-            let mut left = Duration::from_secs_f64(seconds.value(row).min(SLEEP_S_MAX)).as_millis();
-            // A worker of the query cores waits here, in slices: MySQL's thread would too.
-            while left > 0 {
-                if self.cancel.is_cancelled() {
-                    return Err(wrap(SqlError::interrupted()));
-                }
-                let slice = left.min(u128::from(SLEEP_SLICE_MS));
-                std::thread::sleep(Duration::from_millis(u64::try_from(slice).unwrap_or(0)));
-                left -= slice;
-            }
+            let whole = Duration::from_secs_f64(seconds.value(row).min(SLEEP_S_MAX));
+            beside_the_workers(|| self.wait(whole))?;
         }
         Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![
             0;
             seconds.len()
         ]))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::select::cancel::Cancel;
+
+    /// One query CPU: a sleep for ever must let another task run, and must end when that one kills it.
+    #[test]
+    fn one_query_cpu_serves_others_while_a_statement_sleeps() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (kill, cancel) = Cancel::new();
+        let sleep = Sleep {
+            cancel,
+            signature: Signature::any(1, Volatility::Volatile),
+        };
+        let (begun, began) = tokio::sync::oneshot::channel();
+        let sleeping = runtime.spawn(async move {
+            begun.send(()).unwrap();
+            beside_the_workers(|| sleep.wait(Duration::from_secs_f64(SLEEP_S_MAX)))
+        });
+        let other = runtime.spawn(async move {
+            began.await.unwrap();
+            kill.cancel();
+        });
+        let (done, ended) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            other.await.unwrap();
+            done.send(sleeping.await.unwrap()).unwrap();
+        });
+        let outcome = ended.recv_timeout(Duration::from_secs(30));
+        let error = outcome.expect("the other task had its turn").unwrap_err();
+        assert!(error.to_string().contains("interrupted"), "{error}");
+        // A sleep that still holds the only worker would be waited for.
+        runtime.shutdown_background();
     }
 }
