@@ -67,6 +67,18 @@ pub enum ClientFault {
         /// Which one.
         partition: i32,
     },
+    /// The answer's offset is none: a log has both a first and an end.
+    #[error(
+        "{question}: the broker answers {offset} for partition {partition}, which is no offset"
+    )]
+    NoOffset {
+        /// What was asked.
+        question: &'static str,
+        /// Which one.
+        partition: i32,
+        /// What it says.
+        offset: i64,
+    },
     /// A partition has no leader now.
     #[error("partition {partition} has no leader now")]
     NoLeader {
@@ -243,7 +255,14 @@ impl Client {
                     let error = answer.error;
                     return Err(ClientFault::Answer { question, error });
                 }
-                found.insert(answer.partition, Offset(answer.offset.max(0)));
+                if answer.offset < 0 {
+                    return Err(ClientFault::NoOffset {
+                        question,
+                        partition: answer.partition,
+                        offset: answer.offset,
+                    });
+                }
+                found.insert(answer.partition, Offset(answer.offset));
             }
         }
         match partitions.iter().find(|index| !found.contains_key(index)) {

@@ -137,3 +137,18 @@ async fn group_offsets_come_back_with_their_metadata() {
         .unwrap();
     assert_eq!(client.epoch_end("orders", 0, &end, 0).await.unwrap(), 77);
 }
+
+#[tokio::test]
+async fn an_offset_that_is_none_is_not_taken_for_the_logs_first() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = Client::new(settings(addresses(&cluster), 5_000));
+    let state = there(client.topic("orders").await);
+    cluster.log(0, |log| log.start = -1);
+    for spec in [OffsetSpec::Earliest, OffsetSpec::Latest] {
+        let fault = client.offsets("orders", &state, &[0], spec).await;
+        assert_eq!(
+            fault.unwrap_err().to_string(),
+            "ListOffsets: the broker answers -1 for partition 0, which is no offset"
+        );
+    }
+}
