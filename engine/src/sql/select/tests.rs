@@ -294,7 +294,9 @@ fn expressions_answer_as_mysql_does() {
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
     {
-        let (sql, expected) = line.split_once('\t').expect("an expression and its answer");
+        let (sql, rest) = line.split_once('\t').expect("an expression and its answer");
+        // A third cell says where another server differs.
+        let expected = rest.split_once('\t').map_or(rest, |(expected, _)| expected);
         count += 1;
         let found = answer(&fixture, &format!("SELECT {sql}"));
         if found != expected {
