@@ -1,4 +1,4 @@
-//! The clients people have, against a running node: the `mysql` command line, PyMySQL.
+//! The clients people have, against a running node: the `mysql` command line, PyMySQL, Connector/J.
 
 use std::env;
 use std::fs;
@@ -301,6 +301,18 @@ fn python_pymysql_logs_in_and_reads_and_asks() {
     ends_well(
         Command::new(env::var_os("PINLEAF_PYTHON").expect("PINLEAF_PYTHON"))
             .arg(peer("pymysql_client.py"))
+            .args([shop.node.port().to_string(), ROWS.to_string()]),
+    );
+}
+
+#[test]
+fn connector_j_prepares_and_reads() {
+    let shop = Shop::open(ROWS);
+    let jars = env::var("PINLEAF_CONNECTOR_J").expect("PINLEAF_CONNECTOR_J");
+    ends_well(
+        Command::new("java")
+            .args(["-cp", &format!("{jars}/*")])
+            .arg(peer("ConnectorJ.java"))
             .args([shop.node.port().to_string(), ROWS.to_string()]),
     );
 }

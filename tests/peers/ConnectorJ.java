@@ -1,0 +1,313 @@
+// Connector/J against a running Pinleaf: logins, metadata, statements prepared at the client and at the
+// server, parameters of every type, typed getters, streamed results, errors.
+//
+// usage: java -cp mysql-connector-j.jar ConnectorJ.java PORT ROWS
+//
+// Expects what pymysql_client.py expects. Exits with 1 and a stack trace at the first thing that is not
+// as it should be.
+
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.DatabaseMetaData;
+import java.sql.Date;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.ResultSetMetaData;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.sql.Timestamp;
+import java.sql.Types;
+import java.time.LocalDate;
+import java.time.LocalDateTime;
+import java.util.ArrayList;
+import java.util.BitSet;
+import java.util.List;
+import java.util.Objects;
+
+public class ConnectorJ {
+    static int port;
+    static int rows;
+
+    static Connection connect(String user, String password, String options) throws SQLException {
+        String url = "jdbc:mysql://127.0.0.1:" + port + "/shop?connectionTimeZone=UTC&characterEncoding=UTF-8"
+            + "&sslMode=DISABLED" + options;
+        return DriverManager.getConnection(url, user, password);
+    }
+
+    static void same(Object expected, Object found, String what) {
+        if (!Objects.equals(expected, found)) {
+            throw new AssertionError(what + ": " + found + ", and not " + expected);
+        }
+    }
+
+    interface Run {
+        void run() throws SQLException;
+    }
+
+    static void fails(int number, String state, Run run) throws SQLException {
+        try {
+            run.run();
+        } catch (SQLException error) {
+            if (error.getErrorCode() != number || !state.equals(error.getSQLState())) {
+                throw error;
+            }
+            return;
+        }
+        throw new AssertionError("no error " + number);
+    }
+
+    static void logins() throws SQLException {
+        try (Connection connection = connect("ann", "Grüße 7", "")) {
+            same(true, connection.isValid(10), "isValid");
+            same("shop", connection.getCatalog(), "catalog");
+            same(true, connection.getAutoCommit(), "autocommit");
+            connection.setReadOnly(true);
+            connection.setReadOnly(false);
+            connection.setCatalog("information_schema");
+            same("information_schema", connection.getCatalog(), "catalog");
+        }
+        fails(1045, "28000", () -> connect("ann", "wrong", ""));
+        String native_ = "&defaultAuthenticationPlugin=mysql_native_password";
+        try (Connection connection = connect("ann", "Grüße 7", native_)) {
+            same(true, connection.isValid(10), "isValid");
+        }
+        fails(1045, "28000", () -> connect("ann", "wrong", native_));
+    }
+
+    // 2^64-1, which no long holds.
+    static final BigInteger MOST = BigInteger.TWO.pow(64).subtract(BigInteger.ONE);
+
+    static final Object[][] COLUMNS = {
+        // name, JDBC type where the driver has one answer
+        {"id", Types.INTEGER}, {"tiny", Types.TINYINT}, {"tiny_u", Types.TINYINT}, {"small", Types.SMALLINT},
+        {"small_u", Types.SMALLINT}, {"medium", Types.INTEGER}, {"medium_u", Types.INTEGER},
+        {"whole", Types.INTEGER}, {"whole_u", Types.INTEGER}, {"big", Types.BIGINT}, {"big_u", Types.BIGINT},
+        {"single", Types.REAL}, {"duple", Types.DOUBLE}, {"exact", Types.DECIMAL}, {"money", Types.DECIMAL},
+        {"flag", null}, {"fixed", Types.CHAR}, {"varied", Types.VARCHAR}, {"longer", null},
+        {"day", Types.DATE}, {"at0", Types.TIMESTAMP}, {"at3", Types.TIMESTAMP}, {"at6", Types.TIMESTAMP},
+        {"stamp", Types.TIMESTAMP}, {"doc", null},
+    };
+
+    static void types(Connection connection) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement("SELECT * FROM types ORDER BY id");
+             ResultSet row = statement.executeQuery()) {
+            ResultSetMetaData columns = row.getMetaData();
+            same(COLUMNS.length, columns.getColumnCount(), "columns");
+            for (int at = 1; at <= COLUMNS.length; at++) {
+                same(COLUMNS[at - 1][0], columns.getColumnName(at), "name");
+                if (COLUMNS[at - 1][1] != null) {
+                    same(COLUMNS[at - 1][1], columns.getColumnType(at), "type of " + columns.getColumnName(at));
+                }
+            }
+            same("INT UNSIGNED", columns.getColumnTypeName(9), "type name");
+            same(false, columns.isSigned(9), "signed");
+            same(38, columns.getPrecision(14), "precision");
+            same(12, columns.getScale(14), "scale");
+            same(ResultSetMetaData.columnNoNulls, columns.isNullable(1), "nullable");
+            same(ResultSetMetaData.columnNullable, columns.isNullable(2), "nullable");
+            same("types", columns.getTableName(1), "table");
+
+            same(true, row.next(), "first row");
+            same((byte) -128, row.getByte("tiny"), "tiny");
+            same((short) 255, row.getShort("tiny_u"), "tiny_u");
+            same((short) -32768, row.getShort("small"), "small");
+            same(65535, row.getInt("small_u"), "small_u");
+            same(-8388608, row.getInt("medium"), "medium");
+            same(16777215, row.getInt("medium_u"), "medium_u");
+            same(Integer.MIN_VALUE, row.getInt("whole"), "whole");
+            same(4294967295L, row.getLong("whole_u"), "whole_u");
+            same(Long.MIN_VALUE, row.getLong("big"), "big");
+            same(MOST, row.getObject("big_u"), "big_u");
+            same(MOST, row.getObject("big_u", BigInteger.class), "big_u");
+            same(new BigDecimal(MOST), row.getBigDecimal("big_u"), "big_u");
+            same(MOST.toString(), row.getString("big_u"), "big_u");
+            same(1.5f, row.getFloat("single"), "single");
+            same(-1.25e100, row.getDouble("duple"), "duple");
+            same(new BigDecimal("-12345678901234567890123456.789012345678"), row.getBigDecimal("exact"), "exact");
+            same(new BigDecimal("0.10"), row.getBigDecimal("money"), "money");
+            same(true, row.getBoolean("flag"), "flag");
+            same("fünf", row.getString("fixed"), "fixed");
+            same("tab\t quote' \" backslash\\ nul-free Zürich 🦀", row.getString("varied"), "varied");
+            same("long ".repeat(5000), row.getString("longer"), "longer");
+            same(LocalDate.of(2024, 2, 29), row.getObject("day", LocalDate.class), "day");
+            LocalDateTime at = LocalDateTime.of(2024, 2, 29, 23, 59, 59);
+            same(at, row.getObject("at0", LocalDateTime.class), "at0");
+            same(at.withNano(123_000_000), row.getObject("at3", LocalDateTime.class), "at3");
+            same(at.withNano(123_456_000), row.getObject("at6", LocalDateTime.class), "at6");
+            same(LocalDateTime.of(1970, 1, 1, 0, 0, 1), row.getObject("stamp", LocalDateTime.class), "stamp");
+            same("{\"a\":[1,null,\"ü\"]}", row.getString("doc").replace(" ", ""), "doc");
+            same(false, row.wasNull(), "wasNull");
+
+            same(true, row.next(), "second row");
+            same(2, row.getInt(1), "id");
+            for (int column = 2; column <= COLUMNS.length; column++) {
+                same(null, row.getObject(column), columns.getColumnName(column));
+            }
+            same(0, row.getInt("whole"), "whole");
+            same(true, row.wasNull(), "wasNull");
+            same(false, row.next(), "end");
+        }
+    }
+
+    interface Set {
+        void set(PreparedStatement statement) throws SQLException;
+    }
+
+    static void finds(Connection connection, String condition, Set set) throws SQLException {
+        String sql = "SELECT id FROM types WHERE " + condition;
+        try (PreparedStatement statement = connection.prepareStatement(sql)) {
+            for (int again = 0; again < 2; again++) {
+                set.set(statement);
+                try (ResultSet row = statement.executeQuery()) {
+                    same(true, row.next(), condition);
+                    same(1, row.getInt(1), condition);
+                    same(false, row.next(), condition);
+                }
+            }
+        }
+    }
+
+    static void parameters(Connection connection) throws SQLException {
+        finds(connection, "tiny = ?", s -> s.setByte(1, (byte) -128));
+        finds(connection, "small = ?", s -> s.setShort(1, (short) -32768));
+        finds(connection, "whole = ?", s -> s.setInt(1, Integer.MIN_VALUE));
+        finds(connection, "big = ?", s -> s.setLong(1, Long.MIN_VALUE));
+        finds(connection, "big_u = ?", s -> s.setBigDecimal(1, new BigDecimal("18446744073709551615")));
+        finds(connection, "big_u = ?", s -> s.setObject(1, MOST));
+        finds(connection, "single = ?", s -> s.setFloat(1, 1.5f));
+        finds(connection, "duple = ?", s -> s.setDouble(1, -1.25e100));
+        finds(connection, "money = ?", s -> s.setBigDecimal(1, new BigDecimal("0.10")));
+        finds(connection, "exact = ?",
+            s -> s.setBigDecimal(1, new BigDecimal("-12345678901234567890123456.789012345678")));
+        finds(connection, "flag = ?", s -> s.setBoolean(1, true));
+        finds(connection, "varied = ?", s -> s.setString(1, "tab\t quote' \" backslash\\ nul-free Zürich 🦀"));
+        finds(connection, "fixed = ?", s -> s.setBytes(1, "fünf".getBytes(StandardCharsets.UTF_8)));
+        finds(connection, "day = ?", s -> s.setObject(1, LocalDate.of(2024, 2, 29)));
+        finds(connection, "at0 = ?", s -> s.setObject(1, LocalDateTime.of(2024, 2, 29, 23, 59, 59)));
+        finds(connection, "at6 = ?", s -> s.setObject(1, LocalDateTime.of(2024, 2, 29, 23, 59, 59, 123_456_000)));
+        finds(connection, "at3 = ?", s -> s.setTimestamp(1, Timestamp.valueOf("2024-02-29 23:59:59.123")));
+        finds(connection, "longer = ?", s -> s.setCharacterStream(1, new java.io.StringReader("long ".repeat(5000))));
+        finds(connection, "id = 1 AND ? IS NULL", s -> s.setNull(1, Types.INTEGER));
+        finds(connection, "id IN (?, ?, ?) AND varied LIKE ?", s -> {
+            s.setInt(1, 7);
+            s.setInt(2, 1);
+            s.setNull(3, Types.BIGINT);
+            s.setString(4, "tab%");
+        });
+        try (PreparedStatement statement = connection.prepareStatement("SELECT ? + 1, CONCAT(?, '!')")) {
+            statement.setInt(1, 41);
+            statement.setString(2, "it''s \\ \0 ü");
+            try (ResultSet row = statement.executeQuery()) {
+                same(true, row.next(), "row");
+                same(42L, row.getLong(1), "sum");
+                same("it''s \\ \0 ü!", row.getString(2), "text");
+            }
+        }
+    }
+
+    static void streams(Connection connection) throws SQLException {
+        String sql = "SELECT id, text FROM numbers";
+        try (Statement statement = connection.createStatement(ResultSet.TYPE_FORWARD_ONLY, ResultSet.CONCUR_READ_ONLY)) {
+            statement.setFetchSize(Integer.MIN_VALUE);
+            read(statement.executeQuery(sql));
+        }
+        try (PreparedStatement statement = connection.prepareStatement(sql + " WHERE id >= ?")) {
+            statement.setFetchSize(Integer.MIN_VALUE);
+            statement.setLong(1, 0);
+            read(statement.executeQuery());
+            // Not read to its end: closing skips the rest.
+            ResultSet begun = statement.executeQuery();
+            same(true, begun.next(), "row");
+            begun.close();
+            read(statement.executeQuery());
+        }
+    }
+
+    static void read(ResultSet row) throws SQLException {
+        BitSet seen = new BitSet(rows);
+        while (row.next()) {
+            int id = row.getInt(1);
+            same("row " + id, row.getString(2), "text");
+            same(false, seen.get(id), "twice");
+            seen.set(id);
+        }
+        row.close();
+        same(rows, seen.cardinality(), "rows");
+    }
+
+    static List<String> names(ResultSet row, int column) throws SQLException {
+        List<String> found = new ArrayList<>();
+        while (row.next()) {
+            found.add(row.getString(column));
+        }
+        row.close();
+        return found;
+    }
+
+    static void metadata(Connection connection) throws SQLException {
+        DatabaseMetaData metadata = connection.getMetaData();
+        same("MySQL", metadata.getDatabaseProductName(), "product");
+        List<String> catalogs = names(metadata.getCatalogs(), 1);
+        same(true, catalogs.contains("shop"), "catalogs " + catalogs);
+        same(List.of("numbers", "types"), names(metadata.getTables("shop", null, "%", new String[] {"TABLE"}), 3), "tables");
+        ResultSet columns = metadata.getColumns("shop", null, "numbers", "%");
+        same(true, columns.next(), "column");
+        same("id", columns.getString("COLUMN_NAME"), "name");
+        same(Types.BIGINT, columns.getInt("DATA_TYPE"), "type");
+        same("NO", columns.getString("IS_NULLABLE"), "nullable");
+        same(true, columns.next(), "column");
+        same("text", columns.getString("COLUMN_NAME"), "name");
+        same(Types.VARCHAR, columns.getInt("DATA_TYPE"), "type");
+        same(20, columns.getInt("COLUMN_SIZE"), "size");
+        same("row and id", columns.getString("REMARKS"), "comment");
+        same(false, columns.next(), "end");
+        columns.close();
+        same(List.of(), names(metadata.getPrimaryKeys("shop", null, "numbers"), 4), "primary key");
+    }
+
+    static void errors(Connection connection) throws SQLException {
+        Object[][] cases = {
+            {1064, "42000", "SELEC 1"},
+            {1054, "42S22", "SELECT nope FROM types"},
+            {1146, "42S02", "SELECT * FROM nope"},
+            {1235, "42000", "INSERT INTO numbers VALUES (1, 'x')"},
+        };
+        for (Object[] one : cases) {
+            fails((int) one[0], (String) one[1], () -> {
+                try (PreparedStatement statement = connection.prepareStatement((String) one[2])) {
+                    statement.execute();
+                }
+            });
+            same(true, connection.isValid(10), "after an error");
+        }
+    }
+
+    public static void main(String[] arguments) throws SQLException {
+        port = Integer.parseInt(arguments[0]);
+        rows = Integer.parseInt(arguments[1]);
+        logins();
+        String[] ways = {
+            "&useServerPrepStmts=true",
+            "&useServerPrepStmts=true&cachePrepStmts=true",
+            "&useServerPrepStmts=false",
+        };
+        for (String options : ways) {
+            System.out.println(options);
+            try (Connection connection = connect("root", "", options)) {
+                types(connection);
+                parameters(connection);
+                streams(connection);
+                errors(connection);
+            }
+        }
+        for (String options : new String[] {"", "&useInformationSchema=true"}) {
+            System.out.println("metadata" + options);
+            try (Connection connection = connect("root", "", options)) {
+                metadata(connection);
+            }
+        }
+    }
+}
