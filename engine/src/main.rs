@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use engine::node::{Config, Node, NodeError, keys, logs, look, quickstart};
+use engine::node::{Config, Node, NodeError, Signals, keys, logs, look, quickstart};
 
 #[derive(Parser)]
 #[command(
@@ -67,13 +67,18 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Quickstart { seconds, rate, dir } => {
             logs::start(false, "warn");
             logs::end_on_panic();
-            quickstart::run(&dir, seconds, rate).map_err(|error| error.to_string())?;
+            let signals = hear()?;
+            quickstart::run(&dir, seconds, rate, &signals).map_err(|error| error.to_string())?;
         }
         Command::Run { config } => {
+            // Before anything else: from here on a signal ends it as one should.
+            let signals = hear()?;
             let config = read(&config)?;
             logs::start(config.log_json, &config.log_level);
             logs::end_on_panic();
-            Node::start(config).and_then(Node::wait).map_err(line)?;
+            if let Some(node) = Node::start(config, &signals).map_err(line)? {
+                node.wait().map_err(line)?;
+            }
         }
         Command::Check {
             print_keys: true, ..
@@ -92,6 +97,10 @@ fn run(command: Command) -> Result<ExitCode, String> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn hear() -> Result<Signals, String> {
+    Signals::hear().map_err(|error| format!("signals cannot be heard: {error}"))
 }
 
 fn read(path: &std::path::Path) -> Result<Config, String> {

@@ -15,3 +15,4 @@ mod readers;
 mod rows;
 mod scenario;
 mod starts;
+mod stops;

@@ -119,20 +119,31 @@ impl Node {
 
     /// SIGTERM: it drains and ends with 0.
     pub fn stop(&mut self) {
-        let mut child = self.child.take().expect("a running node");
+        self.signal(&["-TERM"]);
+        let status = self.ended();
+        assert!(status.success(), "ended with {status}:\n{}", self.log());
+    }
+
+    /// Sends these signals, one right behind the other.
+    pub fn signal(&self, signals: &[&str]) {
         // The child is not waited for yet, so its id is still its own.
-        let sent = Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        let pid = self.pid().to_string();
+        for signal in signals {
+            let sent = Command::new("kill").args([signal, &pid]).status();
+            assert!(sent.unwrap().success());
+        }
+    }
+
+    /// Waits for its end, which something has asked for.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("a running node");
         let status = wait(&mut child, STOP_TIMEOUT);
         let Some(status) = status else {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("did not drain within {STOP_TIMEOUT:?}:\n{}", self.log());
+            panic!("did not end within {STOP_TIMEOUT:?}:\n{}", self.log());
         };
-        assert!(status.success(), "ended with {status}:\n{}", self.log());
+        status
     }
 
     /// What the newest process wrote to its log so far.

@@ -59,6 +59,18 @@ pub enum AggregatorError {
         /// The kernel's words.
         what: String,
     },
+    /// A segment is ahead of the catalog: an older catalog.db was put back. A person must choose.
+    #[error(
+        "{path}: holds lineage {found}, the catalog says {known}: an older catalog.db was restored; put back the one that belongs to this data_dir (with its -wal file). Nothing was touched"
+    )]
+    OlderCatalog {
+        /// The segment.
+        path: std::path::PathBuf,
+        /// Its lineage.
+        found: storage::ids::Lineage,
+        /// The catalog's.
+        known: storage::ids::Lineage,
+    },
     /// A bound was reached; nothing is broken.
     #[error("limit reached: at most {max} {what}")]
     Full {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod deal;
 pub mod error;
+pub mod lineages;
 pub mod live;
 pub mod orphans;
 pub mod run;
@@ -34,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use clock::Clock;
 pub use error::{AggregatorError, Exists, Unknown, WrongState};
 pub use live::{LiveView, Place};
-pub use run::{End, Ended, LeafLink};
+pub use run::{Drained, End, Ended, LeafLink};
 pub use shared::{AggregatorConfig, SendOrder, effective};
 pub use statement::{
     Changed, CreatePipeline, CreateTable, Foreground, Name, OffsetsTo, StartPipeline, Started,
@@ -47,6 +48,9 @@ use crate::catalog::CatalogView;
 #[derive(Clone)]
 pub struct Aggregator {
     commands: mpsc::Sender<Command>,
+    /// Beside the commands: a full queue of statements that wait must not hold up the end.
+    ends: mpsc::Sender<Reply<Drained>>,
+    attached: tokio::sync::watch::Receiver<bool>,
     catalog: Arc<ArcSwap<CatalogView>>,
     live: Arc<ArcSwap<LiveView>>,
 }
@@ -109,9 +113,6 @@ pub(crate) enum Command {
     SetGlobal {
         name: String,
         value: Option<String>,
-        reply: Reply<()>,
-    },
-    Shutdown {
         reply: Reply<()>,
     },
 }
@@ -294,12 +295,28 @@ impl Aggregator {
             .await
     }
 
-    /// Drains every leaf, syncs, ends the aggregator. Statements after it are `ShuttingDown`.
+    /// Waits until every leaf partition is attached or refused: queries may run then.
     ///
     /// # Errors
-    /// `ShuttingDown`: it was asked before.
-    pub async fn shutdown(&self) -> Result<(), AggregatorError> {
-        self.ask(|reply| Command::Shutdown { reply }).await
+    /// `ShuttingDown`: it ended first.
+    pub async fn attached(&self) -> Result<(), AggregatorError> {
+        let mut attached = self.attached.clone();
+        let seen = attached.wait_for(|attached| *attached).await;
+        seen.map(|_| ()).map_err(|_| AggregatorError::ShuttingDown)
+    }
+
+    /// Drains every leaf, syncs, ends the aggregator; gives up after `DRAIN_MS_MAX`. Statements after it
+    /// are `ShuttingDown`. It may be asked at any moment, also before everything is attached.
+    ///
+    /// # Errors
+    /// `ShuttingDown`: it was asked before. `LeafLost`: a leaf ended by itself meanwhile.
+    pub async fn shutdown(&self) -> Result<Drained, AggregatorError> {
+        let (reply, answer) = oneshot::channel();
+        self.ends
+            .send(reply)
+            .await
+            .map_err(|_| AggregatorError::ShuttingDown)?;
+        answer.await.map_err(|_| AggregatorError::ShuttingDown)?
     }
 
     async fn ask<T>(

@@ -1,15 +1,16 @@
 //! From a catalog and leaves to a running aggregator, and its end.
 //!
 //! Start: the data directory is mended, dropped tables are finished, pipelines that ran run again,
-//! leaf partitions are dealt and attached. End: every leaf drains and syncs, sources publish once
-//! more, and statements are refused.
+//! leaf partitions are dealt and attached. End, at any moment: every leaf drains and syncs within a
+//! bound, sources publish once more, and statements are refused. A leaf that is lost and a catalog
+//! whose COMMIT failed end it at once: recovery does the rest.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::leaf::order::{Order, Report};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::client::{Client, TopicAnswer};
@@ -19,11 +20,11 @@ use super::orphans::{expected, mend};
 use super::pairing::blocking;
 use super::settings::client_settings;
 use super::shared::{AggregatorConfig, SendOrder, Shared, ordered, pairings_of};
-use super::{Aggregator, Command, Reply};
-use crate::catalog::{Catalog, Change, PipelineState};
+use super::{Aggregator, Command, Reply, lineages};
+use crate::catalog::{Catalog, CatalogError, Change, PipelineState};
 use crate::limits::{
-    AGGREGATOR_OPEN_COMMANDS_MAX, AGGREGATOR_QUEUE_COMMANDS_MAX, AGGREGATOR_TICK_MS, DRAIN_WARN_MS,
-    REPORTS_PER_TURN_MAX, START_METADATA_MS,
+    AGGREGATOR_OPEN_COMMANDS_MAX, AGGREGATOR_QUEUE_COMMANDS_MAX, AGGREGATOR_TICK_MS, DRAIN_MS_MAX,
+    DRAIN_WARN_MS, LAST_PUBLISH_MS, REPORTS_PER_TURN_MAX, START_METADATA_MS,
 };
 
 /// A leaf, as the aggregator sees it.
@@ -48,14 +49,29 @@ impl LeafLink {
 /// Why the aggregator ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// It was asked to, and every leaf has drained.
+    /// It was asked to.
     #[error("shut down")]
     Shutdown,
+    /// A COMMIT of the catalog failed: what it holds is known after the next start.
+    #[error("{0}")]
+    CatalogLost(CatalogError),
     /// A leaf ended without being asked: the process must end, recovery does the rest.
     #[error("leaf {leaf} ended by itself: the process must be started again")]
     LeafLost {
         /// Which one.
         leaf: usize,
+    },
+}
+
+/// How far a shutdown came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every leaf has flushed and synced what it had.
+    All,
+    /// So many leaves had not within `DRAIN_MS_MAX`: what of them is not durable is fetched again.
+    Late {
+        /// How many.
+        leaves: usize,
     },
 }
 
@@ -65,11 +81,12 @@ pub type End = oneshot::Receiver<Ended>;
 impl Aggregator {
     /// Starts the aggregator on the current tokio runtime, the control core's: its tasks live there.
     ///
-    /// Returns once every leaf partition is attached or refused; queries may run then.
+    /// Returns once leaves were told to attach what the catalog knows: see [`Aggregator::attached`]. Until
+    /// then no leaf does anything, so the call may be dropped.
     ///
     /// # Errors
     /// `Disk`: a leaf partition that the catalog knows is not there, or the kernel refused.
-    /// `Catalog`. `Full`: no leaf. `LeafLost`: a leaf ended meanwhile.
+    /// `OlderCatalog`: a segment is ahead of the catalog. `Catalog`. `Full`: no leaf.
     pub async fn start(
         config: AggregatorConfig,
         catalog: Catalog,
@@ -94,7 +111,9 @@ impl Aggregator {
         shared.warn_of_variables();
         let (ended, end) = oneshot::channel();
         let (commands, queue) = mpsc::channel(AGGREGATOR_QUEUE_COMMANDS_MAX);
-        let (lost, mut losses) = mpsc::channel(reports.len());
+        let (ends, asked_to_end) = mpsc::channel(1);
+        let (told_attached, attached) = watch::channel(false);
+        let (lost, losses) = mpsc::channel(reports.len());
         for (leaf, reports) in reports.into_iter().enumerate() {
             tokio::spawn(listen(shared.clone(), leaf, reports, lost.clone()));
         }
@@ -102,23 +121,32 @@ impl Aggregator {
         shared.carry_out();
         let aggregator = Aggregator {
             commands,
+            ends,
+            attached,
             catalog: shared.views.clone(),
             live: shared.live.clone(),
         };
-        tokio::select! {
-            attached = shared.all_attached() => attached?,
-            Some(leaf) = losses.recv() => return Err(AggregatorError::LeafLost { leaf }),
-        }
-        tokio::spawn(serve(shared, queue, losses, ended));
+        let heard = Hears {
+            queue,
+            ends: asked_to_end,
+            losses,
+        };
+        tokio::spawn(serve(shared, heard, told_attached, ended));
         Ok((aggregator, end))
     }
 }
 
 impl Shared {
     async fn mend(&self) -> Result<(), AggregatorError> {
-        let expected = expected(&self.view(), self.config.node);
+        let view = self.view();
+        let expected = expected(&view, self.config.node);
+        let known = lineages::known(&view, self.config.node);
         let data_dir = self.config.data_dir.clone();
-        for path in blocking(move || mend(&data_dir, &expected)).await? {
+        let mended = blocking(move || {
+            lineages::check(&data_dir, &known)?;
+            mend(&data_dir, &expected)
+        });
+        for path in mended.await? {
             tracing::warn!(path = %path.display(),
                 "the catalog does not know this leaf partition; it was moved to orphans/");
         }
@@ -215,14 +243,28 @@ impl Shared {
         .await
     }
 
-    /// Drains every leaf.
-    async fn shut_down(self: &Arc<Shared>) {
+    /// Drains every leaf, for so long; the first leaf that was lost meanwhile instead.
+    async fn shut_down(
+        self: &Arc<Shared>,
+        losses: &mut mpsc::Receiver<usize>,
+    ) -> Result<Drained, usize> {
         let sources = {
             let mut state = self.state();
             state.ending = true;
             std::mem::take(&mut state.sources)
         };
         self.bump();
+        let drained = self.drain(losses).await?;
+        let publishing = sources.into_values().filter_map(|mut one| one.stop());
+        let published = futures::future::join_all(publishing);
+        let limit = Duration::from_millis(LAST_PUBLISH_MS);
+        if tokio::time::timeout(limit, published).await.is_err() {
+            tracing::debug!("not every source's last group offsets were published in time");
+        }
+        Ok(drained)
+    }
+
+    async fn drain(&self, losses: &mut mpsc::Receiver<usize>) -> Result<Drained, usize> {
         let started_ms = self.clock.now_ms();
         let mut warned = false;
         let mut told = false;
@@ -230,22 +272,25 @@ impl Shared {
             if !told {
                 told = self.tell_all(&Order::Shutdown);
             }
-            if self.state().leaves_ended >= self.leaves() {
-                break;
+            let left = self.leaves().saturating_sub(self.state().leaves_ended);
+            if left == 0 {
+                return Ok(Drained::All);
             }
-            if !warned && self.clock.now_ms() - started_ms > DRAIN_WARN_MS {
+            let waited_ms = self.clock.now_ms().saturating_sub(started_ms);
+            if waited_ms >= DRAIN_MS_MAX {
+                return Ok(Drained::Late { leaves: left });
+            }
+            if !warned && waited_ms > DRAIN_WARN_MS {
                 warned = true;
-                tracing::warn!("leaves are still draining: the disk is slow or full");
+                tracing::warn!(
+                    leaves = left,
+                    give_up_ms = DRAIN_MS_MAX,
+                    "leaves are still draining: the disk is slow or full"
+                );
             }
-            tokio::time::sleep(Duration::from_millis(AGGREGATOR_TICK_MS / 10)).await;
-        }
-        for mut source in sources.into_values() {
-            if let Some(task) = source.stop()
-                && tokio::time::timeout(Duration::from_millis(AGGREGATOR_TICK_MS), task)
-                    .await
-                    .is_err()
-            {
-                tracing::debug!("a source's last group offsets were not published in time");
+            tokio::select! {
+                Some(leaf) = losses.recv() => return Err(leaf),
+                () = tokio::time::sleep(Duration::from_millis(AGGREGATOR_TICK_MS / 10)) => {}
             }
         }
     }
@@ -271,41 +316,75 @@ async fn listen(
     }
 }
 
+/// What the aggregator is asked, and what it must hear of.
+struct Hears {
+    queue: mpsc::Receiver<Command>,
+    ends: mpsc::Receiver<Reply<Drained>>,
+    losses: mpsc::Receiver<usize>,
+}
+
 /// Takes statements until the end.
 async fn serve(
     shared: Arc<Shared>,
-    mut queue: mpsc::Receiver<Command>,
-    mut losses: mpsc::Receiver<usize>,
+    mut heard: Hears,
+    attached: watch::Sender<bool>,
     ended: oneshot::Sender<Ended>,
 ) {
     let mut open = JoinSet::new();
     let mut tick = tokio::time::interval(Duration::from_millis(AGGREGATOR_TICK_MS));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut poison = shared.catalog.poison();
+    {
+        let shared = shared.clone();
+        open.spawn(async move {
+            if shared.all_attached().await.is_ok() {
+                attached.send_replace(true);
+            }
+        });
+    }
     let end = loop {
-        tokio::select! {
-            Some(leaf) = losses.recv() => break Ended::LeafLost { leaf },
-            command = queue.recv(), if open.len() < AGGREGATOR_OPEN_COMMANDS_MAX => match command {
-                Some(Command::Shutdown { reply }) => {
-                    shared.shut_down().await;
-                    // Err: nobody waits for it.
-                    drop(reply.send(Ok(())));
-                    break Ended::Shutdown;
+        let asked_to_end = tokio::select! {
+            Some(leaf) = heard.losses.recv() => break Ended::LeafLost { leaf },
+            Some(unknown) = lost(&mut poison) => break Ended::CatalogLost(unknown),
+            Some(reply) = heard.ends.recv() => Some(reply),
+            command = heard.queue.recv(), if open.len() < AGGREGATOR_OPEN_COMMANDS_MAX => match command {
+                Some(command) => {
+                    begin(&mut open, &shared, command);
+                    continue;
                 }
-                Some(command) => begin(&mut open, &shared, command),
-                None => {
-                    shared.shut_down().await;
-                    break Ended::Shutdown;
+                None => None,
+            },
+            Some(done) = open.join_next() => {
+                if let Err(panic) = done
+                    && panic.is_panic()
+                {
+                    std::panic::resume_unwind(panic.into_panic());
                 }
-            },
-            Some(done) = open.join_next() => if let Err(panic) = done
-                && panic.is_panic()
-            {
-                std::panic::resume_unwind(panic.into_panic());
-            },
-            _ = tick.tick() => shared.carry_out_rest(),
+                continue;
+            }
+            _ = tick.tick() => {
+                shared.carry_out_rest();
+                continue;
+            }
+        };
+        let drained = shared.shut_down(&mut heard.losses).await;
+        if let Some(reply) = asked_to_end {
+            let answer = drained.map_err(|leaf| AggregatorError::LeafLost { leaf });
+            // Err: nobody waits for it.
+            drop(reply.send(answer));
         }
+        break match drained {
+            Ok(_) => Ended::Shutdown,
+            Err(leaf) => Ended::LeafLost { leaf },
+        };
     };
     drop(ended.send(end));
+}
+
+/// The COMMIT that failed, once one does; `None` when the catalog's thread has ended.
+async fn lost(poison: &mut watch::Receiver<Option<CatalogError>>) -> Option<CatalogError> {
+    let poisoned = poison.wait_for(Option::is_some).await;
+    poisoned.ok().and_then(|unknown| unknown.clone())
 }
 
 fn begin(open: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
@@ -382,10 +461,6 @@ fn begin(open: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
                 reply,
                 async move { shared.set_global(name, value).await },
             );
-        }
-        // `serve` takes it before it comes here.
-        Command::Shutdown { reply } => {
-            answer(open, reply, async { Err(AggregatorError::ShuttingDown) })
         }
     }
 }

@@ -43,6 +43,17 @@ pub enum CatalogError {
         /// SQLite's or the kernel's words.
         what: String,
     },
+    /// COMMIT failed, so nobody knows what the disk holds: the statement may be there at the next start
+    /// or not. Nothing is read or written any more; the process must end and be started again.
+    #[error(
+        "{path}: COMMIT failed: {what}; whether the statement was kept is not known: the server ends, and what the catalog holds at its next start counts"
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's or the kernel's words.
+        what: String,
+    },
     /// A bound was reached; nothing is broken.
     #[error("limit reached: at most {max} {what}")]
     Full {

@@ -3,6 +3,10 @@
 //! WAL with `synchronous=FULL`: a committed statement survives a power loss. The file is this
 //! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
 //! nothing is repaired or left out silently.
+//!
+//! A COMMIT that fails leaves the statement's outcome unknown: its frames may lie in the WAL, whole,
+//! although their sync failed, and SQLite takes such frames up at the next open. So the first one
+//! poisons the store: it answers nothing but that error, and the process ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -34,6 +38,8 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     view: CatalogView,
+    /// The COMMIT that failed: what the file holds is not known since.
+    poison: Option<CatalogError>,
 }
 
 impl Store {
@@ -93,8 +99,10 @@ impl Store {
     /// Commits a statement's changes, all or none; they are on disk when this returns.
     ///
     /// # Errors
-    /// `Misfit`, `Full`, `Disk`, `Corrupt`: nothing was changed.
+    /// `Misfit`, `Full`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are all
+    /// calls after it.
     pub fn commit(&mut self, changes: &[Change], unix_ms: i64) -> Result<(), CatalogError> {
+        self.sound()?;
         let mut view = self.view.clone();
         let path = &self.path;
         let transaction = self
@@ -133,23 +141,39 @@ impl Store {
                 params![view.change.saturating_sub(CATALOG_CHANGES_KEPT_MAX)],
             )
             .map_err(|error| named(path, "write", &error))?;
-        transaction
-            .commit()
-            .map_err(|error| named(path, "commit", &error))?;
+        if let Err(error) = transaction.commit() {
+            let unknown = CatalogError::Unknown {
+                path: self.path.clone(),
+                what: error.to_string(),
+            };
+            self.poison = Some(unknown.clone());
+            return Err(unknown);
+        }
         self.view = view;
         Ok(())
+    }
+
+    /// The COMMIT that failed, if one did.
+    #[must_use]
+    pub fn poison(&self) -> Option<&CatalogError> {
+        self.poison.as_ref()
+    }
+
+    fn sound(&self) -> Result<(), CatalogError> {
+        self.poison.clone().map_or(Ok(()), Err)
     }
 
     /// The changes after `number` in order, at most `changes_max`; what a child aggregator replays.
     /// The first is not `number + 1` when those were given up: then the whole catalog is needed.
     ///
     /// # Errors
-    /// `Corrupt`, `Disk`.
+    /// `Corrupt`, `Disk`, `Unknown`.
     pub fn changes_after(
         &self,
         number: u64,
         changes_max: usize,
     ) -> Result<Vec<(u64, Change)>, CatalogError> {
+        self.sound()?;
         let path = &self.path;
         let mut statement = self
             .connection
@@ -228,6 +252,7 @@ impl Store {
             connection,
             path,
             view,
+            poison: None,
         })
     }
 }
@@ -423,4 +448,4 @@ fn write_pairing(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

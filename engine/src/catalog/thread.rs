@@ -1,13 +1,14 @@
 //! The catalog's own thread: SQLite waits for the disk, and nobody else may wait with it.
 //!
-//! A bounded queue in, an answer each; the view is published before the answer goes out.
+//! A bounded queue in, an answer each; the view is published before the answer goes out. A COMMIT that
+//! failed is told to its statement and to whoever watches [`Catalog::poison`], who ends the process.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::change::Change;
 use super::error::CatalogError;
@@ -20,6 +21,7 @@ use crate::limits::CATALOG_QUEUE_REQUESTS_MAX;
 pub struct Catalog {
     requests: mpsc::Sender<Request>,
     view: Arc<ArcSwap<CatalogView>>,
+    poison: watch::Receiver<Option<CatalogError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -57,6 +59,12 @@ impl Catalog {
     #[must_use]
     pub fn views(&self) -> Arc<ArcSwap<CatalogView>> {
         self.view.clone()
+    }
+
+    /// The COMMIT that failed, once one did: the process must end then.
+    #[must_use]
+    pub fn poison(&self) -> watch::Receiver<Option<CatalogError>> {
+        self.poison.clone()
     }
 
     /// The catalog as it stands.
@@ -107,13 +115,18 @@ impl Catalog {
         answer.await.map_err(|_| CatalogError::Closed)?
     }
 
-    fn start(store: Store) -> Result<Catalog, CatalogError> {
+    /// Serves an opened store on a thread of its own.
+    ///
+    /// # Errors
+    /// `Disk`: no thread can be started.
+    pub fn start(store: Store) -> Result<Catalog, CatalogError> {
         let (requests, queue) = mpsc::channel(CATALOG_QUEUE_REQUESTS_MAX);
         let view = Arc::new(ArcSwap::from_pointee(store.view().clone()));
         let published = view.clone();
+        let (told, poison) = watch::channel(None);
         let thread = std::thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || serve(store, queue, &published))
+            .spawn(move || serve(store, queue, &published, &told))
             .map_err(|error| CatalogError::Disk {
                 path: "catalog.db".into(),
                 doing: "starting its thread",
@@ -122,6 +135,7 @@ impl Catalog {
         Ok(Catalog {
             requests,
             view,
+            poison,
             thread: Some(thread),
         })
     }
@@ -140,7 +154,12 @@ impl Drop for Catalog {
     }
 }
 
-fn serve(mut store: Store, mut queue: mpsc::Receiver<Request>, view: &ArcSwap<CatalogView>) {
+fn serve(
+    mut store: Store,
+    mut queue: mpsc::Receiver<Request>,
+    view: &ArcSwap<CatalogView>,
+    poison: &watch::Sender<Option<CatalogError>>,
+) {
     while let Some(request) = queue.blocking_recv() {
         match request {
             Request::Commit {
@@ -155,6 +174,10 @@ fn serve(mut store: Store, mut queue: mpsc::Receiver<Request>, view: &ArcSwap<Ca
                 });
                 // A session that went away does not want the answer; the commit stands.
                 drop(reply.send(outcome));
+                // Behind the answer, so that its statement hears it before the process ends.
+                if let Some(unknown) = store.poison() {
+                    poison.send_replace(Some(unknown.clone()));
+                }
             }
             Request::ChangesAfter {
                 number,

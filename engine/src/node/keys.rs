@@ -286,8 +286,30 @@ pub fn documentation() -> String {
             variable.name, variable.default, variable.about
         ));
     }
+    out.push_str(&format!(
+        "\n{}",
+        ENDING.replace(
+            "{drain}",
+            &(crate::limits::DRAIN_MS_MAX / 1_000).to_string()
+        )
+    ));
     out
 }
+
+const ENDING: &str = "\
+## How `pinleaf run` ends
+
+| exit code | when |
+|---|---|
+| 0 | SIGTERM or SIGINT, at any moment, also of the start: every row that was visible is durable |
+| 1 | a start that cannot be; a stop whose drain took longer than {drain} s (a disk that stays full); a COMMIT of the \
+catalog that failed; a leaf that ended. The last line on standard error says which and what to mend |
+| 130, 143 | a second SIGINT or SIGTERM: at once, like a kill |
+| SIGABRT | a panic: a bug |
+
+Nothing is lost in any of these: what is durable is there at the next start, and what was visible and is not durable
+is fetched from Kafka again, with the same offsets. A supervisor may start it again after any code but 0.
+";
 
 const INTRODUCTION: &str = "\
 # The configuration file

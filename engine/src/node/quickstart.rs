@@ -19,6 +19,7 @@ use ingest::leaf::Views;
 
 use super::config::Config;
 use super::run::{Node, NodeError};
+use super::signals::Signals;
 use crate::sql::{Answer, Engine, Identity, Session, SqlError};
 
 const TOPIC: &str = "orders";
@@ -82,7 +83,12 @@ pub enum QuickstartError {
 ///
 /// # Errors
 /// Whatever kept it from starting, or from ending with every row.
-pub fn run(dir: &Path, seconds: Option<u64>, rate: u32) -> Result<(), QuickstartError> {
+pub fn run(
+    dir: &Path,
+    seconds: Option<u64>,
+    rate: u32,
+    signals: &Signals,
+) -> Result<(), QuickstartError> {
     let file = |path: &Path| {
         let path = path.to_path_buf();
         move |source| QuickstartError::File { path, source }
@@ -113,7 +119,11 @@ pub fn run(dir: &Path, seconds: Option<u64>, rate: u32) -> Result<(), Quickstart
         broker.addr()
     );
 
-    let node = Node::start(Config::read(&config_path, &|_| None)?)?;
+    let Some(node) = Node::start(Config::read(&config_path, &|_| None)?, signals)? else {
+        runtime.block_on(broker.shutdown());
+        println!("stopped while it was starting; {} is kept", dir.display());
+        return Ok(());
+    };
     let port = node.mysql.port();
     println!("connect         mysql -h 127.0.0.1 -P {port} -u root shop");
     println!(
@@ -134,7 +144,7 @@ pub fn run(dir: &Path, seconds: Option<u64>, rate: u32) -> Result<(), Quickstart
     let outcome = runtime.block_on(producing).unwrap_or(Ok(()));
     let produced = produced(&broker);
     let summary = runtime.block_on(settle(&node.engine, produced, interrupted));
-    // After Ctrl-C the node has had the signal too and drains by itself; asked twice does no harm.
+    // After a signal the node drains by itself; asked twice does no harm.
     node.stop()?;
     runtime.block_on(broker.shutdown());
     outcome?;
@@ -241,10 +251,11 @@ async fn produce(
     Ok(())
 }
 
-/// Prints a line a second. True: ended by Ctrl-C.
+/// Prints a line a second. True: ended by Ctrl-C or SIGTERM.
 async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.tick().await;
+    let mut asked = node.asked();
     let (mut rows_last, mut seen) = (visible(&node.views), 0);
     let mut freshness_last = node.views.freshness();
     println!(
@@ -254,7 +265,7 @@ async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => return true,
+            _ = asked.wait_for(Option::is_some) => return true,
         }
         seen += 1;
         let rows = visible(&node.views);

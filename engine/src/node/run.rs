@@ -8,7 +8,9 @@
 //!
 //! Whatever the configuration or the machine gets wrong is said before the first byte is written: the
 //! address is bound, memory and io_uring are looked at, and only then the data directory is touched.
-//! A stop drains: no new statements, every leaf flushes and syncs, and then the threads end.
+//! A stop, at any moment, drains what runs: no new statements, every leaf flushes and syncs, and then
+//! the threads end. `Ok` says that every row that was visible is durable; a drain that takes longer
+//! than `DRAIN_MS_MAX` is an error that counts what is left: that is fetched again.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use ingest::leaf::{LeafConfig, LeafError, Views};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use super::config::{Config, ConfigError};
@@ -27,8 +28,11 @@ use super::cores::Cores;
 use super::lock::{self, Lock};
 use super::logs::QUERY_THREAD;
 use super::machine::{self, Machine};
+use super::signals::{Heard, Signals};
+use super::stop::{Stopping, drain, ended};
 use crate::aggregator::{self, Aggregator, AggregatorConfig, AggregatorError, LeafLink};
 use crate::catalog::{Catalog, CatalogError, EngineVariables, NodeId};
+use crate::limits::DRAIN_MS_MAX;
 use crate::server::{self, ServerSettings, Users};
 use crate::sql::select::QueryMemory;
 use crate::sql::variables::ServerFacts;
@@ -88,6 +92,17 @@ pub enum NodeError {
     /// The aggregator ended by itself.
     #[error("{0}")]
     Ended(String),
+    /// A stop that did not drain in time.
+    #[error(
+        "stopped before everything was durable: {offsets} offsets of {leaf_partitions} leaf partitions were not after {} s (is the disk slow or full?); they are fetched again at the next start",
+        DRAIN_MS_MAX / 1_000
+    )]
+    NotDrained {
+        /// How many leaf partitions had any.
+        leaf_partitions: usize,
+        /// Visible and not durable, of all of them.
+        offsets: i64,
+    },
 }
 
 /// A running node.
@@ -99,15 +114,17 @@ pub struct Node {
     /// Where MySQL clients connect.
     pub mysql: SocketAddr,
     stop: watch::Sender<bool>,
+    asked: watch::Receiver<Option<Heard>>,
     control: JoinHandle<Result<(), NodeError>>,
 }
 
 impl Node {
-    /// Starts a node; returns when queries may run and startup_sql has run.
+    /// Starts a node; returns when queries may run and startup_sql has run. `None`: a signal asked for
+    /// a stop before that; what ran by then is drained.
     ///
     /// # Errors
     /// One line that says what to mend; nothing runs then.
-    pub fn start(config: Config) -> Result<Node, NodeError> {
+    pub fn start(config: Config, signals: &Signals) -> Result<Option<Node>, NodeError> {
         let machine = look(&config)?;
         let (cores, listener) = (machine.cores, machine.listener);
         let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
@@ -127,6 +144,10 @@ impl Node {
             lock,
             views: Arc::clone(&views),
         };
+        let stopping = Stopping {
+            signal: signals.asked(),
+            stop: stopping,
+        };
         let control = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || start.run(ready, stopping))
@@ -135,16 +156,16 @@ impl Node {
                 source,
             })?;
         match started.blocking_recv() {
-            Ok(engine) => Ok(Node {
+            Ok(engine) => Ok(Some(Node {
                 engine,
                 views,
                 mysql,
                 stop,
+                asked: signals.asked(),
                 control,
-            }),
+            })),
             Err(_) => match control.join() {
-                Ok(Ok(())) => Err(NodeError::Ended("stopped while it was starting".into())),
-                Ok(Err(error)) => Err(error),
+                Ok(ended) => ended.map(|()| None),
                 Err(_) => Err(NodeError::Ended(
                     "the control thread ended in a panic".into(),
                 )),
@@ -165,6 +186,12 @@ impl Node {
         });
         drop(stop);
         ended
+    }
+
+    /// The signal that asked it to stop, once one did.
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<Option<Heard>> {
+        self.asked.clone()
     }
 
     /// Drains and ends it.
@@ -242,11 +269,7 @@ struct Start {
 
 impl Start {
     /// The control thread, from its first line to its last.
-    fn run(
-        self,
-        ready: oneshot::Sender<Arc<Engine>>,
-        stopping: watch::Receiver<bool>,
-    ) -> Result<(), NodeError> {
+    fn run(self, ready: oneshot::Sender<Arc<Engine>>, stopping: Stopping) -> Result<(), NodeError> {
         let thread = |doing| move |source| NodeError::Thread { doing, source };
         machine::pin(&[self.cores.control]).map_err(thread("pinning the control core"))?;
         let query_cpus = self.cores.query.clone();
@@ -275,13 +298,9 @@ impl Start {
         self,
         query: tokio::runtime::Handle,
         ready: oneshot::Sender<Arc<Engine>>,
-        mut stopping: watch::Receiver<bool>,
+        mut stopping: Stopping,
     ) -> Result<(), NodeError> {
         let thread = |doing| move |source| NodeError::Thread { doing, source };
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(thread("watching for SIGTERM"))?;
-        let mut interrupt =
-            signal(SignalKind::interrupt()).map_err(thread("watching for SIGINT"))?;
         let Start {
             config,
             cores,
@@ -305,34 +324,48 @@ impl Start {
             variables: variables.clone(),
         };
         let clock = Arc::new(SystemClock(Instant::now()));
-        let (aggregator, mut end) =
-            Aggregator::start(aggregator_config, catalog, leaves.links, clock).await?;
-        let engine = engine(
-            &config,
-            mysql,
-            aggregator.clone(),
-            variables,
-            &views,
-            query,
-            cores.query.len(),
-        )?;
-        let startup = async {
+        let begun = tokio::select! {
+            biased;
+            why = stopping.asked() => {
+                // No leaf was told anything yet.
+                tracing::info!("stopped while starting: {why}");
+                return Ok(());
+            }
+            begun = Aggregator::start(aggregator_config, catalog, leaves.links, clock) => begun,
+        };
+        let (aggregator, mut end) = begun?;
+        let starting = async {
+            aggregator.attached().await?;
+            let engine = engine(
+                &config,
+                mysql,
+                aggregator.clone(),
+                variables,
+                &views,
+                query,
+                cores.query.len(),
+            )?;
             if let Some(path) = &config.startup_sql {
                 run_startup_sql(&engine, path).await?;
             }
-            Ok(())
+            Ok(engine)
         };
-        // A signal is told once: what ends startup_sql ends the node, and nobody is served before.
-        let started: Result<bool, NodeError> = tokio::select! {
-            started = startup => started.map(|()| true),
-            _ = terminate.recv() => Ok(false),
-            _ = interrupt.recv() => Ok(false),
+        let started: Result<Arc<Engine>, Option<NodeError>> = tokio::select! {
+            biased;
+            why = stopping.asked() => {
+                tracing::info!("stopping while starting: {why}; every leaf flushes and syncs");
+                Err(None)
+            }
+            why = ended(&mut end) => return Err(why),
+            started = starting => started.map_err(Some),
         };
-        if !matches!(started, Ok(true)) {
-            tracing::info!("stopping while starting; every leaf flushes and syncs");
-            aggregator.shutdown().await?;
-            return started.map(|_| ());
-        }
+        let engine = match started {
+            Ok(engine) => engine,
+            Err(why) => {
+                let drained = drain(&aggregator, &views).await;
+                return why.map_or(drained, Err);
+            }
+        };
         listener
             .set_nonblocking(true)
             .map_err(thread("listening"))?;
@@ -347,21 +380,23 @@ impl Start {
         tracing::info!(%mysql, data_dir = %config.data_dir.display(), "ready");
         // Whoever started it may have given up meanwhile; then stopping is seen next.
         let _ = ready.send(engine);
-        let why = tokio::select! {
-            _ = terminate.recv() => Ok("SIGTERM"),
-            _ = interrupt.recv() => Ok("SIGINT"),
-            _ = stopping.wait_for(|stop| *stop) => Ok("asked to"),
-            ended = &mut end => Err(NodeError::Ended(match ended {
-                Ok(ended) => ended.to_string(),
-                Err(_) => "the aggregator ended in a panic".into(),
-            })),
-        }?;
-        tracing::info!("stopping: {why}; every leaf flushes and syncs");
+        let stopped = tokio::select! {
+            why = stopping.asked() => Ok(why),
+            why = ended(&mut end) => Err(why),
+        };
         stop_server.send_replace(true);
-        aggregator.shutdown().await?;
+        let drained = match stopped {
+            Ok(why) => {
+                tracing::info!("stopping: {why}; every leaf flushes and syncs");
+                drain(&aggregator, &views).await
+            }
+            Err(why) => Err(why),
+        };
         if serving.await.is_err() {
             tracing::error!("the server ended in a panic");
         }
+        // A leaf that did not drain is not waited for.
+        drained?;
         for thread in leaves.threads {
             if thread.join().is_err() {
                 return Err(NodeError::Ended("a leaf ended in a panic".into()));

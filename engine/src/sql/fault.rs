@@ -32,7 +32,7 @@ impl From<AggregatorError> for SqlError {
             AggregatorError::Setting { .. }
             | AggregatorError::Broker { .. }
             | AggregatorError::Failed { .. } => Code::PipelineFault,
-            AggregatorError::Disk { .. } => Code::DiskError,
+            AggregatorError::Disk { .. } | AggregatorError::OlderCatalog { .. } => Code::DiskError,
             AggregatorError::Full { .. } => Code::LimitReached,
             AggregatorError::ShuttingDown | AggregatorError::LeafLost { .. } => {
                 Code::ServerShutdown
@@ -56,6 +56,7 @@ impl From<CatalogError> for SqlError {
             CatalogError::Misfit(_) => Code::Unknown,
             CatalogError::Newer { .. }
             | CatalogError::Locked { .. }
+            | CatalogError::Unknown { .. }
             | CatalogError::Disk { .. } => Code::DiskError,
             CatalogError::Full { .. } => Code::LimitReached,
             CatalogError::Closed => Code::ServerShutdown,

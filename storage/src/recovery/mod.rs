@@ -18,7 +18,7 @@ mod repair;
 mod scan;
 mod walk;
 
-pub use name::{segment_path, temporary_path};
+pub use name::{FileName, parse_name, segment_path, temporary_path};
 pub use repair::{move_away, quarantine};
 
 use std::path::PathBuf;

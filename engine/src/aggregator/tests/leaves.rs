@@ -18,6 +18,10 @@ pub struct Seen {
     pub orders: Vec<String>,
     /// Rewinds are taken and never answered nor carried out.
     pub deaf: bool,
+    /// Attach is taken and never answered: a recovery that takes long.
+    pub recovers: bool,
+    /// Shutdown is taken and never answered: a disk that stays full.
+    pub lingers: bool,
 }
 
 /// One leaf.
@@ -51,6 +55,14 @@ impl FakeLeaf {
             reports: heard,
         };
         (leaf, link)
+    }
+
+    pub fn recovers(&self) {
+        self.seen.lock().unwrap().recovers = true;
+    }
+
+    pub fn lingers(&self) {
+        self.seen.lock().unwrap().lingers = true;
     }
 
     pub fn orders(&self) -> Vec<String> {
@@ -99,6 +111,9 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
             let held = disk.entry(id).or_insert((0, 0));
             if held.0 < pairing.lineage {
                 *held = (pairing.lineage, pairing.start_offset);
+            }
+            if seen.recovers {
+                return vec![];
             }
             vec![Report::Attached {
                 leaf_partition: id,
@@ -158,6 +173,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                 }
             }
         }
+        Order::Shutdown if seen.lingers => vec![],
         Order::Shutdown => vec![Report::Ended],
         Order::Leader {
             leaf_partition,

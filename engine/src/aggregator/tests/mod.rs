@@ -1,6 +1,7 @@
 //! The aggregator whole: a real catalog, a scripted Kafka over loopback, leaves of a few lines.
 
 pub(super) mod broker;
+mod ending;
 mod leaves;
 mod whole;
 
@@ -42,7 +43,21 @@ struct Node {
 
 impl Node {
     async fn start(directory: &Path, disk: &Disk) -> Node {
-        let (leaves, links) = (0..2).map(|_| FakeLeaf::start(disk.clone())).unzip();
+        let node = Node::begin(directory, disk, Arc::new(RealTime(Instant::now())), |_| {}).await;
+        node.aggregator.attached().await.unwrap();
+        node
+    }
+
+    /// Leaves were told, and nobody has waited for them; `first` is told of each before.
+    async fn begin(
+        directory: &Path,
+        disk: &Disk,
+        clock: Arc<dyn Clock>,
+        first: impl Fn(&FakeLeaf),
+    ) -> Node {
+        let (leaves, links): (Vec<FakeLeaf>, _) =
+            (0..2).map(|_| FakeLeaf::start(disk.clone())).unzip();
+        leaves.iter().for_each(first);
         let (aggregator, end) = Aggregator::start(
             AggregatorConfig {
                 data_dir: directory.to_owned(),
@@ -51,7 +66,7 @@ impl Node {
             },
             Catalog::open(&directory.join("catalog.db")).unwrap(),
             links,
-            Arc::new(RealTime(Instant::now())),
+            clock,
         )
         .await
         .unwrap();
@@ -63,7 +78,7 @@ impl Node {
     }
 
     async fn shut_down(self) {
-        self.aggregator.shutdown().await.unwrap();
+        assert_eq!(self.aggregator.shutdown().await.unwrap(), Drained::All);
         assert!(matches!(self.end.await, Ok(Ended::Shutdown)));
     }
 

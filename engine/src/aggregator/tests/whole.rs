@@ -51,6 +51,7 @@ impl Whole {
         )
         .await
         .unwrap();
+        aggregator.attached().await.unwrap();
         Whole {
             aggregator,
             end,
@@ -65,7 +66,7 @@ impl Whole {
     }
 
     async fn shut_down(self) {
-        self.aggregator.shutdown().await.unwrap();
+        assert_eq!(self.aggregator.shutdown().await.unwrap(), Drained::All);
         assert!(matches!(self.end.await, Ok(Ended::Shutdown)));
         for thread in self.threads {
             thread.join().unwrap();

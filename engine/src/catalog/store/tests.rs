@@ -310,3 +310,76 @@ fn random_damage_never_panics() {
     }
     assert!(refused > 0, "no damage was seen");
 }
+
+/// From now on every COMMIT of a statement fails: a row that points nowhere, found at COMMIT alone.
+pub(crate) fn plant(path: &Path) {
+    Connection::open(path)
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE planted (x INTEGER REFERENCES database (id) DEFERRABLE INITIALLY DEFERRED);\n             CREATE TRIGGER plant AFTER INSERT ON change BEGIN INSERT INTO planted VALUES (-1); END;",
+        )
+        .unwrap();
+}
+
+/// Takes it out again.
+pub(crate) fn heal(path: &Path) {
+    Connection::open(path)
+        .unwrap()
+        .execute_batch("DROP TRIGGER plant; DROP TABLE planted;")
+        .unwrap();
+}
+
+#[test]
+fn a_commit_that_failed_is_unknown_and_nothing_is_answered_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let mut history = history().into_iter();
+    let mut store = Store::open(&path).unwrap();
+    store.commit(&history.next().unwrap(), 5).unwrap();
+    let before = store.view().clone();
+    drop(store);
+    plant(&path);
+    let mut store = Store::open(&path).unwrap();
+    let next = history.next().unwrap();
+    for again in 0..2 {
+        let error = store.commit(&next, 6).unwrap_err();
+        assert!(
+            matches!(error, CatalogError::Unknown { .. }),
+            "{again}: {error}"
+        );
+        assert!(
+            error.to_string().contains("COMMIT failed: FOREIGN KEY")
+                && error.to_string().contains("is not known"),
+            "{error}"
+        );
+    }
+    assert!(store.poison().is_some());
+    assert!(matches!(
+        store.changes_after(0, 9),
+        Err(CatalogError::Unknown { .. })
+    ));
+    assert_eq!(store.view(), &before, "what was known stays what is shown");
+    drop(store);
+
+    // The next start takes what SQLite recovers, and goes on.
+    heal(&path);
+    let mut store = Store::open(&path).unwrap();
+    assert_eq!(store.view(), &before);
+    store.commit(&next, 7).unwrap();
+}
+
+#[test]
+fn frames_in_the_wal_come_back_so_a_failed_sync_says_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let mut store = Store::open(&path).unwrap();
+    for changes in history() {
+        store.commit(&changes, 5).unwrap();
+    }
+    // What a process that died right behind the write of its frames leaves, synced or not.
+    let copy = directory.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    let wal = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    fs::copy(wal(&path), wal(&copy)).unwrap();
+    assert_eq!(Store::open(&copy).unwrap().view(), store.view());
+}

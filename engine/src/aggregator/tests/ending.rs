@@ -1,0 +1,130 @@
+//! How the aggregator ends: at any moment, within a bound, and at once when the catalog is not known.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::catalog::store::tests::{heal, plant};
+
+/// A second later whenever it is looked at.
+#[derive(Default)]
+struct Hurrying(AtomicU64);
+
+impl Clock for Hurrying {
+    fn now_ms(&self) -> u64 {
+        self.0.fetch_add(1_000, Ordering::Relaxed)
+    }
+
+    fn unix_ms(&self) -> i64 {
+        1_700_000_000_000
+    }
+}
+
+fn real_time() -> Arc<dyn Clock> {
+    Arc::new(RealTime(Instant::now()))
+}
+
+/// A directory whose catalog has a running pipeline of four partitions.
+async fn with_a_pipeline(cluster: &Cluster, disk: &Disk) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path(), disk).await;
+    made(&node, cluster).await;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    node.shut_down().await;
+    let catalog = directory.path().join("catalog.db");
+    soon("the catalog is let go", || Catalog::open(&catalog).is_ok()).await;
+    directory
+}
+
+#[tokio::test]
+async fn asked_to_end_while_leaves_recover_it_ends() {
+    let cluster = Cluster::start(2, 4).await;
+    let disk = Disk::default();
+    let directory = with_a_pipeline(&cluster, &disk).await;
+    let node = Node::begin(directory.path(), &disk, real_time(), FakeLeaf::recovers).await;
+    let aggregator = node.aggregator.clone();
+    let attaching = tokio::spawn(async move { aggregator.attached().await });
+    for leaf in &node.leaves {
+        soon("attaching", || !leaf.orders().is_empty()).await;
+    }
+    assert!(!attaching.is_finished());
+    node.shut_down().await;
+    assert!(matches!(
+        attaching.await.unwrap(),
+        Err(AggregatorError::ShuttingDown)
+    ));
+}
+
+#[tokio::test]
+async fn a_drain_has_a_bound_and_says_who_is_late() {
+    let cluster = Cluster::start(2, 4).await;
+    let disk = Disk::default();
+    let directory = with_a_pipeline(&cluster, &disk).await;
+    let clock = Arc::new(Hurrying::default());
+    let node = Node::begin(directory.path(), &disk, clock, FakeLeaf::lingers).await;
+    node.aggregator.attached().await.unwrap();
+    assert_eq!(
+        node.aggregator.shutdown().await.unwrap(),
+        Drained::Late { leaves: 2 }
+    );
+    assert!(matches!(node.end.await, Ok(Ended::Shutdown)));
+}
+
+#[tokio::test]
+async fn statements_that_wait_do_not_hold_up_the_end() {
+    let cluster = Cluster::start(2, 4).await;
+    let disk = Disk::default();
+    let directory = with_a_pipeline(&cluster, &disk).await;
+    let node = Node::begin(directory.path(), &disk, real_time(), FakeLeaf::deaf).await;
+    node.aggregator.attached().await.unwrap();
+    // The first waits for its leaf and has the pipeline's turn; as many more as are taken wait for it.
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..crate::limits::AGGREGATOR_OPEN_COMMANDS_MAX + 2 {
+        let aggregator = node.aggregator.clone();
+        let to = OffsetsTo::Listed(BTreeMap::from([(0, 7)]));
+        waiting.spawn(async move { aggregator.alter_offsets(name("p"), to).await });
+    }
+    soon("one has committed", || node.pairings()[&0].1 == 2).await;
+    soon("the others fill what is taken, and the queue", || {
+        node.aggregator.commands.capacity() < crate::limits::AGGREGATOR_QUEUE_COMMANDS_MAX
+    })
+    .await;
+    node.shut_down().await;
+    while let Some(ended) = waiting.join_next().await {
+        assert!(ended.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_ends_it_and_the_next_start_says_what_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let path = directory.path().join("catalog.db");
+    drop(Catalog::open(&path).unwrap());
+    plant(&path);
+    let node = Node::start(directory.path(), &disk).await;
+    let refused = error(node.aggregator.create_database("d", false)).await;
+    assert!(
+        refused.contains("whether the statement was kept is not known"),
+        "{refused}"
+    );
+    let ended = node.end.await.unwrap();
+    assert!(
+        matches!(&ended, Ended::CatalogLost(unknown) if unknown.to_string() == refused),
+        "{ended}"
+    );
+    assert!(matches!(
+        node.aggregator.create_database("e", false).await,
+        Err(AggregatorError::ShuttingDown)
+    ));
+
+    // What the process leaves behind when it ends now.
+    let left = tempfile::tempdir().unwrap();
+    for name in ["catalog.db", "catalog.db-wal"] {
+        std::fs::copy(directory.path().join(name), left.path().join(name)).unwrap();
+    }
+    heal(&left.path().join("catalog.db"));
+    let node = Node::start(left.path(), &disk).await;
+    assert!(node.aggregator.catalog().database("d").is_none());
+    node.aggregator.create_database("d", false).await.unwrap();
+    node.shut_down().await;
+}

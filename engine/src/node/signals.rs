@@ -1,0 +1,156 @@
+//! SIGTERM and SIGINT: the first asks for a stop, a second one ends the process at once.
+//!
+//! Heard on a thread of their own from before anything is looked at until the process has ended: a
+//! start that waits for a disk, a drain, a thread that is joined hold up neither. What a second signal
+//! cuts off is like a kill: what is durable is there at the next start, the rest is fetched again.
+
+use std::io;
+use std::process::exit;
+use std::thread::JoinHandle;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+/// Added to a signal's number: the exit code of a process that a second signal ended, as shells have it.
+pub const EXIT_BY_SIGNAL: i32 = 128;
+
+const SIGTERM: Heard = Heard {
+    name: "SIGTERM",
+    number: 15,
+};
+const SIGINT: Heard = Heard {
+    name: "SIGINT",
+    number: 2,
+};
+
+/// A signal that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Its name.
+    pub name: &'static str,
+    number: i32,
+}
+
+/// Hears signals until it is dropped.
+#[derive(Debug)]
+pub struct Signals {
+    asked: watch::Receiver<Option<Heard>>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signals {
+    /// Hears from now on.
+    ///
+    /// # Errors
+    /// No thread, or no signal handler could be had.
+    pub fn hear() -> io::Result<Signals> {
+        Signals::start(|second| exit(EXIT_BY_SIGNAL + second.number))
+    }
+
+    /// The signal that asked for a stop, once one did.
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<Option<Heard>> {
+        self.asked.clone()
+    }
+
+    fn start(at_once: impl FnOnce(Heard) + Send + 'static) -> io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let (mut terminate, mut interrupt) = {
+            let _within = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            )
+        };
+        let (ask, asked) = watch::channel(None);
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let both = async {
+                        let first = next(&mut terminate, &mut interrupt).await;
+                        ask.send_replace(Some(first));
+                        let second = next(&mut terminate, &mut interrupt).await;
+                        tracing::error!(
+                            "{} a second time: ended at once; what is not durable is fetched again",
+                            second.name
+                        );
+                        at_once(second);
+                    };
+                    tokio::select! {
+                        () = both => {}
+                        _ = ended => {}
+                    }
+                });
+            })?;
+        Ok(Signals {
+            asked,
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take()
+            && let Err(panic) = thread.join()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> Heard {
+    tokio::select! {
+        _ = terminate.recv() => SIGTERM,
+        _ = interrupt.recv() => SIGINT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{self, Command};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// As a person would: by the command of that name.
+    fn kill(signal: &str) {
+        let own = process::id().to_string();
+        let sent = Command::new("kill").args([signal, &own]).status();
+        assert!(sent.expect("the command kill").success());
+    }
+
+    #[test]
+    fn the_first_signal_asks_and_the_second_ends_at_once() {
+        let (told, second) = mpsc::channel();
+        let signals = Signals::start(move |heard| told.send(heard).unwrap()).unwrap();
+        let mut asked = signals.asked();
+        assert_eq!(*asked.borrow(), None);
+        kill("-TERM");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let first = asked.wait_for(Option::is_some).await.unwrap();
+            assert_eq!(*first, Some(SIGTERM));
+        });
+        assert!(second.try_recv().is_err(), "one signal is not two");
+        kill("-INT");
+        let heard = second.recv_timeout(Duration::from_secs(30));
+        assert_eq!(heard, Ok(SIGINT));
+        assert_eq!(EXIT_BY_SIGNAL + SIGINT.number, 130);
+    }
+
+    #[test]
+    fn it_ends_without_a_signal() {
+        drop(Signals::start(|_| ()).unwrap());
+    }
+}

@@ -1,0 +1,133 @@
+//! Stops: a signal at any moment ends a node with 0 once it has drained, and a second one ends it at
+//! once. A catalog whose COMMIT failed ends it by itself, with its message.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::node::Node;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A node whose startup_sql is this.
+fn node(home: &Path, startup_sql: &str) -> Node {
+    let node = Node::new(home, "");
+    let config = home.join("pinleaf.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("startup_sql = \"s.sql\"\n{text}")).unwrap();
+    fs::write(home.join("s.sql"), startup_sql).unwrap();
+    node
+}
+
+/// Whether the process hears SIGTERM by now: before that no program can.
+fn hears_signals(node: &Node) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap_or_default();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGTERM is 15, SIGINT 2, bit 0 is signal 1.
+    caught.is_some_and(|mask| mask & (1 << 14) != 0 && mask & (1 << 1) != 0)
+}
+
+#[test]
+fn a_signal_at_any_moment_of_a_start_ends_it_with_0() {
+    let home = tempfile::tempdir().unwrap();
+    let mut node = node(
+        home.path(),
+        "CREATE DATABASE IF NOT EXISTS d;\nSELECT SLEEP(600);\n",
+    );
+    // Later each time, by what the log says; the last moments lie in the endless startup_sql.
+    for lines in [0, 0, 0, 1, 1, 2, 3, 3] {
+        node.spawn();
+        let heard = |node: &Node| hears_signals(node) && node.log().lines().count() >= lines;
+        node.wait_for("it to start", SOON, heard);
+        node.signal(&[if lines % 2 == 0 { "-TERM" } else { "-INT" }]);
+        let status = node.ended();
+        assert!(status.success(), "{lines}: {status}\n{}", node.log());
+    }
+}
+
+#[test]
+fn mysql_cli_a_second_signal_ends_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let mut node = Node::new(home.path(), "");
+    node.start();
+    thread::scope(|scope| {
+        // A statement that runs is given a moment to answer: that long the node is stopping.
+        let sleeping = scope.spawn(|| node.try_sql("SELECT SLEEP(600)"));
+        node.wait_for("the statement to run", SOON, |node| {
+            let runs = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'";
+            node.try_sql(runs).is_ok_and(|rows| rows == [["1"]])
+        });
+        node.signal(&["-TERM", "-INT"]);
+        assert!(sleeping.join().unwrap().is_err());
+    });
+    let status = node.ended();
+    assert!(
+        matches!(status.code(), Some(130 | 143)),
+        "{status}\n{}",
+        node.log()
+    );
+    assert!(node.log().contains("a second time: ended at once"));
+    node.start();
+    node.stop();
+}
+
+/// Changes the catalog of a node that is stopped.
+fn in_catalog(node: &Node, sql: &str) {
+    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+    let ended = Command::new(env::var_os("PINLEAF_PYTHON").expect("PINLEAF_PYTHON"))
+        .args(["-c", script])
+        .arg(node.data_dir().join("catalog.db"))
+        .arg(sql)
+        .status();
+    assert!(ended.unwrap().success());
+}
+
+#[test]
+fn python_mysql_cli_a_commit_that_fails_ends_the_process_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let mut node = Node::new(home.path(), "");
+    node.start();
+    node.sql("CREATE DATABASE kept");
+    node.stop();
+    // A row that points nowhere, found at COMMIT alone: the one step whose failure leaves it open what is.
+    in_catalog(
+        &node,
+        "CREATE TABLE planted (x INTEGER REFERENCES database (id) DEFERRABLE INITIALLY DEFERRED); \
+         CREATE TRIGGER plant AFTER INSERT ON change BEGIN INSERT INTO planted VALUES (-1); END;",
+    );
+    node.start();
+    let refused = node.try_sql("CREATE DATABASE open").unwrap_err();
+    let unknown = "whether the statement was kept is not known: the server ends";
+    assert!(
+        refused.contains("ERROR 1030") && refused.contains(unknown),
+        "{refused}"
+    );
+    let status = node.ended();
+    assert_eq!(status.code(), Some(1), "{}", node.log());
+    let log = node.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("pinleaf: ") && last.contains(unknown),
+        "{log}"
+    );
+
+    in_catalog(&node, "DROP TRIGGER plant; DROP TABLE planted;");
+    node.start();
+    let databases = node.sql("SHOW DATABASES LIKE '%e%'");
+    assert!(
+        databases.contains(&vec!["kept".to_owned()]),
+        "{databases:?}"
+    );
+    assert!(
+        !databases.contains(&vec!["open".to_owned()]),
+        "{databases:?}"
+    );
+    node.sql("CREATE DATABASE open");
+    node.stop();
+}
