@@ -472,6 +472,11 @@ fn queries_answer_as_mysql_does() {
             "1\n4\n11\n12",
         ),
         ("SELECT id FROM t LIMIT 0", ""),
+        (
+            "SELECT id * 2 AS n FROM t WHERE id > 1 OR id < 0 HAVING n IN (4, 6, 22) OR n = 2 ORDER BY n DESC LIMIT 2",
+            "22\n6",
+        ),
+        ("SELECT COUNT(*) c FROM t HAVING c > 100", ""),
         ("SELECT COUNT(*) FROM t LIMIT 18446744073709551615", "6"),
         (
             "SELECT id FROM t WHERE id = ANY (SELECT id FROM u) ORDER BY id",

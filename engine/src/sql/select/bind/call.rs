@@ -172,6 +172,9 @@ impl Binder<'_> {
         if !list.clauses.is_empty() {
             return Err(SqlError::not_supported(function));
         }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.aggregates = true;
+        }
         let distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
         let star = matches!(
             list.args.as_slice(),

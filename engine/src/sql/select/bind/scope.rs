@@ -58,6 +58,8 @@ pub(super) struct Scope {
     /// The SELECT list's aliases and what they stand for, bound.
     pub(super) aliases: Vec<(String, Expr)>,
     pub(super) alias_use: AliasUse,
+    /// Whether an aggregate was bound in it.
+    pub(super) aggregates: bool,
 }
 
 impl Scope {
