@@ -169,6 +169,8 @@ impl Connection {
                 () = stopped(&mut self.stop) => return Ok(()),
                 payload = self.packets.read(Duration::from_secs(self.session.wait_timeout_s())) => payload?.to_vec(),
             };
+            let seconds = self.session.net_write_timeout_s();
+            self.packets.set_write_timeout(Duration::from_secs(seconds));
             let goes_on = match Command::read(&payload) {
                 Ok(command) => self.answer(command).await?,
                 Err(error) => {

@@ -84,6 +84,11 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
         &self.stream
     }
 
+    /// From now on a client may take so long to read.
+    pub fn set_write_timeout(&mut self, within: Duration) {
+        self.write_timeout = within;
+    }
+
     /// Changes the bound: small before login, `max_allowed_packet` after.
     pub fn set_payload_bytes_max(&mut self, bytes_max: usize) {
         self.payload_bytes_max = bytes_max;

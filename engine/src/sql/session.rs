@@ -267,6 +267,12 @@ impl Session {
         self.variables.wait_timeout_s()
     }
 
+    /// How long a client may take to read what was written, seconds: `net_write_timeout`.
+    #[must_use]
+    pub fn net_write_timeout_s(&self) -> u64 {
+        self.variables.net_write_timeout_s()
+    }
+
     /// The engine this session runs on.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {

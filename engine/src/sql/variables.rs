@@ -224,6 +224,15 @@ impl SessionVariables {
             .unwrap_or(self.facts.wait_timeout_s)
     }
 
+    /// `net_write_timeout`, seconds: the session's where it was set, else the server's.
+    #[must_use]
+    pub fn net_write_timeout_s(&self) -> u64 {
+        self.set
+            .get("net_write_timeout")
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(self.facts.net_write_timeout_s)
+    }
+
     fn text(&self, variable: &SystemVariable, global: bool) -> String {
         let set = if global {
             None
@@ -460,6 +469,7 @@ mod tests {
             ("sql_select_limit", Value::Int(5)),
             ("pinleaf_read", text("DURABLE")),
             ("time_zone", text("+00:00")),
+            ("net_write_timeout", Value::Int(600)),
             ("character_set_results", Value::Null),
             ("enable_extended_types_metadata", text("on")),
             ("vector_type_project_format", text("json")),
@@ -468,6 +478,7 @@ mod tests {
         }
         assert!(!variables.is_on("autocommit") && variables.reads_durable());
         assert_eq!(variables.select_limit(), Some(5));
+        assert_eq!(variables.net_write_timeout_s(), 600);
         assert_eq!(
             variables.system("sql_mode", false),
             Ok(text("STRICT_TRANS_TABLES"))

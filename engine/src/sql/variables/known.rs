@@ -168,11 +168,13 @@ pub(super) const SYSTEM: &[SystemVariable] = &[
         "30",
         Takes::Number(1, 31_536_000),
     ),
-    tells(
-        "net_write_timeout",
-        Number,
-        Made(|facts| facts.net_write_timeout_s.to_string()),
-    ),
+    // Connector/J raises it before it reads a result row by row.
+    SystemVariable {
+        name: "net_write_timeout",
+        shape: Number,
+        default: Made(|facts| facts.net_write_timeout_s.to_string()),
+        takes: Takes::Number(1, 31_536_000),
+    },
     tells("performance_schema", Switch, Is("OFF")),
     taken(
         "pinleaf_read",
