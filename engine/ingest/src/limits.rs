@@ -49,6 +49,8 @@ pub const EMPTY_ANSWERS_MAX: u32 = 3;
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// Addresses of a broker's name that are tried, one after another.
 pub const ADDRESSES_MAX: usize = 4;
+/// Look-ups of a leaf that the system has not answered: each keeps a thread until it does.
+pub const LOOKUPS_MAX: usize = 8;
 /// A broker that answers nothing for so long beyond a fetch's own wait is disconnected.
 pub const RESPONSE_TIMEOUT_MS: u64 = 30_000;
 /// First pause before a lane is connected again.

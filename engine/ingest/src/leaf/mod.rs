@@ -38,6 +38,7 @@ mod storing;
 
 mod disks;
 pub mod port;
+mod resolve;
 
 pub use config::{LeafConfig, LeafError};
 pub use event::{Connection, Effect, Effects, Event, Now, Slot};

@@ -11,7 +11,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +32,7 @@ use super::event::{Connection, Effect, Effects, Event, Now, Slot};
 use super::handle::LeafHandle;
 use super::machine::Leaf;
 use super::order::{Order, Report};
+use super::resolve::{self, LookUp, Resolver};
 use super::views::Views;
 use crate::limits;
 
@@ -43,6 +43,14 @@ use crate::limits;
 /// # Errors
 /// `Start`: no io_uring, too little locked memory, no thread.
 pub fn spawn(config: LeafConfig, views: Arc<Views>) -> Result<LeafHandle, LeafError> {
+    spawn_resolving(config, views, resolve::system())
+}
+
+fn spawn_resolving(
+    config: LeafConfig,
+    views: Arc<Views>,
+    look_up: LookUp,
+) -> Result<LeafHandle, LeafError> {
     let index = config.index;
     let start_error = |source: std::io::Error| LeafError::Start {
         index,
@@ -68,7 +76,14 @@ pub fn spawn(config: LeafConfig, views: Arc<Views>) -> Result<LeafHandle, LeafEr
                 }
             };
             let _ = started.send(Ok(()));
-            executor.run(run(config, views, disks, orders_in, done_in, reports_out));
+            let ways = Ways {
+                disks,
+                resolver: Resolver::new(look_up),
+                orders: orders_in,
+                done: done_in,
+                reports: reports_out,
+            };
+            executor.run(run(config, views, ways));
         })
         .map_err(start_error)?;
     match start.recv() {
@@ -143,6 +158,7 @@ struct Port {
     leaf: Leaf,
     links: HashMap<u32, Link>,
     disks: DiskThreads,
+    resolver: Resolver,
     begun: Instant,
     effects: Effects,
     ended: bool,
@@ -316,9 +332,23 @@ async fn link(shared: &Shared, connection: Connection, host: String, port: u16) 
         drop(inner);
         shared.bell.ring();
     };
-    let mut stream = match connect(host, port).await {
-        Ok(stream) => stream,
-        Err(why) => return lost(why),
+    // Spawned in the middle of an event: the leaf is borrowed still.
+    glommio::executor().yield_now().await;
+    let resolver = shared.port.borrow().resolver.clone();
+    let mut connecting = pin!(connect(resolver, host, port));
+    // A connection that is closed meanwhile is not waited for: neither a look-up nor a silent host.
+    let connected = poll_fn(|cx| {
+        match shared.port.borrow_mut().link(connection) {
+            Some(link) => link.waker = Some(cx.waker().clone()),
+            None => return Poll::Ready(None),
+        }
+        connecting.as_mut().poll(cx).map(Some)
+    })
+    .await;
+    let mut stream = match connected {
+        Some(Ok(stream)) => stream,
+        Some(Err(why)) => return lost(why),
+        None => return,
     };
     shared
         .port
@@ -335,24 +365,25 @@ async fn link(shared: &Shared, connection: Connection, host: String, port: u16) 
     }
 }
 
-async fn connect(host: String, port: u16) -> Result<TcpStream, String> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(ip) => vec![SocketAddr::new(ip, port)],
-        Err(_) => {
-            let name = host.clone();
-            let found = glommio::executor()
-                .spawn_blocking(move || {
-                    let found = (name.as_str(), port).to_socket_addrs();
-                    found.map(|found| found.take(limits::ADDRESSES_MAX).collect::<Vec<_>>())
-                })
-                .await;
-            match found {
-                Ok(addresses) if addresses.is_empty() => {
-                    return Err(format!("{host} has no address"));
-                }
-                Ok(addresses) => addresses,
-                Err(error) => return Err(format!("{host} cannot be resolved: {error}")),
-            }
+async fn connect(resolver: Resolver, host: String, port: u16) -> Result<TcpStream, String> {
+    let mut found = resolver.begin(&host, port)?;
+    let mut timer = Timer::new(Duration::from_millis(limits::CONNECT_TIMEOUT_MS));
+    let found = poll_fn(|cx| match Pin::new(&mut found).poll(cx) {
+        Poll::Ready(found) => Poll::Ready(Some(found)),
+        Poll::Pending => Pin::new(&mut timer).poll(cx).map(|_| None),
+    });
+    let addresses = match found.await {
+        Some(Ok(Ok(addresses))) if addresses.is_empty() => {
+            return Err(format!("{host} has no address"));
+        }
+        Some(Ok(Ok(addresses))) => addresses,
+        Some(Ok(Err(error))) => return Err(format!("{host} cannot be resolved: {error}")),
+        Some(Err(_)) => return Err(format!("{host} cannot be resolved: the look-up broke off")),
+        None => {
+            let within = limits::CONNECT_TIMEOUT_MS;
+            return Err(format!(
+                "{host} cannot be resolved: no answer in {within} ms"
+            ));
         }
     };
     let each_ms = limits::CONNECT_TIMEOUT_MS / addresses.len() as u64;
@@ -382,14 +413,23 @@ enum Woken {
     Rung,
 }
 
-async fn run(
-    config: LeafConfig,
-    views: Arc<Views>,
+/// A leaf's ways to the world.
+struct Ways {
     disks: DiskThreads,
+    resolver: Resolver,
     orders: Receiver<Order>,
-    mut done: Receiver<(Slot, DiskDone)>,
+    done: Receiver<(Slot, DiskDone)>,
     reports: Sender<Report>,
-) {
+}
+
+async fn run(config: LeafConfig, views: Arc<Views>, ways: Ways) {
+    let Ways {
+        disks,
+        resolver,
+        orders,
+        mut done,
+        reports,
+    } = ways;
     let damage = Arc::new(Notify::new());
     let mut leaf = Leaf::new(config, views);
     leaf.set_bell(DamageBell::new({
@@ -401,6 +441,7 @@ async fn run(
             leaf,
             links: HashMap::new(),
             disks,
+            resolver,
             begun: Instant::now(),
             effects: Vec::with_capacity(limits::EFFECTS_KEPT),
             ended: false,
@@ -492,3 +533,6 @@ async fn woken(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;
