@@ -11,7 +11,7 @@ use super::{
     StoreIdentity, StoreSettings, SyncWanted,
 };
 use crate::block::{BlockFull, BlockWriter};
-use crate::disk::{DiskDone, DiskOp, Failure};
+use crate::disk::{DiskDone, DiskError, DiskOp, Failure};
 use crate::ids::{Lineage, Offset, Sequence, TopicId};
 use crate::limits::FAULTS_WAITING_MAX;
 use crate::merge;
@@ -44,8 +44,10 @@ pub struct Store {
     pub(super) writing: Option<Writing>,
     /// Disk operations whose outcome was not reported yet, those of a time before a failure among them.
     pub(super) on_their_way: u32,
-    /// The disk is full: nothing is written before this time.
+    /// The disk is full, or the next segment's name is taken: nothing is written before this time.
     pub(super) full_until_ms: Option<u64>,
+    /// Names of segments that were taken, one after another.
+    pub(super) names_taken: u32,
     /// The pool had no block when one was last asked for.
     pub(super) no_memory: bool,
     /// Said as [`StoreEffect::Held`] and not yet released.
@@ -168,6 +170,7 @@ impl Store {
             writing: None,
             on_their_way: 0,
             full_until_ms: None,
+            names_taken: 0,
             no_memory: false,
             held: false,
             directory_syncing: Vec::new(),
@@ -498,5 +501,15 @@ impl Store {
 
     pub(super) fn disk_full(&mut self, now_ms: u64) {
         self.full_until_ms = Some(now_ms + crate::limits::FULL_RETRY_MS);
+    }
+
+    /// Another file has the next segment's name: the one behind it is tried, later each time.
+    pub(super) fn name_taken(&mut self, now_ms: u64, error: &DiskError) {
+        if self.names_taken == 0 {
+            tracing::warn!(%error, "a file that is not the leaf's has the next segment's name; the next names are tried");
+        }
+        let doubled = 1_u64.checked_shl(self.names_taken).unwrap_or(u64::MAX);
+        self.names_taken = self.names_taken.saturating_add(1);
+        self.full_until_ms = Some(now_ms + doubled.min(crate::limits::FULL_RETRY_MS));
     }
 }

@@ -109,10 +109,12 @@ impl Store {
         let created = match result {
             Ok(created) => created,
             Err(error) if error.fault == DiskFault::Full => return self.disk_full(now_ms),
-            // Another file has the name: the next sequence is tried.
-            Err(error) if error.fault == DiskFault::Exists => return,
+            Err(error) if error.fault == DiskFault::Exists => {
+                return self.name_taken(now_ms, &error);
+            }
             Err(error) => return self.void(now_ms, error, out),
         };
+        self.names_taken = 0;
         let current = self.chain.predecessor() == created.header.header.prev
             && created.header.header.lineage == self.start.lineage;
         if !matches!(self.phase, Phase::Running | Phase::Voiding) || !current {

@@ -266,3 +266,31 @@ fn a_slow_sync_stretches_the_interval_is_shown_and_nothing_queues() {
     assert_eq!(gauges.dirty_since_unix_ms.load(Ordering::Relaxed), -1);
     assert_eq!(gauges.durable.load(Ordering::Relaxed), 18);
 }
+
+#[test]
+fn names_that_are_taken_are_passed_by_later_each_time() {
+    let mut rig = Rig::new(Setup::new("names"));
+    rig.run(Goal::Run);
+    let directory = rig.directory(PARTITION);
+    let name = |sequence| directory.join(format!("{sequence}.0.arrow"));
+    for sequence in 1..=12 {
+        std::fs::write(name(sequence), "somebody else's").expect("writable");
+    }
+    rig.answer(&Said::records(3, &[batch(0, &["{\"v\":1}"; 3])]));
+    // Twelve pauses of 1, 2, 4 ms and so on, a second at most: 3,023 ms in all.
+    let mut passed_ms = 0;
+    while !name(13).exists() {
+        rig.pass(1);
+        passed_ms += 1;
+        assert!(passed_ms < 10_000, "never");
+    }
+    assert!((3_000..4_000).contains(&passed_ms), "after {passed_ms} ms");
+    rig.pass(200);
+    assert_eq!(
+        rig.attached().view.gauges.durable.load(Ordering::Relaxed),
+        3
+    );
+    let others = (1..=12)
+        .all(|sequence| std::fs::read(name(sequence)).is_ok_and(|it| it == b"somebody else's"));
+    assert!(others, "what is not ours is left alone");
+}
