@@ -129,7 +129,7 @@ impl Node {
         // The child is not waited for yet, so its id is still its own.
         let pid = self.pid().to_string();
         for signal in signals {
-            let sent = Command::new("kill").args([signal, &pid]).status();
+            let sent = Command::new("kill").args([*signal, pid.as_str()]).status();
             assert!(sent.unwrap().success());
         }
     }

@@ -53,6 +53,8 @@ pub struct Place {
     pub group_offset: i64,
     /// What recovery lost, named: the cursor came back below the published group offset.
     pub damage: Option<String>,
+    /// How many partitions the topic has, where it no longer has this one: it was made anew with fewer.
+    pub surplus_of: Option<usize>,
 }
 
 impl Place {
@@ -66,6 +68,17 @@ impl Place {
             asked_unix_ms: 0,
             group_offset: -1,
             damage: None,
+            surplus_of: None,
         }
+    }
+
+    /// In words, where the topic no longer has this Kafka partition.
+    #[must_use]
+    pub fn surplus(&self, topic: &str, kafka_partition: i32) -> Option<String> {
+        self.surplus_of.map(|partitions| {
+            format!(
+                "Surplus: topic '{topic}' has {partitions} partitions now, and no partition {kafka_partition}; its rows stay"
+            )
+        })
     }
 }

@@ -30,6 +30,8 @@ mod topic;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 pub use clock::Clock;
@@ -41,6 +43,8 @@ pub use statement::{
     Changed, CreatePipeline, CreateTable, Foreground, Name, OffsetsTo, StartPipeline, Started,
     Tested,
 };
+
+use shared::Shared;
 
 use crate::catalog::CatalogView;
 
@@ -57,65 +61,8 @@ pub struct Aggregator {
 
 type Reply<T> = oneshot::Sender<Result<T, AggregatorError>>;
 
-/// What a session asks, with where the answer goes.
-pub(crate) enum Command {
-    CreateDatabase {
-        name: String,
-        if_not_exists: bool,
-        reply: Reply<Changed>,
-    },
-    DropDatabase {
-        name: String,
-        if_exists: bool,
-        reply: Reply<Changed>,
-    },
-    CreateTable {
-        table: CreateTable,
-        reply: Reply<Changed>,
-    },
-    DropTables {
-        names: Vec<Name>,
-        if_exists: bool,
-        reply: Reply<Vec<Name>>,
-    },
-    TruncateTable {
-        name: Name,
-        reply: Reply<()>,
-    },
-    CreatePipeline {
-        pipeline: Box<CreatePipeline>,
-        reply: Reply<Changed>,
-    },
-    StartPipeline {
-        start: StartPipeline,
-        reply: Reply<Started>,
-    },
-    StopPipeline {
-        name: Name,
-        if_running: bool,
-        reply: Reply<Changed>,
-    },
-    DropPipeline {
-        name: Name,
-        if_exists: bool,
-        reply: Reply<Changed>,
-    },
-    AlterOffsets {
-        name: Name,
-        to: OffsetsTo,
-        reply: Reply<()>,
-    },
-    TestPipeline {
-        name: Name,
-        limit: Option<u64>,
-        reply: Reply<Tested>,
-    },
-    SetGlobal {
-        name: String,
-        value: Option<String>,
-        reply: Reply<()>,
-    },
-}
+/// What a session asks: carried out beside others, its answer goes where the session waits.
+type Command = Box<dyn FnOnce(Arc<Shared>) -> BoxFuture<'static, ()> + Send>;
 
 impl Aggregator {
     /// The catalog as it stands.
@@ -140,12 +87,8 @@ impl Aggregator {
         if_not_exists: bool,
     ) -> Result<Changed, AggregatorError> {
         let name = name.to_owned();
-        self.ask(|reply| Command::CreateDatabase {
-            name,
-            if_not_exists,
-            reply,
-        })
-        .await
+        self.ask(move |shared| async move { shared.create_database(name, if_not_exists).await })
+            .await
     }
 
     /// DROP DATABASE, with its tables and pipelines; returns once their rows are unlinked.
@@ -158,12 +101,8 @@ impl Aggregator {
         if_exists: bool,
     ) -> Result<Changed, AggregatorError> {
         let name = name.to_owned();
-        self.ask(|reply| Command::DropDatabase {
-            name,
-            if_exists,
-            reply,
-        })
-        .await
+        self.ask(move |shared| async move { shared.drop_database(name, if_exists).await })
+            .await
     }
 
     /// CREATE TABLE.
@@ -171,7 +110,7 @@ impl Aggregator {
     /// # Errors
     /// `Unknown` (the database), `Exists`, `Definition`, `Catalog`, `ShuttingDown`.
     pub async fn create_table(&self, table: CreateTable) -> Result<Changed, AggregatorError> {
-        self.ask(|reply| Command::CreateTable { table, reply })
+        self.ask(move |shared| async move { shared.create_table(table).await })
             .await
     }
 
@@ -185,12 +124,8 @@ impl Aggregator {
         names: Vec<Name>,
         if_exists: bool,
     ) -> Result<Vec<Name>, AggregatorError> {
-        self.ask(|reply| Command::DropTables {
-            names,
-            if_exists,
-            reply,
-        })
-        .await
+        self.ask(move |shared| async move { shared.drop_tables(names, if_exists).await })
+            .await
     }
 
     /// TRUNCATE TABLE: its rows go, its pipelines' cursors stay. Refused while one of them runs.
@@ -198,7 +133,7 @@ impl Aggregator {
     /// # Errors
     /// `Unknown`, `State`, `Catalog`, `ShuttingDown`.
     pub async fn truncate_table(&self, name: Name) -> Result<(), AggregatorError> {
-        self.ask(|reply| Command::TruncateTable { name, reply })
+        self.ask(move |shared| async move { shared.truncate_table(name).await })
             .await
     }
 
@@ -211,8 +146,7 @@ impl Aggregator {
         &self,
         pipeline: CreatePipeline,
     ) -> Result<Changed, AggregatorError> {
-        let pipeline = Box::new(pipeline);
-        self.ask(|reply| Command::CreatePipeline { pipeline, reply })
+        self.ask(move |shared| async move { shared.create_pipeline(pipeline).await })
             .await
     }
 
@@ -223,7 +157,7 @@ impl Aggregator {
     /// `Unknown`, `State` (it runs), `Broker`, `Failed` (FOREGROUND), `Full`, `Catalog`, `Disk`,
     /// `ShuttingDown`.
     pub async fn start_pipeline(&self, start: StartPipeline) -> Result<Started, AggregatorError> {
-        self.ask(|reply| Command::StartPipeline { start, reply })
+        self.ask(move |shared| async move { shared.start_pipeline(start).await })
             .await
     }
 
@@ -236,12 +170,8 @@ impl Aggregator {
         name: Name,
         if_running: bool,
     ) -> Result<Changed, AggregatorError> {
-        self.ask(|reply| Command::StopPipeline {
-            name,
-            if_running,
-            reply,
-        })
-        .await
+        self.ask(move |shared| async move { shared.stop_pipeline(name, if_running).await })
+            .await
     }
 
     /// DROP PIPELINE; a running one is stopped first. The rows stay.
@@ -253,12 +183,8 @@ impl Aggregator {
         name: Name,
         if_exists: bool,
     ) -> Result<Changed, AggregatorError> {
-        self.ask(|reply| Command::DropPipeline {
-            name,
-            if_exists,
-            reply,
-        })
-        .await
+        self.ask(move |shared| async move { shared.drop_pipeline(name, if_exists).await })
+            .await
     }
 
     /// ALTER PIPELINE ... SET OFFSETS. A running pipeline goes on from there.
@@ -267,7 +193,7 @@ impl Aggregator {
     /// `Unknown` (pipeline, partition), `Setting`, `Broker` (EARLIEST, LATEST), `Catalog`,
     /// `ShuttingDown`.
     pub async fn alter_offsets(&self, name: Name, to: OffsetsTo) -> Result<(), AggregatorError> {
-        self.ask(|reply| Command::AlterOffsets { name, to, reply })
+        self.ask(move |shared| async move { shared.alter_offsets(name, to).await })
             .await
     }
 
@@ -280,7 +206,7 @@ impl Aggregator {
         name: Name,
         limit: Option<u64>,
     ) -> Result<Tested, AggregatorError> {
-        self.ask(|reply| Command::TestPipeline { name, limit, reply })
+        self.ask(move |shared| async move { shared.test_pipeline(name, limit).await })
             .await
     }
 
@@ -291,7 +217,7 @@ impl Aggregator {
     /// `Variable`, `Catalog`, `ShuttingDown`.
     pub async fn set_global(&self, name: &str, value: Option<&str>) -> Result<(), AggregatorError> {
         let (name, value) = (name.to_owned(), value.map(str::to_owned));
-        self.ask(|reply| Command::SetGlobal { name, value, reply })
+        self.ask(move |shared| async move { shared.set_global(name, value).await })
             .await
     }
 
@@ -319,13 +245,21 @@ impl Aggregator {
         answer.await.map_err(|_| AggregatorError::ShuttingDown)?
     }
 
-    async fn ask<T>(
+    async fn ask<T, Work>(
         &self,
-        command: impl FnOnce(Reply<T>) -> Command,
-    ) -> Result<T, AggregatorError> {
+        work: impl FnOnce(Arc<Shared>) -> Work + Send + 'static,
+    ) -> Result<T, AggregatorError>
+    where
+        T: Send + 'static,
+        Work: Future<Output = Result<T, AggregatorError>> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
+        let command: Command = Box::new(move |shared| {
+            // A session that went away does not want the answer; what was begun is carried to its end.
+            async move { drop(reply.send(work(shared).await)) }.boxed()
+        });
         self.commands
-            .send(command(reply))
+            .send(command)
             .await
             .map_err(|_| AggregatorError::ShuttingDown)?;
         answer.await.map_err(|_| AggregatorError::ShuttingDown)?

@@ -115,6 +115,7 @@ impl Shared {
                 topic_id = Some(now.id);
             }
             self.pair_missing(pipeline, &client, &now).await?;
+            self.show_surplus(pipeline.id, &now);
             state = Some(now);
         }
         let spec = match to {

@@ -133,6 +133,33 @@ impl Shared {
         self.publish_live();
     }
 
+    /// Names the leaf partitions whose Kafka partition the topic no longer has: their rows stay, and there
+    /// is nothing that could be loaded into them.
+    pub fn show_surplus(&self, id: PipelineId, topic: &TopicState) {
+        let view = self.view();
+        let mut changed = false;
+        {
+            let mut state = self.state();
+            for pairing in view.pairings_of(id) {
+                let index = pairing.kafka_partition;
+                let gone = !topic.partitions.contains_key(&index);
+                let surplus_of = gone.then_some(topic.partitions.len());
+                let Some(place) = state.places.get_mut(&pairing.leaf_partition) else {
+                    continue;
+                };
+                if place.surplus_of.is_none() && gone {
+                    tracing::warn!(pipeline = %id, partition = index, partitions = topic.partitions.len(),
+                        "the topic no longer has this partition; its rows stay");
+                }
+                changed |= place.surplus_of != surplus_of;
+                place.surplus_of = surplus_of;
+            }
+        }
+        if changed {
+            self.publish_live();
+        }
+    }
+
     /// The group offset that was just published.
     pub fn show_group_offset(&self, id: LeafPartitionId, offset: Offset) {
         if let Some(place) = self.state().places.get_mut(&id) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ingest::leaf::order::{Failure, Goal};
 use storage::ids::LeafPartitionId;
 
-use super::client::Client;
+use super::client::{Client, TopicState};
 use super::definitions::{check_name, check_pipeline};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::settings::client_settings;
@@ -141,25 +141,13 @@ impl Shared {
         self.lead(id, &state);
         match start.foreground {
             None => {
-                let ids = self
-                    .transact(|view| {
-                        let ids = pairings_of(view, id);
-                        let changes = vec![
-                            Change::PipelineState {
-                                pipeline: id,
-                                state: PipelineState::Running,
-                                failure: None,
-                            },
-                            ordered(view, ids.clone()),
-                        ];
-                        Ok((changes, ids))
-                    })
-                    .await?;
+                let all = |view: &CatalogView| pairings_of(view, id);
+                let ids = self.stand(id, PipelineState::Running, all).await?;
                 self.carry_out();
                 self.attached(&ids).await?;
                 Ok(Started::default())
             }
-            Some(foreground) => self.foreground(id, name, foreground, turn).await,
+            Some(foreground) => self.foreground(id, name, foreground, &state, turn).await,
         }
     }
 
@@ -169,23 +157,19 @@ impl Shared {
         id: PipelineId,
         name: &Name,
         foreground: Foreground,
+        topic: &TopicState,
         turn: tokio::sync::OwnedMutexGuard<()>,
     ) -> Result<Started, AggregatorError> {
+        // What the topic no longer has would be waited for in vain.
+        let there = |view: &CatalogView| {
+            let has = |index| topic.partitions.contains_key(&index);
+            view.pairings_of(id)
+                .filter(|pairing| has(pairing.kafka_partition))
+                .map(|pairing| pairing.leaf_partition)
+                .collect()
+        };
         // Kept as stopped: after a crash nobody waits for it in the foreground.
-        let ids = self
-            .transact(|view| {
-                let ids = pairings_of(view, id);
-                let changes = vec![
-                    Change::PipelineState {
-                        pipeline: id,
-                        state: PipelineState::Stopped,
-                        failure: None,
-                    },
-                    ordered(view, ids.clone()),
-                ];
-                Ok((changes, ids))
-            })
-            .await?;
+        let ids = self.stand(id, PipelineState::Stopped, there).await?;
         {
             let mut state = self.state();
             state.foreground.insert(id);
@@ -232,14 +216,7 @@ impl Shared {
             .await
             .and_then(|outcome| outcome);
         let _turn = self.pipeline_turn(id).await;
-        {
-            let mut state = self.state();
-            state.foreground.remove(&id);
-            for leaf_partition in &ids {
-                state.supervisor.release(*leaf_partition);
-            }
-        }
-        self.carry_out();
+        self.let_go(id, &ids);
         self.until(|state, view| resting(state, view, &ids)).await?;
         let (rows, rejects) = outcome?;
         Ok(Started {
@@ -279,28 +256,9 @@ impl Shared {
         self: &Arc<Shared>,
         id: PipelineId,
     ) -> Result<Option<(LeafPartitionId, Failure)>, AggregatorError> {
-        let ids = self
-            .transact(|view| {
-                let ids = pairings_of(view, id);
-                let changes = vec![
-                    Change::PipelineState {
-                        pipeline: id,
-                        state: PipelineState::Stopped,
-                        failure: None,
-                    },
-                    ordered(view, ids.clone()),
-                ];
-                Ok((changes, ids))
-            })
-            .await?;
-        {
-            let mut state = self.state();
-            state.foreground.remove(&id);
-            for leaf_partition in &ids {
-                state.supervisor.release(*leaf_partition);
-            }
-        }
-        self.carry_out();
+        let all = |view: &CatalogView| pairings_of(view, id);
+        let ids = self.stand(id, PipelineState::Stopped, all).await?;
+        self.let_go(id, &ids);
         self.until(|state, view| resting(state, view, &ids)).await
     }
 
@@ -345,6 +303,37 @@ impl Shared {
             Ok((vec![set], ()))
         })
         .await
+    }
+
+    /// One transaction: where the pipeline stands, and a new generation for these leaf partitions of it.
+    async fn stand(
+        &self,
+        id: PipelineId,
+        state: PipelineState,
+        of: impl FnOnce(&CatalogView) -> Vec<LeafPartitionId>,
+    ) -> Result<Vec<LeafPartitionId>, AggregatorError> {
+        self.transact(|view| {
+            let ids = of(view);
+            let stands = Change::PipelineState {
+                pipeline: id,
+                state,
+                failure: None,
+            };
+            Ok((vec![stands, ordered(view, ids.clone())], ids))
+        })
+        .await
+    }
+
+    /// No statement holds these leaf partitions any more: the catalog's goals are theirs again.
+    fn let_go(self: &Arc<Shared>, id: PipelineId, ids: &[LeafPartitionId]) {
+        {
+            let mut state = self.state();
+            state.foreground.remove(&id);
+            for leaf_partition in ids {
+                state.supervisor.release(*leaf_partition);
+            }
+        }
+        self.carry_out();
     }
 
     pub(super) fn is_foreground(&self, id: PipelineId) -> bool {

@@ -5,7 +5,6 @@
 //! bound, sources publish once more, and statements are refused. A leaf that is lost and a catalog
 //! whose COMMIT failed end it at once: recovery does the rest.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -349,7 +348,7 @@ async fn serve(
             Some(reply) = heard.ends.recv() => Some(reply),
             command = heard.queue.recv(), if open.len() < AGGREGATOR_OPEN_COMMANDS_MAX => match command {
                 Some(command) => {
-                    begin(&mut open, &shared, command);
+                    open.spawn(command(shared.clone()));
                     continue;
                 }
                 None => None,
@@ -385,93 +384,4 @@ async fn serve(
 async fn lost(poison: &mut watch::Receiver<Option<CatalogError>>) -> Option<CatalogError> {
     let poisoned = poison.wait_for(Option::is_some).await;
     poisoned.ok().and_then(|unknown| unknown.clone())
-}
-
-fn begin(open: &mut JoinSet<()>, shared: &Arc<Shared>, command: Command) {
-    let shared = shared.clone();
-    match command {
-        Command::CreateDatabase {
-            name,
-            if_not_exists,
-            reply,
-        } => answer(open, reply, async move {
-            shared.create_database(name, if_not_exists).await
-        }),
-        Command::DropDatabase {
-            name,
-            if_exists,
-            reply,
-        } => answer(open, reply, async move {
-            shared.drop_database(name, if_exists).await
-        }),
-        Command::CreateTable { table, reply } => {
-            answer(open, reply, async move { shared.create_table(table).await });
-        }
-        Command::DropTables {
-            names,
-            if_exists,
-            reply,
-        } => answer(open, reply, async move {
-            shared.drop_tables(names, if_exists).await
-        }),
-        Command::TruncateTable { name, reply } => {
-            answer(
-                open,
-                reply,
-                async move { shared.truncate_table(name).await },
-            );
-        }
-        Command::CreatePipeline { pipeline, reply } => answer(open, reply, async move {
-            shared.create_pipeline(*pipeline).await
-        }),
-        Command::StartPipeline { start, reply } => {
-            answer(
-                open,
-                reply,
-                async move { shared.start_pipeline(start).await },
-            );
-        }
-        Command::StopPipeline {
-            name,
-            if_running,
-            reply,
-        } => answer(open, reply, async move {
-            shared.stop_pipeline(name, if_running).await
-        }),
-        Command::DropPipeline {
-            name,
-            if_exists,
-            reply,
-        } => answer(open, reply, async move {
-            shared.drop_pipeline(name, if_exists).await
-        }),
-        Command::AlterOffsets { name, to, reply } => {
-            answer(
-                open,
-                reply,
-                async move { shared.alter_offsets(name, to).await },
-            );
-        }
-        Command::TestPipeline { name, limit, reply } => answer(open, reply, async move {
-            shared.test_pipeline(name, limit).await
-        }),
-        Command::SetGlobal { name, value, reply } => {
-            answer(
-                open,
-                reply,
-                async move { shared.set_global(name, value).await },
-            );
-        }
-    }
-}
-
-fn answer<T: Send + 'static>(
-    open: &mut JoinSet<()>,
-    reply: Reply<T>,
-    work: impl Future<Output = Result<T, AggregatorError>> + Send + 'static,
-) {
-    open.spawn(async move {
-        // A session that went away does not want the answer; what was begun is carried to its end.
-        drop(reply.send(work.await));
-    });
 }

@@ -211,6 +211,7 @@ impl Running {
             Seen::There { new } => {
                 if let TopicAnswer::There(state) = answer {
                     self.lead(&state, std::mem::take(&mut open.leaders));
+                    self.shared.show_surplus(self.pipeline, &state);
                     if !new.is_empty() {
                         self.pair(&state, &new, watch).await;
                     }

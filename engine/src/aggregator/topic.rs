@@ -27,6 +27,7 @@ impl Shared {
             return Err(client.error("START", &fault));
         }
         self.pair_missing(pipeline, client, &state).await?;
+        self.show_surplus(pipeline.id, &state);
         Ok(state)
     }
 

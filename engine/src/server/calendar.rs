@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use crate::sql::select::functions::time::date_of;
+
 /// A moment taken apart. Years 0 to 9999 print as MySQL's; others print with the digits they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime {
@@ -107,29 +109,11 @@ impl DateTime {
     }
 }
 
-/// Year, month and day of a day since 1970-01-01, in the proleptic Gregorian calendar.
-///
-/// Counts in eras of 400 years that begin on 1 March, so that a leap day ends its year.
+/// Year, month and day of a day since 1970-01-01.
 fn civil(days: i64) -> (i64, u8, u8) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (
-        year,
-        u8::try_from(month).unwrap_or(0),
-        u8::try_from(day).unwrap_or(0),
-    )
+    let (year, month, day) = date_of(days);
+    let small = |part: u32| u8::try_from(part).unwrap_or(0);
+    (year, small(month), small(day))
 }
 
 #[cfg(test)]

@@ -128,3 +128,49 @@ async fn a_commit_that_failed_ends_it_and_the_next_start_says_what_is() {
     node.aggregator.create_database("d", false).await.unwrap();
     node.shut_down().await;
 }
+
+#[tokio::test]
+async fn a_drop_database_that_was_cut_short_leaves_it_empty_and_is_repeated() {
+    let cluster = Cluster::start(2, 4).await;
+    let disk = Disk::default();
+    let directory = with_a_pipeline(&cluster, &disk).await;
+    let node = Node::begin(directory.path(), &disk, real_time(), FakeLeaf::deaf).await;
+    node.aggregator.attached().await.unwrap();
+    node.aggregator
+        .stop_pipeline(name("p"), false)
+        .await
+        .unwrap();
+    let aggregator = node.aggregator.clone();
+    let dropping = tokio::spawn(async move { aggregator.drop_database("d", false).await });
+    soon("its definitions are gone", || {
+        node.aggregator.catalog().table("d", "t").is_none()
+    })
+    .await;
+    node.shut_down().await;
+    assert!(dropping.await.unwrap().is_err());
+    let catalog = directory.path().join("catalog.db");
+    soon("the catalog is let go", || Catalog::open(&catalog).is_ok()).await;
+
+    let node = Node::start(directory.path(), &disk).await;
+    let view = node.aggregator.catalog();
+    assert!(view.database("d").is_some());
+    assert_eq!(
+        (view.tables_dropping().count(), view.pipelines().count()),
+        (0, 0)
+    );
+    let tables = directory.path().join("tables");
+    assert_eq!(
+        std::fs::read_dir(tables).unwrap().count(),
+        0,
+        "unlinked at the start"
+    );
+    assert_eq!(
+        node.aggregator.drop_database("d", false).await.unwrap(),
+        Changed::Yes
+    );
+    assert_eq!(
+        node.aggregator.drop_database("d", true).await.unwrap(),
+        Changed::Nothing
+    );
+    node.shut_down().await;
+}

@@ -16,7 +16,7 @@ pub type Disk = Arc<Mutex<BTreeMap<u64, (u64, i64)>>>;
 pub struct Seen {
     /// Every order, in words.
     pub orders: Vec<String>,
-    /// Rewinds are taken and never answered nor carried out.
+    /// Rewinds and drops are taken and never answered nor carried out.
     pub deaf: bool,
     /// Attach is taken and never answered: a recovery that takes long.
     pub recovers: bool,
@@ -167,6 +167,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                     disk.insert(leaf_partition, (lineage, start_offset));
                     vec![reached(start_offset)]
                 }
+                Goal::Drop if seen.deaf => vec![],
                 Goal::Drop => {
                     disk.remove(&leaf_partition);
                     vec![reached(0)]

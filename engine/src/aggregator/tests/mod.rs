@@ -3,6 +3,7 @@
 pub(super) mod broker;
 mod ending;
 mod leaves;
+mod surplus;
 mod whole;
 
 use std::collections::BTreeMap;

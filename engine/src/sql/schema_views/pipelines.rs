@@ -290,6 +290,8 @@ pub(super) const PARTITIONS: &[(&str, SqlType)] = &[
     ("LOADED_ROWS", UINT),
     ("REJECTS", UINT),
     ("BYTES", UINT),
+    ("SYNC_MS", UINT),
+    ("UNSYNCED_MS", INT),
     ("LINEAGE", UINT),
     ("GROUP_OFFSET", INT),
     ("DAMAGE", TEXT),
@@ -352,6 +354,11 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
         count(|attached| attached.view.gauges.rows.load(Ordering::Relaxed)).into(),
         count(|attached| attached.view.gauges.rejects.load(Ordering::Relaxed)).into(),
         count(|attached| attached.view.gauges.bytes.load(Ordering::Relaxed)).into(),
+        count(|attached| attached.view.gauges.sync_ms.load(Ordering::Relaxed)).into(),
+        standing
+            .gauge(|attached| &attached.view.gauges.dirty_since_unix_ms)
+            .map(|since_ms| (now_ms - since_ms).max(0))
+            .into(),
         standing.pairing.lineage.0.into(),
         place.and_then(|place| known(place.group_offset)).into(),
         place.and_then(|place| place.damage.clone()).into(),
@@ -365,8 +372,12 @@ fn state_of(pipeline: &PipelineDef, standing: &Standing) -> String {
             .kafka_partition
             .is_none_or(|partition| partition == standing.pairing.kafka_partition)
     });
+    let pairing = &standing.pairing;
+    let place = standing.live.places.get(&pairing.leaf_partition);
+    let surplus = place.and_then(|place| place.surplus(&pairing.topic, pairing.kafka_partition));
     match (stopped_at, &standing.attached) {
         (Some(failure), _) => format!("Failed: {failure}"),
+        (None, _) if surplus.is_some() => surplus.unwrap_or_default(),
         (None, Some(attached)) => attached.standing.words(),
         (None, None) => "Not attached".to_owned(),
     }

@@ -136,6 +136,10 @@ fn attached(table: &TableDef) -> Attached {
     view.gauges.rows.store(2, Ordering::Relaxed);
     view.gauges.rejects.store(1, Ordering::Relaxed);
     view.gauges.durable.store(100, Ordering::Relaxed);
+    view.gauges.sync_ms.store(12, Ordering::Relaxed);
+    view.gauges
+        .dirty_since_unix_ms
+        .store(NOW_UNIX_MS - 250, Ordering::Relaxed);
     let standing = Standing::new(0, Some(3), PIPELINE.0);
     standing.words.store(Arc::new("Running".into()));
     standing.fetched.store(103, Ordering::Relaxed);
@@ -172,7 +176,7 @@ async fn the_views_say_how_a_leaf_partition_stands() {
     for (sql, expected) in [
         (
             "select * from information_schema.pipelines_partitions",
-            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|7|5|2|1|0|1|NULL|NULL",
+            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|7|5|2|1|0|12|250|1|NULL|NULL",
         ),
         (
             "select * from information_schema.PIPELINES_CURSORS",
