@@ -50,12 +50,10 @@ pub struct Sent {
 /// Where a lane stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// No connection; not before this time. Why the last one ended, or did not begin.
+    /// No connection; not before this time.
     Closed {
         /// The pause's end.
         until_us: u64,
-        /// One line; none at first.
-        why: Option<String>,
     },
     /// Asked for; given up at this time.
     Connecting {
@@ -91,6 +89,8 @@ pub struct Lane {
     /// Its port.
     pub port: u16,
     state: State,
+    /// Why the last connection ended or did not begin, in one line, until there is one again.
+    why: Option<String>,
     /// The number of the connection now or last tried.
     attempt: u64,
     /// The Fetch version of this connection.
@@ -111,10 +111,8 @@ impl Lane {
             broker,
             host,
             port,
-            state: State::Closed {
-                until_us: 0,
-                why: None,
-            },
+            state: State::Closed { until_us: 0 },
+            why: None,
             attempt: 0,
             version: None,
             open: VecDeque::with_capacity(OPEN_MAX),
@@ -183,6 +181,7 @@ impl Lane {
         debug_assert!(matches!(self.state, State::Negotiating { .. }));
         self.version = Some(version);
         self.state = State::Idle;
+        self.why = None;
         self.backoff.reset();
     }
 
@@ -265,8 +264,8 @@ impl Lane {
         let pause_ms = self.backoff.fail();
         self.state = State::Closed {
             until_us: now_us + pause_ms * 1_000,
-            why: Some(why),
         };
+        self.why = Some(why);
         self.version = None;
         std::mem::take(&mut self.open)
     }
@@ -274,10 +273,8 @@ impl Lane {
     /// No partition wants it any more: what is open is given up.
     pub fn close(&mut self) {
         self.open.clear();
-        self.state = State::Closed {
-            until_us: 0,
-            why: None,
-        };
+        self.state = State::Closed { until_us: 0 };
+        self.why = None;
         self.version = None;
     }
 
@@ -287,13 +284,10 @@ impl Lane {
         matches!(self.state, State::Closed { .. })
     }
 
-    /// Why it is closed, while it pauses.
+    /// Why there is no connection: also while the next one is tried.
     #[must_use]
     pub fn closed_why(&self) -> Option<&str> {
-        match &self.state {
-            State::Closed { why, .. } => why.as_deref(),
-            _ => None,
-        }
+        self.why.as_deref()
     }
 
     /// What did not happen in time, if so.
@@ -405,11 +399,13 @@ mod tests {
         let mut pauses_ms = Vec::new();
         for attempt in 1..=9 {
             assert!(lane.connect(now_us, attempt));
+            assert_eq!(lane.closed_why().is_some(), attempt > 1);
             assert!(!lane.connect(now_us, attempt + 1));
             now_us = lane.deadline_us(now_us, true).expect("a deadline");
             assert!(lane.overdue(now_us - 1).is_none());
             let why = lane.overdue(now_us).expect("overdue");
             lane.lost(now_us, why.to_owned());
+            assert_eq!(lane.closed_why(), Some(why));
             let again_us = lane.deadline_us(now_us, true).expect("a pause");
             assert!(!lane.connect(again_us - 1, attempt + 1));
             pauses_ms.push((again_us - now_us) / 1_000);
