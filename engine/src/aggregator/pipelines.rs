@@ -1,5 +1,6 @@
 //! CREATE, START, STOP, DROP and ALTER of pipelines, and SET GLOBAL.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ingest::leaf::order::{Failure, Goal};
@@ -124,18 +125,7 @@ impl Shared {
                 })),
             };
         }
-        let running = view
-            .pipelines()
-            .filter(|pipeline| pipeline.state == PipelineState::Running)
-            .count()
-            + self.state().foreground.len();
-        let most = self.variables(&view).max_concurrent();
-        if running as u64 >= most {
-            return Err(AggregatorError::Full {
-                what: "pipelines running at once (pipelines_max_concurrent)",
-                max: most,
-            });
-        }
+        let starting = Starting::new(self, id)?;
         let client = Client::new(client_settings(&pipeline.spec)?);
         let state = self.ready(pipeline, &client).await?;
         self.lead(id, &state);
@@ -147,7 +137,10 @@ impl Shared {
                 self.attached(&ids).await?;
                 Ok(Started::default())
             }
-            Some(foreground) => self.foreground(id, name, foreground, &state, turn).await,
+            Some(foreground) => {
+                self.foreground(id, name, foreground, &state, (turn, starting))
+                    .await
+            }
         }
     }
 
@@ -158,7 +151,7 @@ impl Shared {
         name: &Name,
         foreground: Foreground,
         topic: &TopicState,
-        turn: tokio::sync::OwnedMutexGuard<()>,
+        starts: (tokio::sync::OwnedMutexGuard<()>, Starting<'_>),
     ) -> Result<Started, AggregatorError> {
         // What the topic no longer has would be waited for in vain.
         let there = |view: &CatalogView| {
@@ -170,9 +163,11 @@ impl Shared {
         };
         // Kept as stopped: after a crash nobody waits for it in the foreground.
         let ids = self.stand(id, PipelineState::Stopped, there).await?;
-        {
+        let run = {
             let mut state = self.state();
-            state.foreground.insert(id);
+            state.foreground_runs += 1;
+            let run = state.foreground_runs;
+            state.foreground.insert(id, run);
             for leaf_partition in &ids {
                 state.supervisor.hold(
                     *leaf_partition,
@@ -181,13 +176,14 @@ impl Shared {
                     },
                 );
             }
-        }
+            run
+        };
         self.carry_out();
         // STOP may come in between, so the turn is not held while it loads.
-        drop(turn);
+        drop(starts);
         let outcome = self
             .until(|state, _| {
-                if !state.foreground.contains(&id) {
+                if state.foreground.get(&id) != Some(&run) {
                     return Some(Err(AggregatorError::State(WrongState::StoppedMeanwhile {
                         pipeline: name.name.clone(),
                     })));
@@ -216,8 +212,12 @@ impl Shared {
             .await
             .and_then(|outcome| outcome);
         let _turn = self.pipeline_turn(id).await;
-        self.let_go(id, &ids);
-        self.until(|state, view| resting(state, view, &ids)).await?;
+        let own = self.state().foreground.get(&id) == Some(&run);
+        // Where STOP or DROP came before, they have seen to it, and what followed them is not ours to end.
+        if own {
+            self.let_go(id, &ids);
+            self.until(|state, view| resting(state, view, &ids)).await?;
+        }
         let (rows, rejects) = outcome?;
         Ok(Started {
             already_running: false,
@@ -337,7 +337,7 @@ impl Shared {
     }
 
     pub(super) fn is_foreground(&self, id: PipelineId) -> bool {
-        self.state().foreground.contains(&id)
+        self.state().foreground.contains_key(&id)
     }
 
     pub(super) fn not_in_foreground(
@@ -386,4 +386,42 @@ pub(super) fn known_pipeline<'a>(
             pipeline: name.name.clone(),
         })
     })
+}
+
+/// A pipeline in the middle of START.
+struct Starting<'s> {
+    shared: &'s Shared,
+    id: PipelineId,
+}
+
+impl<'s> Starting<'s> {
+    /// Counts it, unless as many run or start as may.
+    fn new(shared: &'s Shared, id: PipelineId) -> Result<Starting<'s>, AggregatorError> {
+        let mut state = shared.state();
+        // Read behind the lock: a START that has ended since is in the catalog by now.
+        let view = shared.view();
+        let running = view
+            .pipelines()
+            .filter(|pipeline| pipeline.state == PipelineState::Running)
+            .map(|pipeline| pipeline.id);
+        let at_once: BTreeSet<PipelineId> = running
+            .chain(state.foreground.keys().copied())
+            .chain(state.starting.iter().copied())
+            .collect();
+        let most = shared.variables(&view).max_concurrent();
+        if at_once.len() as u64 >= most {
+            return Err(AggregatorError::Full {
+                what: "pipelines running at once (pipelines_max_concurrent)",
+                max: most,
+            });
+        }
+        state.starting.insert(id);
+        Ok(Starting { shared, id })
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.shared.state().starting.remove(&self.id);
+    }
 }

@@ -59,7 +59,12 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub supervisor: Supervisor,
     pub sources: BTreeMap<PipelineId, Source>,
-    pub foreground: BTreeSet<PipelineId>,
+    /// START ... FOREGROUND that somebody waits for, each with its run's number.
+    pub foreground: BTreeMap<PipelineId, u64>,
+    /// Runs in the foreground so far.
+    pub foreground_runs: u64,
+    /// Pipelines in the middle of START: they count as running.
+    pub starting: BTreeSet<PipelineId>,
     pub testing: BTreeSet<PipelineId>,
     pub places: BTreeMap<LeafPartitionId, Place>,
     pub unreachable: BTreeMap<PipelineId, String>,
@@ -88,7 +93,9 @@ impl Shared {
             state: Mutex::new(State {
                 supervisor,
                 sources: BTreeMap::new(),
-                foreground: BTreeSet::new(),
+                foreground: BTreeMap::new(),
+                foreground_runs: 0,
+                starting: BTreeSet::new(),
                 testing: BTreeSet::new(),
                 places: BTreeMap::new(),
                 unreachable: BTreeMap::new(),
@@ -338,8 +345,8 @@ impl Shared {
     fn tend_sources(self: &Arc<Shared>, view: &CatalogView, state: &mut State) {
         let mut wanted = BTreeMap::new();
         for pipeline in view.pipelines() {
-            let runs =
-                pipeline.state == PipelineState::Running || state.foreground.contains(&pipeline.id);
+            let runs = pipeline.state == PipelineState::Running
+                || state.foreground.contains_key(&pipeline.id);
             if runs && let Ok(settings) = client_settings(&pipeline.spec) {
                 wanted.insert(pipeline.id, settings);
             }
@@ -372,7 +379,7 @@ impl Shared {
         }
         self.live.store(Arc::new(LiveView {
             testing: state.testing.clone(),
-            foreground: state.foreground.clone(),
+            foreground: state.foreground.keys().copied().collect(),
             places: state.places.clone(),
             unreachable: state.unreachable.clone(),
         }));

@@ -20,7 +20,7 @@ use super::settings::ClientSettings;
 use super::shared::Shared;
 use super::supervisor::Question;
 use super::watch::{Seen, Watch};
-use crate::catalog::PipelineId;
+use crate::catalog::{PipelineDef, PipelineId};
 use crate::limits::{
     GROUP_OFFSET_INTERVAL_MS, GROUP_OFFSET_REFRESH_MS, SOURCE_QUEUE_QUESTIONS_MAX,
     UNREACHABLE_PAUSE_MS,
@@ -370,11 +370,13 @@ impl Running {
             .collect()
     }
 
-    fn group(&self) -> Option<String> {
+    /// The group's name, and whose it is.
+    fn group(&self) -> Option<(String, Arc<PipelineDef>)> {
         let view = self.shared.view();
         let pipeline = view.pipeline_by_id(self.pipeline)?;
         let database = view.database_by_id(pipeline.database)?;
-        Some(format!("pinleaf-{}-{}", database.name, pipeline.name))
+        let group = format!("pinleaf-{}-{}", database.name, pipeline.name);
+        Some((group, Arc::clone(pipeline)))
     }
 
     /// Once, when a leaf partition is recovered: a cursor below what this lineage published is damage.
@@ -384,7 +386,7 @@ impl Running {
             .into_iter()
             .filter(|(id, ..)| !self.compared.contains(id))
             .collect();
-        let Some(group) = self.group().filter(|_| !fresh.is_empty()) else {
+        let Some((group, pipeline)) = self.group().filter(|_| !fresh.is_empty()) else {
             return;
         };
         let indices: Vec<i32> = fresh.iter().map(|(_, index, ..)| *index).collect();
@@ -402,7 +404,7 @@ impl Running {
             let said = published.iter().find(|said| said.partition == index);
             let Some(offset) = said.and_then(|said| {
                 said.offset
-                    .filter(|_| said.metadata == lineage_text(lineage))
+                    .filter(|_| said.metadata == owner_text(&pipeline, id, lineage))
             }) else {
                 continue;
             };
@@ -432,13 +434,18 @@ impl Running {
                 stale || self.published.get(index) != Some(&(*lineage, *cursor))
             })
             .collect();
-        let Some(group) = self.group().filter(|_| !durable.is_empty()) else {
+        let Some((group, pipeline)) = self.group().filter(|_| !durable.is_empty()) else {
             return;
         };
         let offsets: Vec<(i32, Offset, i32, String)> = durable
             .iter()
-            .map(|(_, index, lineage, cursor, epoch)| {
-                (*index, *cursor, *epoch, lineage_text(*lineage))
+            .map(|(id, index, lineage, cursor, epoch)| {
+                (
+                    *index,
+                    *cursor,
+                    *epoch,
+                    owner_text(&pipeline, *id, *lineage),
+                )
             })
             .collect();
         match self.client.publish(&group, topic, &offsets).await {
@@ -495,7 +502,11 @@ fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
     }
 }
 
-/// What stands beside a published offset, so that another lineage's is not compared with ours.
-fn lineage_text(lineage: Lineage) -> String {
-    format!("pinleaf lineage {lineage}")
+/// What stands beside a published offset, so that another's is not compared with ours: another lineage's,
+/// and that of a pipeline of the same name that was dropped or was of another data directory.
+fn owner_text(pipeline: &PipelineDef, id: LeafPartitionId, lineage: Lineage) -> String {
+    format!(
+        "pinleaf pipeline created {}, leaf partition {id}, lineage {lineage}",
+        pipeline.create_unix_ms
+    )
 }

@@ -71,6 +71,22 @@ pub enum Row {
 }
 
 impl Row {
+    /// Whether it comes after a clean end too, or undoes what a crash left half done: nothing to tell a user.
+    #[must_use]
+    pub fn is_routine(self) -> bool {
+        matches!(
+            self,
+            Row::WrittenAgain
+                | Row::NewestSealed
+                | Row::FooterAgain
+                | Row::Temporary
+                | Row::HigherRewrite
+                | Row::OffChain
+                | Row::BelowLiveLineage
+                | Row::NewLineage
+        )
+    }
+
     /// All of them.
     pub const ALL: [Row; 21] = [
         Row::TornHeader,

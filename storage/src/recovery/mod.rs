@@ -21,6 +21,7 @@ mod walk;
 pub use name::{FileName, parse_name, segment_path, temporary_path};
 pub use repair::{move_away, quarantine};
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -96,6 +97,13 @@ pub struct Note {
     pub path: PathBuf,
     /// Where in it.
     pub at_byte: u64,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Note { row, path, at_byte } = self;
+        write!(f, "{row:?} at byte {at_byte} of {}", path.display())
+    }
 }
 
 /// Recovery stopped. Nothing was appended; the next attempt begins anew.

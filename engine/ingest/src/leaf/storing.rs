@@ -157,7 +157,11 @@ impl Leaf {
         let recovery_us = now.us.saturating_sub(partition.opened_us);
         let leaf_partition = partition.pairing.leaf_partition;
         for note in &found.notes {
-            tracing::warn!(leaf_partition, "recovery: {note:?}");
+            if note.row.is_routine() {
+                tracing::debug!(leaf_partition, "recovery: {note}");
+            } else {
+                tracing::warn!(leaf_partition, "recovery: {note}");
+            }
         }
         tracing::info!(
             leaf_partition,

@@ -346,6 +346,34 @@ async fn a_table_that_another_databases_pipeline_loads_stays() {
 }
 
 #[tokio::test]
+async fn no_more_pipelines_start_at_once_than_may_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    let aggregator = &node.aggregator;
+    let second = CreatePipeline {
+        name: name("q"),
+        ..pipeline(cluster.servers())
+    };
+    aggregator.create_pipeline(second).await.unwrap();
+    aggregator
+        .set_global("pipelines_max_concurrent", Some("1"))
+        .await
+        .unwrap();
+    let other = StartPipeline {
+        name: name("q"),
+        ..start()
+    };
+    let (one, two) = tokio::join!(
+        aggregator.start_pipeline(start()),
+        aggregator.start_pipeline(other)
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    node.shut_down().await;
+}
+
+#[tokio::test]
 async fn several_tables_are_dropped_all_or_none() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(1, 1).await;
@@ -552,7 +580,7 @@ async fn group_offsets_follow_durable_and_name_damage() {
             .cloned()
     };
     soon("published", || {
-        group() == Some((50, "pinleaf lineage 1".into()))
+        group().is_some_and(|(offset, owner)| offset == 50 && owner.ends_with(", lineage 1"))
     })
     .await;
     node.shut_down().await;
@@ -571,6 +599,21 @@ async fn group_offsets_follow_durable_and_name_damage() {
         damage.contains("recovered up to offset 0") && damage.contains("says 50"),
         "{damage}"
     );
+
+    // Another pipeline of the same name has lost nothing.
+    let aggregator = &node.aggregator;
+    let published = group();
+    aggregator.stop_pipeline(name("p"), false).await.unwrap();
+    aggregator.drop_pipeline(name("p"), false).await.unwrap();
+    aggregator
+        .create_pipeline(pipeline(cluster.servers()))
+        .await
+        .unwrap();
+    aggregator.start_pipeline(start()).await.unwrap();
+    let id = storage::ids::LeafPartitionId(node.pairings()[&0].0);
+    node.say_durable(0, 7).await;
+    soon("compared and published", || group() != published).await;
+    assert_eq!(node.aggregator.live().places[&id].damage, None);
     node.shut_down().await;
 }
 

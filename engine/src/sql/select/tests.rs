@@ -676,7 +676,12 @@ fn a_full_pool_fails_the_query_and_names_the_limit() {
     let fault = run(&fixture, sql, &[]).expect_err("4 KiB are too few");
     assert_eq!(fault.code, 1038);
     assert!(fault.message.contains("4096 bytes"), "{}", fault.message);
-    assert_eq!(fixture.ctx.memory.bytes_held(), 0);
+    // The plan's other tasks end soon after the one that failed.
+    let began = std::time::Instant::now();
+    while fixture.ctx.memory.bytes_held() > 0 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
+        std::thread::yield_now();
+    }
 }
 
 /// A constant is written out in every row of a batch, which no memory pool sees.
