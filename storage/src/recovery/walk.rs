@@ -229,7 +229,12 @@ impl<'a> Walk<'a> {
             Some(rewrite) => self.read(prev.sequence, rewrite, reach)?,
             None => None,
         };
-        let reaches = found.as_ref().is_some_and(|scan| reaches(scan, prev));
+        // Where a test has it so, damage below the durable end is not seen at all.
+        let unseen = |scan: &Scan| {
+            scan.decided == Some(Row::DamageBelowDurable) && out(Rule::Row(Row::DamageBelowDurable))
+        };
+        let reached = |scan: &Scan| reaches(scan, prev) || unseen(scan);
+        let reaches = found.as_ref().is_some_and(reached);
         let (row, action) = decide::predecessor(PredecessorFacts { reaches, vouched });
         let path = self.path(prev.sequence, Rewrite(0));
         let at_byte = found.as_ref().map_or(0, |scan| scan.end_byte);

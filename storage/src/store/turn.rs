@@ -212,7 +212,9 @@ impl Store {
         let due = |(at, link): (usize, &Link)| {
             let since_ms = link.dirty_since_ms?;
             let free = link.syncing.is_empty() || two && link.syncing.len() < 2;
-            let names = link.durable.is_some() || self.directory_syncing.is_empty() || two;
+            // A merge syncs the directory too: either would take the other's error.
+            let directory = self.directory_syncing.is_empty() && self.merge != Merge::Merging;
+            let names = link.durable.is_some() || directory || two;
             if !free || !names || !link.is_dirty() || link.file.is_none() {
                 return None;
             }
@@ -275,6 +277,9 @@ impl Store {
             || self.rewinding.is_some()
             || self.full_until_ms.is_some()
         {
+            return;
+        }
+        if !self.directory_syncing.is_empty() && !taken_out(Rule::NeverTwoSyncs) {
             return;
         }
         let any = taken_out(Rule::MergeDurableInputs);

@@ -12,6 +12,7 @@
 //! - a fuse ends the process at any call, in the middle of a write too;
 //! - a full disk: a write stops anywhere, `free_bytes` says none.
 
+mod damage;
 mod inode;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,8 @@ use storage::disk::{Disk, DiskAction, DiskError, DiskFile, Entry};
 use storage::error::{Corruption, Damage, StorageError};
 use storage::map::Pages;
 
-use super::Random;
+use super::{Coverage, Random};
+pub use damage::{Damaged, Lying, Rot};
 use inode::{Inode, NameOp};
 
 /// A sector: what a power loss keeps or loses as one.
@@ -54,46 +56,43 @@ pub enum DiskFaultKind {
     Rename,
     /// The next unlink fails.
     Unlink,
+    /// The next open fails.
+    Open,
+    /// The next read fails.
+    Read,
 }
 
 impl DiskFaultKind {
     /// All of them.
-    pub const ALL: [DiskFaultKind; 6] = [
+    pub const ALL: [DiskFaultKind; 8] = [
         DiskFaultKind::Write,
         DiskFaultKind::Sync,
         DiskFaultKind::SyncDirectory,
         DiskFaultKind::Create,
         DiskFaultKind::Rename,
         DiskFaultKind::Unlink,
+        DiskFaultKind::Open,
+        DiskFaultKind::Read,
     ];
 }
 
-/// A flipped bit.
+/// What else the crash model does, each with its name in the coverage.
+pub const CRASHES: [&str; 9] = [
+    KILL,
+    POWER_LOSS,
+    "disk: torn, some unsynced sectors of a file are lost",
+    "disk: a length survives without its data",
+    "disk: operations on names are lost from some point on",
+    "disk: any of the operations on names are lost",
+    "disk: a sync says so after one that failed, of what is lost",
+    "disk: the process ends in the middle of a call",
+    FULL,
+];
+const KILL: &str = "disk: kill";
+const POWER_LOSS: &str = "disk: power loss";
+const FULL: &str = "disk: full";
+
 #[derive(Clone, Debug)]
-pub struct Rotten {
-    /// The file.
-    pub path: PathBuf,
-    /// The byte.
-    pub at: usize,
-    /// Whether a record of the file, not the rotten one, says that the byte was durable.
-    pub below_durable_end: bool,
-}
-
-/// The highest durable end that the records at the front of a segment say.
-fn durable_end(bytes: &[u8]) -> u64 {
-    let mut highest = 0;
-    let Ok(header) = storage::format::parse_header(bytes) else {
-        return 0;
-    };
-    let mut at = header.bytes as usize;
-    while let Some(Ok(record)) = bytes.get(at..).map(storage::format::parse_commit) {
-        highest = highest.max(record.durable_end);
-        at += record.message_bytes() as usize;
-    }
-    highest
-}
-
-#[derive(Debug)]
 struct World {
     random: Random,
     inodes: Vec<Inode>,
@@ -107,9 +106,10 @@ struct World {
     lost: Vec<NameOp>,
     any_subset: bool,
     faults: BTreeSet<DiskFaultKind>,
-    hit: Vec<DiskFaultKind>,
+    hit: Coverage,
+    /// Files that were made shorter.
+    cuts: Vec<PathBuf>,
     full: bool,
-    full_hits: u64,
     fuse: Option<u32>,
     dead: bool,
     /// Counts processes: a file handle of an earlier one is of no use.
@@ -134,9 +134,9 @@ impl SimDisk {
             lost: Vec::new(),
             any_subset,
             faults: BTreeSet::new(),
-            hit: Vec::new(),
+            hit: Coverage::default(),
+            cuts: Vec::new(),
             full: false,
-            full_hits: 0,
             fuse: None,
             dead: false,
             process: 0,
@@ -177,12 +177,24 @@ impl SimDisk {
         self.world().full = full;
     }
 
-    /// The faults that happened since this was last asked, and how often the disk was full.
+    /// What happened since this was last asked.
     #[must_use]
-    pub fn take_hits(&self) -> (Vec<DiskFaultKind>, u64) {
-        let mut world = self.world();
-        let full = std::mem::take(&mut world.full_hits);
-        (std::mem::take(&mut world.hit), full)
+    pub fn take_hits(&self) -> Coverage {
+        std::mem::take(&mut self.world().hit)
+    }
+
+    /// The same disk beside this one: what happens there does not happen here.
+    #[must_use]
+    pub fn fork(&self, seed: u64) -> SimDisk {
+        let mut world = self.world().clone();
+        world.end_process();
+        world.full = false;
+        world.random = Random::new(seed);
+        world
+            .inodes
+            .iter_mut()
+            .for_each(|inode| inode.mapped = false);
+        SimDisk(Arc::new(Mutex::new(world)))
     }
 
     /// Something that the disk saw and that must never be: a cut under a map.
@@ -195,6 +207,7 @@ impl SimDisk {
     pub fn kill(&self) {
         let mut world = self.world();
         world.end_process();
+        world.hit.hit(KILL);
         world
             .inodes
             .iter_mut()
@@ -205,6 +218,7 @@ impl SimDisk {
     pub fn lose_power(&self) {
         let mut world = self.world();
         world.end_process();
+        world.hit.hit(POWER_LOSS);
         let World {
             random,
             inodes,
@@ -213,16 +227,23 @@ impl SimDisk {
             pending,
             lost,
             any_subset,
+            hit,
             ..
         } = &mut *world;
         if *any_subset {
-            for op in pending.iter().filter(|_| random.chance(500)) {
-                op.apply(disk_names);
+            let before = pending.len();
+            pending.retain(|_| random.chance(500));
+            if pending.len() < before {
+                hit.hit(CRASHES[5]);
             }
         } else {
             let kept = random.below(pending.len() as u64 + 1) as usize;
-            pending[..kept].iter().for_each(|op| op.apply(disk_names));
+            if kept < pending.len() {
+                hit.hit(CRASHES[4]);
+            }
+            pending.truncate(kept);
         }
+        pending.iter().for_each(|op| op.apply(disk_names));
         pending.clear();
         lost.clear();
         *names = disk_names.clone();
@@ -230,37 +251,11 @@ impl SimDisk {
         let named: BTreeSet<usize> = names.values().copied().collect();
         for (index, inode) in inodes.iter_mut().enumerate() {
             if named.contains(&index) {
-                inode.lose_power(random);
+                inode.lose_power(random, hit);
             } else {
                 *inode = Inode::default();
             }
         }
-    }
-
-    /// Flips a bit of a file where it is on the disk; `None` where there is no such file.
-    pub fn rot(&self, random: &mut Random) -> Option<Rotten> {
-        let mut world = self.world();
-        let count = world.names.len() as u64;
-        let (path, inode) = world
-            .names
-            .iter()
-            .nth(random.below(count.max(1)) as usize)?;
-        let (path, inode) = (path.clone(), *inode);
-        let inode = &mut world.inodes[inode];
-        let bytes = inode.disk.len().min(inode.cache.len()) as u64;
-        if bytes == 0 {
-            return None;
-        }
-        let at = random.below(bytes) as usize;
-        let below_durable_end = durable_end(&inode.cache) > at as u64;
-        let bit = 1 << random.below(8);
-        inode.disk[at] ^= bit;
-        inode.cache[at] ^= bit;
-        Some(Rotten {
-            path,
-            at,
-            below_durable_end,
-        })
     }
 
     /// Whether a file was moved to quarantine.
@@ -296,7 +291,12 @@ impl World {
     /// Counts a call; `Err`: the process ended before it, or in the middle of it.
     fn call(&mut self, path: &Path, doing: DiskAction) -> Result<(), DiskError> {
         match self.fuse {
-            Some(0) => self.dead = true,
+            Some(0) => {
+                if !self.dead {
+                    self.hit.hit(CRASHES[7]);
+                }
+                self.dead = true;
+            }
             Some(calls) => self.fuse = Some(calls - 1),
             None => {}
         }
@@ -309,7 +309,7 @@ impl World {
     fn fails(&mut self, fault: DiskFaultKind) -> bool {
         let fails = self.faults.remove(&fault);
         if fails {
-            self.hit.push(fault);
+            self.hit.hit(&format!("fault: {fault:?}"));
         }
         fails
     }
@@ -373,7 +373,10 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
-        let world = self.call(DiskAction::Read)?;
+        let mut world = self.call(DiskAction::Read)?;
+        if world.fails(DiskFaultKind::Read) {
+            return self.error(DiskAction::Read, EIO);
+        }
         let cache = &world.inodes[self.inode].cache;
         let start = (at_byte as usize).min(cache.len());
         let read = buffer.len().min(cache.len() - start);
@@ -408,7 +411,7 @@ impl DiskFile for SimFile {
         }
         let end = at_byte as usize + bytes.len();
         if world.full && end > world.inodes[self.inode].cache.len() {
-            world.full_hits += 1;
+            world.hit.hit(FULL);
             stopped(&mut world);
             return self.error(DiskAction::Write, ENOSPC);
         }
@@ -419,7 +422,7 @@ impl DiskFile for SimFile {
     fn allocate(&self, _at_byte: u64, _bytes: u64) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Allocate)?;
         if world.full && world.random.chance(500) {
-            world.full_hits += 1;
+            world.hit.hit(FULL);
             return self.error(DiskAction::Allocate, ENOSPC);
         }
         Ok(())
@@ -433,19 +436,32 @@ impl DiskFile for SimFile {
             world.violation = Some(cut);
             return Ok(());
         }
-        inode.truncate(bytes as usize);
+        if (bytes as usize) < inode.cache.len() {
+            let cut = self.path.clone();
+            inode.truncate(bytes as usize);
+            world.cuts.push(cut);
+        } else {
+            inode.truncate(bytes as usize);
+        }
         Ok(())
     }
 
     fn sync(&self) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Sync)?;
         let fails = world.fails(DiskFaultKind::Sync);
-        let World { random, inodes, .. } = &mut *world;
+        let World {
+            random,
+            inodes,
+            hit,
+            ..
+        } = &mut *world;
         if fails {
             inodes[self.inode].sync_fails(random);
             return self.error(DiskAction::Sync, EIO);
         }
-        inodes[self.inode].sync();
+        if inodes[self.inode].sync() {
+            hit.hit(CRASHES[6]);
+        }
         Ok(())
     }
 }
@@ -497,7 +513,7 @@ impl Disk for SimDisk {
             return Err(DiskError::new(path, DiskAction::Create, EEXIST));
         }
         if world.full && world.random.chance(300) {
-            world.full_hits += 1;
+            world.hit.hit(FULL);
             return Err(DiskError::new(path, DiskAction::Create, ENOSPC));
         }
         let inode = world.inodes.len();
@@ -514,6 +530,9 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Open)?;
+        if world.fails(DiskFaultKind::Open) {
+            return Err(DiskError::new(path, DiskAction::Open, EIO));
+        }
         match world.names.get(path) {
             Some(&inode) => Ok(Arc::new(SimFile {
                 disk: self.clone(),
@@ -602,7 +621,7 @@ impl Disk for SimDisk {
         world.call(path, DiskAction::FreeSpace)?;
         // The room is gone between the question and the write, now and then.
         if world.full && world.random.chance(700) {
-            world.full_hits += 1;
+            world.hit.hit(FULL);
             return Ok(0);
         }
         Ok(FREE_BYTES)

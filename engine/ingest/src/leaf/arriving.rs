@@ -524,15 +524,6 @@ impl Leaf {
         self.reports.push(report);
     }
 
-    /// Whether a frame holds records of a partition, or may still bring some.
-    pub(super) fn holds_records(&self, slot: Slot) -> bool {
-        let entries = |frame: &Frame| {
-            let mut entries = frame.entries.iter();
-            entries.any(|entry| entry.asked.slot == slot && !entry.is_done())
-        };
-        self.lanes.iter().any(|run| run.frames.iter().any(entries))
-    }
-
     /// What waits of a partition in any frame is not for it any more.
     pub(super) fn drop_frames_of(&mut self, slot: Slot) {
         for run in &mut self.lanes {

@@ -7,6 +7,7 @@ use storage::format::rejects::FaultKind;
 use storage::ids::Offset;
 
 use super::event::{Effects, Now, Slot};
+use super::frame::Frame;
 use super::machine::Leaf;
 use super::order::{FailureKind, Leader, Report};
 use super::ordering::failure;
@@ -80,6 +81,15 @@ impl Leaf {
             _ => self.asked_topics.get(&partition.pairing.topic),
         };
         own.max(topic.map_or(0, |asked| asked + limits::ASK_INTERVAL_MS * 1_000))
+    }
+
+    /// Whether a frame holds records of a partition, or may still bring some.
+    pub(super) fn holds_records(&self, slot: Slot) -> bool {
+        let entries = |frame: &Frame| {
+            let mut entries = frame.entries.iter();
+            entries.any(|entry| entry.asked.slot == slot && !entry.is_done())
+        };
+        self.lanes.iter().any(|run| run.frames.iter().any(entries))
     }
 
     pub(super) fn learn_leader(

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::SECTOR_BYTES;
-use crate::sim::Random;
+use super::{CRASHES, SECTOR_BYTES};
+use crate::sim::{Coverage, Random};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
@@ -15,6 +15,8 @@ pub(super) struct Inode {
     /// Sectors of the cache that a sync would write.
     pub(super) dirty: BTreeSet<usize>,
     pub(super) length_dirty: bool,
+    /// A sync failed, and what it did not write was not written again since: the next one lies.
+    pub(super) lost_in_sync: bool,
     /// A reader of this process has its pages.
     pub(super) mapped: bool,
 }
@@ -58,7 +60,8 @@ impl Inode {
         self.disk[start..end].copy_from_slice(&self.cache[start..end]);
     }
 
-    pub(super) fn sync(&mut self) {
+    /// Whether it says so of what an earlier one has lost.
+    pub(super) fn sync(&mut self) -> bool {
         for sector in std::mem::take(&mut self.dirty) {
             self.flush(sector);
         }
@@ -66,6 +69,7 @@ impl Inode {
             self.disk.resize(self.cache.len(), 0);
         }
         self.length_dirty = false;
+        std::mem::take(&mut self.lost_in_sync) && self.disk != self.cache
     }
 
     pub(super) fn sync_fails(&mut self, random: &mut Random) {
@@ -79,16 +83,24 @@ impl Inode {
             self.disk.resize(self.cache.len(), 0);
         }
         self.length_dirty = false;
+        self.lost_in_sync = true;
     }
 
-    pub(super) fn lose_power(&mut self, random: &mut Random) {
+    pub(super) fn lose_power(&mut self, random: &mut Random, hit: &mut Coverage) {
         // From "nothing" to "all": each is the shortest way to some bug.
         let kept = random.below(5) * 250;
         let old_bytes = self.disk.len();
-        for sector in std::mem::take(&mut self.dirty) {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut lost = 0;
+        for &sector in &dirty {
             if random.chance(kept) {
                 self.flush(sector);
+            } else {
+                lost += 1;
             }
+        }
+        if (1..dirty.len()).contains(&lost) {
+            hit.hit(CRASHES[2]);
         }
         if self.length_dirty {
             let bytes = match random.below(3) {
@@ -96,9 +108,13 @@ impl Inode {
                 1 => self.cache.len(),
                 _ => self.disk.len(),
             };
+            if bytes > self.disk.len() {
+                hit.hit(CRASHES[3]);
+            }
             self.disk.resize(bytes, 0);
         }
         self.length_dirty = false;
+        self.lost_in_sync = false;
         self.cache = self.disk.clone();
         self.mapped = false;
     }
@@ -119,6 +135,14 @@ impl NameOp {
             NameOp::Rename(from, to, _) => {
                 from.parent() == Some(directory) || to.parent() == Some(directory)
             }
+        }
+    }
+
+    /// Whether it makes or takes this name.
+    pub(super) fn is_of(&self, name: &Path) -> bool {
+        match self {
+            NameOp::Link(path, _) | NameOp::Unlink(path) => path == name,
+            NameOp::Rename(from, to, _) => from == name || to == name,
         }
     }
 

@@ -347,7 +347,12 @@ impl Drive<'_> {
         let at = self.random.below(self.partitions.len() as u64) as usize;
         let log = &self.cluster.logs[self.log_of(at)];
         let (start, end) = (log.start, log.end());
-        let to = start + self.random.below((end - start) as u64 + 1) as i64;
+        // Now and then a person's mistake: an offset that is not there yet.
+        let to = if self.random.chance(100) {
+            end + 20 + self.random.below(200) as i64
+        } else {
+            start + self.random.below((end - start) as u64 + 1) as i64
+        };
         let paired = &mut self.partitions[at];
         if paired.rewinding || paired.rewind_to.is_some() || paired.stopping {
             return Ok(());

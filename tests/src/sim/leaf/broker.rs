@@ -24,7 +24,7 @@ pub const TOPIC: &str = "orders";
 pub const TOPIC_ID: [u8; 16] = [7; 16];
 
 /// What a response may suffer, each with its name in the coverage.
-pub const FAULTS: [&str; 15] = [
+pub const FAULTS: [&str; 17] = [
     "broker: disconnect in a response",
     "broker: disconnect between responses",
     "broker: refuses a connection",
@@ -38,8 +38,10 @@ pub const FAULTS: [&str; 15] = [
     "broker: a cut-off last batch",
     "broker: the leader moved",
     "broker: fenced or unknown epoch",
-    "broker: out of range",
+    "broker: out of range, below the log's start",
     "broker: bytes that are no response",
+    "broker: out of range, beyond the log's end",
+    "broker: aborted transactions in an answer",
 ];
 
 /// A request that waits for its answer.
@@ -303,7 +305,8 @@ impl Cluster {
             Said::Error(code) => {
                 coverage.hit(match code {
                     6 => FAULTS[11],
-                    1 => FAULTS[13],
+                    1 if one.fetch_offset < self.logs[one.partition as usize].start => FAULTS[13],
+                    1 => FAULTS[15],
                     _ => FAULTS[12],
                 });
                 return data.with_error_code(code);
@@ -340,7 +343,8 @@ impl Cluster {
             upto = batch.next;
             let rotten = (one.partition as usize, batch.base);
             if self.rotten.contains(&rotten) {
-                let at = from + 61 + (batch.base as usize % (batch.bytes.len() - 61).max(1));
+                // What the checksum covers; a batch may hold no record at all.
+                let at = from + 21 + batch.base as usize % (batch.bytes.len() - 21);
                 records[at] ^= 0x40;
                 coverage.hit(FAULTS[9]);
                 break;
@@ -354,6 +358,9 @@ impl Cluster {
                 span.last >= one.fetch_offset && span.first < upto
             };
             let aborted = log.aborted.iter().filter(overlaps);
+            if aborted.clone().next().is_some() {
+                coverage.hit(FAULTS[16]);
+            }
             data.aborted_transactions = Some(
                 aborted
                     .map(|span| {

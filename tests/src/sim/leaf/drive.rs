@@ -14,6 +14,13 @@ use super::log::Log;
 use crate::sim::disk::{DiskFaultKind, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
 
+/// What a run over many seeds must have met, beside the table, the brokers' faults and the disk's.
+pub(super) const EVENTS: [&str; 3] = [
+    "event: an outcome is reported later",
+    "event: a crash before an outcome is reported",
+    "event: a crash inside a disk operation",
+];
+
 /// See the module.
 pub struct Drive<'a> {
     pub(super) random: Random,
@@ -212,6 +219,7 @@ impl<'a> Drive<'a> {
         }
         self.finish()?;
         self.keep_rows();
+        self.coverage.merge(&self.disk.take_hits());
         for &row in Row::ALL {
             let times = self.rows.of(row);
             self.coverage.add(&format!("leaf: {}", row.words()), times);
@@ -426,10 +434,17 @@ impl<'a> Drive<'a> {
                     let came = head(&done, 90);
                     self.say(|| format!("disk {slot:?}: {said} -> {came}"));
                 }
+                if self.disk.is_dead() {
+                    self.coverage.hit(EVENTS[2]);
+                    return self.crash();
+                }
                 self.disk_work.push(DiskWork::Done(slot, Box::new(done)));
                 Ok(())
             }
-            DiskWork::Done(slot, done) => self.on(Event::Disk(slot, *done)),
+            DiskWork::Done(slot, done) => {
+                self.coverage.hit(EVENTS[0]);
+                self.on(Event::Disk(slot, *done))
+            }
         }
     }
 
@@ -572,12 +587,19 @@ impl<'a> Drive<'a> {
         let kinds = [
             DiskFaultKind::Sync,
             DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
             DiskFaultKind::Write,
             DiskFaultKind::Write,
             DiskFaultKind::Create,
             DiskFaultKind::SyncDirectory,
+            DiskFaultKind::Unlink,
+            DiskFaultKind::Open,
+            DiskFaultKind::Read,
         ];
-        let kind = kinds[self.random.below(6) as usize];
+        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
         self.disk.arm(kind);
         self.say(|| format!("armed: {kind:?}"));
     }
@@ -598,7 +620,22 @@ impl<'a> Drive<'a> {
         if let Some(what) = self.disk.violation() {
             return Err(what);
         }
+        self.coverage.merge(&self.disk.take_hits());
         self.disk.disarm();
+        if self
+            .disk_work
+            .iter()
+            .any(|work| matches!(work, DiskWork::Done(..)))
+        {
+            self.coverage.hit(EVENTS[1]);
+        }
+        if !self.healed && self.random.chance(300) {
+            // What fails next fails in recovery.
+            self.arm();
+        }
+        if !self.healed && self.random.chance(300) {
+            self.disk.light_fuse(self.random.below(60) as u32);
+        }
         self.disk_work.clear();
         self.connecting.clear();
         self.breaking.clear();

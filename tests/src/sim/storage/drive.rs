@@ -1,12 +1,13 @@
 //! One seed: chooses what happens next, and compares what the store says with the truth.
 
 mod law;
+mod probe;
 mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use storage::disk::{DiskDone, DiskOp, perform};
+use storage::disk::{DiskDone, DiskOp};
 use storage::format::rejects::{FaultKind, RejectKind};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
@@ -21,12 +22,12 @@ use crate::sim::{Coverage, Random, Trace};
 use words::{outcome, words};
 
 /// What a run over many seeds must have met, beside the recovery table and the disk's faults.
-pub(super) const EVENTS: [&str; 17] = [
+pub(super) const EVENTS: [&str; 20] = [
     "event: step",
-    "event: kill",
-    "event: power loss",
     "event: crash inside a disk operation",
     "event: crash inside recovery",
+    "event: an outcome is reported later",
+    "event: a crash before an outcome is reported",
     "event: drain",
     "event: set offsets",
     "event: truncate",
@@ -37,8 +38,11 @@ pub(super) const EVENTS: [&str; 17] = [
     "event: void",
     "event: failed disk",
     "event: failed directory",
-    "event: full disk",
     "event: bit rot",
+    "event: a file is gone",
+    "event: a write went astray",
+    "event: an older catalog is refused",
+    "event: what a power loss now would leave",
 ];
 
 const POOL_BYTES: usize = 64 << 20;
@@ -64,6 +68,19 @@ pub(super) struct Drive<'a> {
     on_drained: Option<Change>,
     drained: bool,
     damage: Option<Damage>,
+    /// The catalog before the last change, and whether the change was ever said to be done.
+    older: Option<LineageStart>,
+    begun: bool,
+    /// The process was started with the older one.
+    restored: bool,
+    /// Operations are done and reported newest first, most often.
+    newest_first: bool,
+    /// The device takes its time with a file's later syncs, others overtake them.
+    slow_syncs: bool,
+    /// Nothing fails any more.
+    finishing: bool,
+    /// What recovery left that it must not leave.
+    broken: Option<String>,
     ended: bool,
 }
 
@@ -166,6 +183,13 @@ impl<'a> Drive<'a> {
             on_drained: None,
             drained: false,
             damage: None,
+            older: None,
+            begun: false,
+            restored: false,
+            newest_first: seed % 4 == 2,
+            slow_syncs: seed % 8 == 3,
+            finishing: false,
+            broken: None,
             ended: false,
         }
     }
@@ -220,7 +244,8 @@ impl<'a> Drive<'a> {
                 self.arm();
                 Ok(())
             }
-            970..=981 => {
+            970..=974 => self.probe(),
+            975..=981 => {
                 let full = self.random.chance(500);
                 self.trace.say(|| format!("disk full: {full}"));
                 self.disk.set_full(full);
@@ -336,6 +361,8 @@ impl<'a> Drive<'a> {
                 _ => cursor.0 + self.random.below(20) as i64,
             },
         };
+        self.older = Some(self.catalog);
+        self.begun = false;
         self.catalog.lineage = Lineage(lineage);
         self.catalog.start_offset = Offset(start);
         if matches!(change, Change::Truncate) {
@@ -392,7 +419,7 @@ impl<'a> Drive<'a> {
         if self.disk.is_dead() {
             return self.died();
         }
-        match self.disk.violation() {
+        match self.disk.violation().or(self.broken.take()) {
             Some(what) => Err(what),
             None => Ok(()),
         }
@@ -402,8 +429,9 @@ impl<'a> Drive<'a> {
         match effect {
             StoreEffect::Disk(op) => {
                 self.trace.say(|| format!("submit {}", words(&op)));
+                let slow = self.slow_syncs && is_later_sync(&op);
                 self.process.pending.push(Pending::Submitted(*op));
-                if self.random.chance(500) {
+                if !slow && self.random.chance(500) {
                     let last = self.process.pending.len() - 1;
                     self.perform(last);
                 }
@@ -414,14 +442,22 @@ impl<'a> Drive<'a> {
                 let visible = self.process.store.cursors().visible;
                 check(offset <= visible, || {
                     format!("committed {offset}, visible {visible}")
-                })
+                })?;
+                if self.random.chance(if self.slow_syncs { 200 } else { 20 }) {
+                    return self.probe();
+                }
+                Ok(())
             }
             StoreEffect::Durable {
                 lineage, offset, ..
             } => {
                 self.trace
                     .say(|| format!("durable {offset} in lineage {lineage}"));
-                self.promise(lineage, offset)
+                self.promise(lineage, offset)?;
+                if self.random.chance(100) {
+                    return self.probe();
+                }
+                Ok(())
             }
             StoreEffect::Voided { cursor, why } => {
                 self.hit("event: void");
@@ -440,6 +476,7 @@ impl<'a> Drive<'a> {
             }
             StoreEffect::Rewound { lineage, cursor } => {
                 self.process.rewinding = false;
+                self.begun = true;
                 self.trace
                     .say(|| format!("lineage {lineage} begins at {cursor}"));
                 check(lineage == self.catalog.lineage, || {
@@ -470,7 +507,7 @@ impl<'a> Drive<'a> {
 
     /// An operation is performed: from here on its outcome stands.
     fn perform(&mut self, index: usize) {
-        let taken = self.process.pending.swap_remove(index);
+        let taken = self.process.pending.remove(index);
         let done = match taken {
             Pending::Submitted(op) => {
                 if let DiskOp::Merge(merge) = &op
@@ -478,7 +515,7 @@ impl<'a> Drive<'a> {
                 {
                     self.coverage.hit("event: merge of several");
                 }
-                perform(&self.disk, op)
+                self.perform_now(op)
             }
             Pending::Done(done) => *done,
         };
@@ -489,18 +526,34 @@ impl<'a> Drive<'a> {
             _ => {}
         }
         self.process.pending.push(Pending::Done(Box::new(done)));
-        let (faults, full) = self.disk.take_hits();
-        for fault in faults {
-            self.coverage.hit(&format!("fault: {fault:?}"));
+        self.coverage.merge(&self.disk.take_hits());
+    }
+
+    /// One that is on its way, of those that are asked for.
+    fn choose(&mut self, of: impl Fn(&Pending) -> bool) -> Option<usize> {
+        let pending = self.process.pending.iter().enumerate();
+        let found: Vec<usize> = pending
+            .filter(|(_, one)| of(one))
+            .map(|(at, _)| at)
+            .collect();
+        let slow = |at: &usize| match &self.process.pending[*at] {
+            Pending::Submitted(op) => self.slow_syncs && is_later_sync(op),
+            Pending::Done(_) => false,
+        };
+        let (slow, mut found): (Vec<usize>, Vec<usize>) = found.into_iter().partition(slow);
+        if found.is_empty() && (self.finishing || self.random.chance(100)) {
+            found = slow;
         }
-        self.coverage.add("event: full disk", full);
+        let last = found.last().copied()?;
+        if self.newest_first && self.random.chance(800) {
+            return Some(last);
+        }
+        Some(found[self.random.below(found.len() as u64) as usize])
     }
 
     /// Some operation that is on its way is performed.
     fn execute(&mut self) -> Law {
-        let submitted = |pending: &Pending| matches!(pending, Pending::Submitted(_));
-        let first = self.process.pending.iter().position(submitted);
-        if let Some(index) = first {
+        if let Some(index) = self.choose(|one| matches!(one, Pending::Submitted(_))) {
             self.perform(index);
         }
         Ok(())
@@ -508,24 +561,20 @@ impl<'a> Drive<'a> {
 
     /// Some operation is reported.
     fn progress(&mut self) -> Law {
-        let count = self.process.pending.len() as u64;
-        if count == 0 {
+        let Some(mut index) = self.choose(|_| true) else {
             return Ok(());
-        }
-        let index = self.random.below(count) as usize;
+        };
         if matches!(self.process.pending[index], Pending::Submitted(_)) {
             self.perform(index);
             if self.disk.is_dead() {
                 return Ok(());
             }
+            // `perform` puts what it did at the end.
+            index = self.process.pending.len() - 1;
+        } else {
+            self.hit("event: an outcome is reported later");
         }
-        // `perform` puts what it did at the end.
-        let done = self
-            .process
-            .pending
-            .iter()
-            .position(|p| matches!(p, Pending::Done(_)));
-        let Some(Pending::Done(done)) = done.map(|at| self.process.pending.swap_remove(at)) else {
+        let Pending::Done(done) = self.process.pending.remove(index) else {
             return Ok(());
         };
         self.trace.say(|| format!("report {}", outcome(&done)));
@@ -544,6 +593,17 @@ impl<'a> Drive<'a> {
         }
         self.send(StoreEvent::Done(done))
     }
+}
+
+/// Not the first one, which takes the directory along.
+fn is_later_sync(op: &DiskOp) -> bool {
+    matches!(
+        op,
+        DiskOp::Sync {
+            directory: None,
+            ..
+        }
+    )
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Law {

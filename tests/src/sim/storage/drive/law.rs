@@ -1,13 +1,15 @@
 //! Crashes, starts, and the law: what a store says afterwards, beside what is true.
 
+use std::path::Path;
+
 use storage::disk::Failure;
 use storage::ids::Offset;
 use storage::published::Snapshot;
 use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
 
 use super::super::truth::{Expected, Wrong};
-use super::{DRAIN_TURNS_MAX, Damage, Drive, Law, Process, check};
-use crate::sim::Random;
+use super::{DIRECTORY, DRAIN_TURNS_MAX, Damage, Drive, Law, Pending, Process, check};
+use crate::sim::disk::{DiskFaultKind, Rot};
 
 impl Drive<'_> {
     // ---- crashes and starts
@@ -32,33 +34,65 @@ impl Drive<'_> {
                 }
             }
         }
+        if self
+            .process
+            .pending
+            .iter()
+            .any(|one| matches!(one, Pending::Done(_)))
+        {
+            self.hit("event: a crash before an outcome is reported");
+        }
         if power {
-            self.hit("event: power loss");
             self.disk.lose_power();
             if let Some(damage) = &mut self.damage {
                 // The record that says so may be lost.
                 damage.must_be_named = false;
             }
         } else {
-            self.hit("event: kill");
             self.disk.kill();
         }
+        self.coverage.merge(&self.disk.take_hits());
         let what = if power { "POWER LOSS" } else { "KILL" };
         self.trace.say(|| what.to_owned());
-        if self.seed % 8 == 5 && self.damage.is_none() && self.random.chance(300) {
-            self.rot();
+        if self.seed % 5 < 2 && self.damage.is_none() && self.random.chance(500) {
+            self.spoil();
+        }
+        let directory = Path::new(DIRECTORY);
+        if self.random.chance(80)
+            && let Some(path) = self.disk.write_astray(&mut self.random, directory)
+        {
+            self.hit("event: a write went astray");
+            self.trace
+                .say(|| format!("a write went astray to {}", path.display()));
         }
         self.start()
     }
 
-    pub(super) fn rot(&mut self) {
-        let mut random = Random::new(self.random.number());
-        if let Some(rotten) = self.disk.rot(&mut random) {
-            self.hit("event: bit rot");
-            self.trace
-                .say(|| format!("BIT ROT in {} at {}", rotten.path.display(), rotten.at));
+    /// What no crash does.
+    fn spoil(&mut self) {
+        let directory = Path::new(DIRECTORY);
+        let random = &mut self.random;
+        let (what, damaged) = match self.seed / 5 % 8 {
+            0 => (
+                "event: a file is gone",
+                self.disk.lose_file(random, directory),
+            ),
+            kind => {
+                let place = match kind {
+                    1 => Rot::Anywhere,
+                    2 => Rot::Header,
+                    3 => Rot::Newest,
+                    4..=6 => Rot::Earlier,
+                    _ => Rot::Merged,
+                };
+                ("event: bit rot", self.disk.rot(random, directory, place))
+            }
+        };
+        if let Some(damaged) = damaged {
+            self.hit(what);
+            self.trace.say(|| damaged.what.clone());
             self.damage = Some(Damage {
-                must_be_named: rotten.below_durable_end,
+                must_be_named: damaged.must_be_named,
             });
         }
     }
@@ -67,14 +101,29 @@ impl Drive<'_> {
         self.process = Process::new(&self.settings);
         self.out = StoreEffects::new();
         self.on_drained = None;
+        let older = self.older.filter(|_| self.begun && self.damage.is_none());
+        self.restored = older.is_some() && !self.finishing && self.random.chance(40);
+        let catalog = older.filter(|_| self.restored).unwrap_or(self.catalog);
         self.trace
-            .say(|| format!("start; {:?}; files {:?}", self.catalog, self.disk.files()));
-        if self.random.chance(150) {
+            .say(|| format!("start; {catalog:?}; files {:?}", self.disk.files()));
+        if self.random.chance(60) && !self.finishing {
+            const KINDS: [DiskFaultKind; 5] = [
+                DiskFaultKind::Open,
+                DiskFaultKind::Read,
+                DiskFaultKind::Read,
+                DiskFaultKind::Unlink,
+                DiskFaultKind::Write,
+            ];
+            let kind = KINDS[self.random.below(KINDS.len() as u64) as usize];
+            self.trace.say(|| format!("arm {kind:?}"));
+            self.disk.arm(kind);
+        }
+        if self.random.chance(150) && !self.finishing {
             let calls = self.random.below(60) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
-        self.send(StoreEvent::Open(self.catalog))
+        self.send(StoreEvent::Open(catalog))
     }
 
     pub(super) fn recovered(&mut self, report: &RecoveredReport) -> Law {
@@ -82,9 +131,14 @@ impl Drive<'_> {
         self.process.rewinding = false;
         self.trace
             .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
+        check(!self.restored, || {
+            "an older catalog than the segments' was taken".to_owned()
+        })?;
         check(report.lineage == self.catalog.lineage, || {
             format!("recovered lineage {}", report.lineage)
         })?;
+        // Without a commit it may stand in no file yet.
+        self.begun |= report.cursor > self.catalog.start_offset;
         let truth = self
             .lineages
             .get_mut(&report.lineage.0)
@@ -103,13 +157,24 @@ impl Drive<'_> {
             return Ok(());
         }
         self.promise(report.lineage, report.cursor)?;
-        self.look()
+        self.look()?;
+        if self.random.chance(100) {
+            return self.probe();
+        }
+        Ok(())
     }
 
     pub(super) fn failed(&mut self, failure: &Failure) -> Law {
         self.trace.say(|| format!("FAILED: {failure}"));
         self.process.ready = false;
         self.on_drained = None;
+        if self.restored {
+            // The right one is put back, and nothing is lost.
+            if matches!(failure, Failure::Mismatch { .. }) {
+                self.hit("event: an older catalog is refused");
+            }
+            return self.crash(false);
+        }
         match failure {
             Failure::Corrupt { .. } | Failure::Mismatch { .. } if self.damage.is_some() => {
                 self.ended = true;
@@ -182,6 +247,7 @@ impl Drive<'_> {
 
     /// A healthy disk from now on: the store must drain, and all of it must survive.
     pub(super) fn finish(&mut self) -> Law {
+        self.finishing = true;
         self.disk.disarm();
         self.settle()?;
         self.drained = false;

@@ -1,0 +1,298 @@
+//! What no crash does to a segment's file and disks do all the same: flipped bits, lost files, bytes that
+//! were meant for another place.
+
+use std::path::{Path, PathBuf};
+
+use storage::format::{
+    CommitRecord, ParsedHeader, Seal, check_body, check_commit, parse_commit, parse_header,
+};
+
+use super::SimDisk;
+use crate::sim::Random;
+
+/// Something happened to a file.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// In words.
+    pub what: String,
+    /// What it was may not pass unnoticed: a record says that it was durable.
+    pub must_be_named: bool,
+}
+
+/// Where a bit is flipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rot {
+    /// Anywhere in any segment.
+    Anywhere,
+    /// In a header.
+    Header,
+    /// In a record of the newest segment, below what a later one says is durable.
+    Newest,
+    /// In a record of an earlier segment.
+    Earlier,
+    /// In a record of a merged segment.
+    Merged,
+}
+
+/// A segment's file as it lies in the cache, and what can be read of it.
+#[derive(Clone, Debug)]
+pub struct Lying {
+    /// Where.
+    pub path: PathBuf,
+    /// Its number.
+    pub sequence: u64,
+    /// Its rewrite.
+    pub rewrite: u32,
+    bytes: Vec<u8>,
+    header: Option<ParsedHeader>,
+    commits: Vec<(u64, CommitRecord)>,
+}
+
+impl Lying {
+    fn new(path: &Path, bytes: &[u8]) -> Option<Lying> {
+        let name = path.file_name()?.to_str()?.strip_suffix(".arrow")?;
+        let (sequence, rewrite) = name.split_once('.')?;
+        let header = parse_header(bytes).ok();
+        let mut commits: Vec<(u64, CommitRecord)> = Vec::new();
+        if let Some(header) = &header {
+            let mut at = u64::from(header.bytes);
+            let mut number = 0;
+            while let Some(Ok(record)) = bytes.get(at as usize..).map(parse_commit) {
+                // One that went astray is not of this place.
+                if check_commit(&record, header).is_err() || record.facts.commit_number <= number {
+                    break;
+                }
+                number = record.facts.commit_number;
+                let next = at + record.message_bytes();
+                commits.push((at, record));
+                at = next;
+            }
+        }
+        Some(Lying {
+            path: path.to_path_buf(),
+            sequence: sequence.parse().ok()?,
+            rewrite: rewrite.parse().ok()?,
+            bytes: bytes.to_vec(),
+            header,
+            commits,
+        })
+    }
+
+    /// The highest durable end that its records say.
+    fn durable_end(&self) -> u64 {
+        let ends = self.commits.iter().map(|(_, record)| record.durable_end);
+        ends.max().unwrap_or(0)
+    }
+
+    /// Whether it says, as the newest, that all before it was durable.
+    fn is_vouching(&self) -> bool {
+        self.durable_end() > 0 || self.rewrite > 0
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// How many commits its whole footer says; `None` without one.
+    #[must_use]
+    pub fn sealed_commits(&self) -> Option<usize> {
+        self.seal().map(|seal| seal.commits.len())
+    }
+
+    fn seal(&self) -> Option<Seal> {
+        let read = |at: u64, len: usize| -> Result<Vec<u8>, ()> {
+            let bytes = self.bytes.get(at as usize..).unwrap_or_default();
+            Ok(bytes[..len.min(bytes.len())].to_vec())
+        };
+        storage::format::parse_seal(self.bytes(), read).ok()?.ok()
+    }
+
+    /// Whether all of it is as it was written, footer and all.
+    #[must_use]
+    pub fn is_sealed_and_good(&self) -> bool {
+        let good = |(at, record): &(u64, CommitRecord)| {
+            let from = (*at + u64::from(record.head_bytes)) as usize;
+            let body = self.bytes.get(from..from + record.body_bytes as usize);
+            body.is_some_and(|body| check_body(record, body).is_ok())
+        };
+        self.sealed_commits() == Some(self.commits.len()) && self.commits.iter().all(good)
+    }
+
+    /// A byte of its header that a flipped bit spoils.
+    fn header_byte(&self, random: &mut Random) -> Option<usize> {
+        let header = self.header.as_ref()?;
+        Some(8 + random.below(u64::from(header.bytes) - 8) as usize)
+    }
+
+    /// A byte of one of its records that begin before `end`.
+    fn record_byte(&self, random: &mut Random, end: u64) -> Option<usize> {
+        let records = self.commits.iter().take_while(|(at, _)| *at < end).count();
+        if records == 0 {
+            return None;
+        }
+        let (at, record) = &self.commits[random.below(records as u64) as usize];
+        Some((at + random.below(u64::from(record.head_bytes))) as usize)
+    }
+
+    /// One of its messages as it lies.
+    fn message(&self, random: &mut Random) -> Option<&[u8]> {
+        if self.commits.is_empty() {
+            return None;
+        }
+        let (at, record) = &self.commits[random.below(self.commits.len() as u64) as usize];
+        let at = *at as usize;
+        self.bytes.get(at..at + record.message_bytes() as usize)
+    }
+}
+
+impl SimDisk {
+    /// The segments in a directory, oldest first.
+    #[must_use]
+    pub fn lying(&self, directory: &Path) -> Vec<Lying> {
+        let world = self.world();
+        let here = world
+            .names
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(directory));
+        let mut lying: Vec<Lying> = here
+            .filter_map(|(path, &inode)| Lying::new(path, &world.inodes[inode].cache))
+            .collect();
+        lying.sort_by_key(|one| (one.sequence, one.rewrite));
+        lying
+    }
+
+    /// The names in a directory.
+    #[must_use]
+    pub fn names(&self, directory: &Path) -> Vec<PathBuf> {
+        let world = self.world();
+        let here = world
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(directory));
+        here.cloned().collect()
+    }
+
+    /// Files that were made shorter since this was last asked.
+    #[must_use]
+    pub fn take_cuts(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.world().cuts)
+    }
+
+    /// Flips a bit where it is on the disk; `None` where there is no such place.
+    pub fn rot(&self, random: &mut Random, directory: &Path, place: Rot) -> Option<Damaged> {
+        let lying = self.lying(directory);
+        let (newest, earlier) = lying.split_last()?;
+        let any = |random: &mut Random, of: &[Lying]| {
+            of.get(random.below(of.len().max(1) as u64) as usize)
+                .cloned()
+        };
+        let (of, at) = match place {
+            Rot::Anywhere => {
+                let of = any(random, &lying)?;
+                let at = random.below(of.bytes().max(1)) as usize;
+                (of, at)
+            }
+            Rot::Header => {
+                let of = any(random, &lying)?;
+                let at = of.header_byte(random)?;
+                (of, at)
+            }
+            Rot::Newest => {
+                let at = newest.record_byte(random, newest.durable_end())?;
+                (newest.clone(), at)
+            }
+            Rot::Earlier => {
+                let of = any(random, earlier)?;
+                if of.sequence == newest.sequence || !newest.is_vouching() {
+                    return None;
+                }
+                let at = of.record_byte(random, u64::MAX)?;
+                (of, at)
+            }
+            Rot::Merged => {
+                let mut merged = lying.clone();
+                merged.retain(|one| one.rewrite > 0);
+                let of = any(random, &merged)?;
+                let at = of.record_byte(random, u64::MAX)?;
+                (of, at)
+            }
+        };
+        if !self.flip(&of.path, at, 1 << random.below(8)) {
+            return None;
+        }
+        let ends = of.commits.last();
+        let content_end = ends.map_or(0, |(at, record)| at + record.message_bytes());
+        let merged = of.rewrite > 0 && (at as u64) < content_end;
+        Some(Damaged {
+            what: format!("a bit of {} rots at {at}", of.path.display()),
+            must_be_named: of.durable_end() > at as u64 || merged || place == Rot::Earlier,
+        })
+    }
+
+    fn flip(&self, path: &Path, at: usize, bit: u8) -> bool {
+        let mut world = self.world();
+        let Some(&inode) = world.names.get(path) else {
+            return false;
+        };
+        let inode = &mut world.inodes[inode];
+        if at >= inode.disk.len().min(inode.cache.len()) {
+            return false;
+        }
+        inode.disk[at] ^= bit;
+        inode.cache[at] ^= bit;
+        true
+    }
+
+    /// A segment is gone.
+    pub fn lose_file(&self, random: &mut Random, directory: &Path) -> Option<Damaged> {
+        let lying = self.lying(directory);
+        // One that is missed: the newest says that all before it was durable.
+        let (newest, earlier) = lying.split_last()?;
+        let earlier = earlier.iter().filter(|one| one.sequence < newest.sequence);
+        let count = earlier.count() as u64;
+        if count == 0 || !newest.is_vouching() {
+            return None;
+        }
+        let at = random.below(count) as usize;
+        let path = &lying[at].path;
+        let mut world = self.world();
+        world.names.remove(path);
+        world.disk_names.remove(path);
+        let of_path = |op: &super::inode::NameOp| op.is_of(path);
+        world.pending.retain(|op| !of_path(op));
+        world.lost.retain(|op| !of_path(op));
+        Some(Damaged {
+            what: format!("{} is gone", path.display()),
+            must_be_named: true,
+        })
+    }
+
+    /// Behind a segment's end a commit stands that is of another place or another segment: a write that
+    /// went astray. Nothing is lost by it.
+    pub fn write_astray(&self, random: &mut Random, directory: &Path) -> Option<PathBuf> {
+        let mut lying = self.lying(directory);
+        lying.retain(|one| one.rewrite == 0 && one.header.is_some());
+        if lying.is_empty() {
+            return None;
+        }
+        let from = &lying[random.below(lying.len() as u64) as usize];
+        let message = from.message(random)?.to_vec();
+        // Most often behind the newest: there nothing says where the content ends.
+        let at = match random.below(3) {
+            0 => random.below(lying.len() as u64) as usize,
+            _ => lying.len() - 1,
+        };
+        let path = lying[at].path.clone();
+        let mut world = self.world();
+        let inode = *world.names.get(&path)?;
+        let inode = &mut world.inodes[inode];
+        let end = inode.cache.len().max(inode.disk.len());
+        for bytes in [&mut inode.cache, &mut inode.disk] {
+            bytes.resize(end, 0);
+            bytes.extend_from_slice(&message);
+        }
+        Some(path)
+    }
+}
