@@ -27,6 +27,7 @@ mod reports;
 
 pub mod machine;
 
+mod answered;
 mod arriving;
 mod connecting;
 mod fetching;
