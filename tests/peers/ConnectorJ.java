@@ -1,4 +1,4 @@
-// Connector/J against a running Pinleaf: logins, metadata, statements prepared at the client and at the
+// Connector/J against a running Pinleaf: logins, statements prepared at the client and at the
 // server, parameters of every type, typed getters, streamed results, errors.
 //
 // usage: java -cp mysql-connector-j.jar ConnectorJ.java PORT ROWS
@@ -10,7 +10,6 @@ import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
-import java.sql.DatabaseMetaData;
 import java.sql.Date;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -22,9 +21,7 @@ import java.sql.Timestamp;
 import java.sql.Types;
 import java.time.LocalDate;
 import java.time.LocalDateTime;
-import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.List;
 import java.util.Objects;
 
 public class ConnectorJ {
@@ -238,36 +235,6 @@ public class ConnectorJ {
         same(rows, seen.cardinality(), "rows");
     }
 
-    static List<String> names(ResultSet row, int column) throws SQLException {
-        List<String> found = new ArrayList<>();
-        while (row.next()) {
-            found.add(row.getString(column));
-        }
-        row.close();
-        return found;
-    }
-
-    static void metadata(Connection connection) throws SQLException {
-        DatabaseMetaData metadata = connection.getMetaData();
-        same("MySQL", metadata.getDatabaseProductName(), "product");
-        List<String> catalogs = names(metadata.getCatalogs(), 1);
-        same(true, catalogs.contains("shop"), "catalogs " + catalogs);
-        same(List.of("numbers", "types"), names(metadata.getTables("shop", null, "%", new String[] {"TABLE"}), 3), "tables");
-        ResultSet columns = metadata.getColumns("shop", null, "numbers", "%");
-        same(true, columns.next(), "column");
-        same("id", columns.getString("COLUMN_NAME"), "name");
-        same(Types.BIGINT, columns.getInt("DATA_TYPE"), "type");
-        same("NO", columns.getString("IS_NULLABLE"), "nullable");
-        same(true, columns.next(), "column");
-        same("text", columns.getString("COLUMN_NAME"), "name");
-        same(Types.VARCHAR, columns.getInt("DATA_TYPE"), "type");
-        same(20, columns.getInt("COLUMN_SIZE"), "size");
-        same("row and id", columns.getString("REMARKS"), "comment");
-        same(false, columns.next(), "end");
-        columns.close();
-        same(List.of(), names(metadata.getPrimaryKeys("shop", null, "numbers"), 4), "primary key");
-    }
-
     static void errors(Connection connection) throws SQLException {
         Object[][] cases = {
             {1064, "42000", "SELEC 1"},
@@ -301,12 +268,6 @@ public class ConnectorJ {
                 parameters(connection);
                 streams(connection);
                 errors(connection);
-            }
-        }
-        for (String options : new String[] {"", "&useInformationSchema=true"}) {
-            System.out.println("metadata" + options);
-            try (Connection connection = connect("root", "", options)) {
-                metadata(connection);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, UnaryOperator, Value,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, Select, UnaryOperator,
+    Value,
 };
 
 use super::literal::{cast, null, text};
@@ -38,6 +39,21 @@ pub(super) fn truth(expr: Expr) -> Expr {
 /// All of them, or `None` of none.
 pub(super) fn conjunction(terms: Vec<Expr>) -> Option<Expr> {
     balanced(terms, &BinaryOperator::And)
+}
+
+/// HAVING of groups stays one; of single rows it asks what WHERE does, by the names of the SELECT list.
+pub(super) fn keep_having(bound: &mut Select, having: Expr, aggregates: bool) {
+    let groups = match &bound.group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
+    };
+    if groups || aggregates {
+        bound.having = Some(having);
+        return;
+    }
+    bound.having = None;
+    let terms = bound.selection.take().into_iter().chain([having]);
+    bound.selection = conjunction(terms.map(|term| Expr::Nested(Box::new(term))).collect());
 }
 
 pub(super) fn negate(expr: Expr, negated: bool) -> Expr {

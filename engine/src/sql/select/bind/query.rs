@@ -6,7 +6,7 @@ use sqlparser::ast::{
     SelectItemQualifiedWildcardKind, SetExpr, Value, WildcardAdditionalOptions,
 };
 
-use super::build::{call, conjunction};
+use super::build::{call, keep_having};
 use super::from::parts;
 use super::literal::{is_placeholder_null, number};
 use super::scope::{AliasUse, Column, Columns, Scope, quoted, unknown};
@@ -239,19 +239,8 @@ impl Binder<'_> {
         self.allow_aliases(AliasUse::First);
         if let Some(having) = &select.having {
             let having = self.within("having clause", |binder| binder.condition(having))?;
-            let groups = match &bound.group_by {
-                GroupByExpr::All(_) => true,
-                GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
-            };
-            if groups || self.scopes.last().is_some_and(|scope| scope.aggregates) {
-                bound.having = Some(having);
-            } else {
-                // Of single rows HAVING asks what WHERE does, by the names of the SELECT list.
-                bound.having = None;
-                let terms = bound.selection.take().into_iter().chain([having]);
-                bound.selection =
-                    conjunction(terms.map(|term| Expr::Nested(Box::new(term))).collect());
-            }
+            let aggregates = self.scopes.last().is_some_and(|scope| scope.aggregates);
+            keep_having(bound, having, aggregates);
         }
         Ok(columns)
     }
