@@ -29,6 +29,7 @@ use crate::limits::ALIGN_BYTES;
 use crate::map::string_array;
 use crate::schema::Physical;
 
+mod marks;
 mod tail;
 mod writer;
 
@@ -36,6 +37,8 @@ pub use crate::block_layout::BlockLayout;
 pub use crate::format::rejects::{FaultKind, Reject, RejectKind};
 pub use tail::{BlockFull, BlockRegion, Savepoint, Tail, Value};
 pub use writer::BlockWriter;
+
+use marks::Marks;
 
 #[cfg(target_endian = "big")]
 compile_error!("segments and blocks are little-endian");
@@ -110,7 +113,7 @@ pub struct Block {
     layout: BlockLayout,
     regions: Regions,
     /// Marks published. The first, written before the block is shared, says where it begins.
-    marks: AtomicU32,
+    marks: Marks,
     first_nulls: Box<[AtomicU32]>,
 }
 
@@ -177,7 +180,7 @@ impl Block {
     /// The last mark. Load it once and keep to it.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        let marks = self.marks.load(Ordering::Acquire);
+        let marks = self.marks.published();
         self.mark_at(marks - 1)
     }
 
@@ -188,7 +191,7 @@ impl Block {
     }
 
     fn mark_at(&self, index: u32) -> Mark {
-        debug_assert!(index < self.marks.load(Ordering::Relaxed));
+        debug_assert!(index < self.marks.published());
         // SAFETY: `index` is below a count that was loaded with Acquire (or is 0, written before the
         // block was shared), so this mark was written before and, by invariant 2, never again.
         unsafe {

@@ -22,6 +22,7 @@ pub mod published;
 pub mod segment;
 pub mod segment_concat;
 pub mod statistics;
+mod sync;
 
 pub mod inspect;
 

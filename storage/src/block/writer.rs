@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::marks::Marks;
 use super::tail::Tail;
 use super::{Block, Mark, Memory, NO_ROW, reclaim};
 use crate::block_layout::BlockLayout;
@@ -66,7 +67,7 @@ impl BlockWriter {
             memory,
             layout: layout.clone(),
             first_nulls: first_nulls.collect(),
-            marks: AtomicU32::new(0),
+            marks: Marks::new(),
             regions,
         };
         let columns = block.regions.columns.iter().map(|at| ColumnWriter {
@@ -168,7 +169,7 @@ impl BlockWriter {
         // at it before the store below, and no second writer exists.
         unsafe { marks.add(self.marks as usize).write(mark) };
         self.marks += 1;
-        self.block.marks.store(self.marks, Ordering::Release);
+        self.block.marks.publish(self.marks);
     }
 
     /// Forgets what lies beyond the last mark.
