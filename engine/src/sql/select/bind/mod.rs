@@ -22,6 +22,7 @@ mod build;
 mod call;
 mod expr;
 mod from;
+mod limit;
 mod literal;
 mod operator;
 mod query;
