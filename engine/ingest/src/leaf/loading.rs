@@ -283,8 +283,6 @@ impl Leaf {
         }
         if let Some(foreground) = &mut partition.foreground {
             foreground.empty_answers = 0;
-            foreground.rows += u64::from(gains.rows);
-            foreground.rejects += gains.counts.rejected;
         }
         if let Some((_, most)) = gains.timestamps_ms {
             partition.timestamp_said(most);

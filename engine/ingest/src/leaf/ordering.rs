@@ -342,8 +342,17 @@ impl Leaf {
         if partition.decode.is_none() {
             return;
         }
+        let (rows_before, rejects_before) = partition.there();
+        let generation = partition.generation;
         partition.foreground = match partition.goal {
+            // It goes on behind a void: its end and its limit are what they were.
+            Goal::Foreground { .. }
+                if (partition.foreground).is_some_and(|one| one.generation == generation) =>
+            {
+                partition.foreground
+            }
             Goal::Foreground { batches_max } => {
+                partition.foreground_commits.clear();
                 let batch = partition
                     .settings
                     .as_ref()
@@ -357,8 +366,9 @@ impl Leaf {
                     end: None,
                     batches_left: batches_max,
                     offsets_end: limit,
-                    rows: 0,
-                    rejects: 0,
+                    rows_before,
+                    rejects_before,
+                    generation,
                     empty_answers: 0,
                     reached: false,
                 })

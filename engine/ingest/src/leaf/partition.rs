@@ -7,6 +7,7 @@
 //!    (a void, a rewind, a new leader, a corrupt batch) only has to count it up.
 //! 3. The goal is the aggregator's last; reports carry its generation.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -99,10 +100,12 @@ pub struct Foreground {
     pub batches_left: Option<u64>,
     /// Offsets may be loaded up to here: the limit times the maximum of offsets.
     pub offsets_end: Option<Offset>,
-    /// Rows loaded since the order.
-    pub rows: u64,
-    /// Messages rejected since the order.
-    pub rejects: u64,
+    /// Rows that were there before it.
+    pub rows_before: u64,
+    /// Rejects that were there before it.
+    pub rejects_before: u64,
+    /// The order that it belongs to.
+    pub generation: u64,
     /// Answers in a row without a record though the log's end lies ahead.
     pub empty_answers: u32,
     /// It is reached; the drain is under way.
@@ -166,6 +169,8 @@ pub struct Partition {
     parse_errors_from: Offset,
     /// START ... FOREGROUND.
     pub foreground: Option<Foreground>,
+    /// With LIMIT: where the commits that count and are not durable yet end.
+    pub foreground_commits: VecDeque<Offset>,
     /// The store stands still until it is opened again.
     pub store_failed: bool,
     /// It recovered once: its cursors mean something.
@@ -229,6 +234,7 @@ impl Partition {
             parse_errors: 0,
             parse_errors_from: start,
             foreground: None,
+            foreground_commits: VecDeque::new(),
             store_failed: false,
             recovered: false,
             goal_given: false,
@@ -289,6 +295,51 @@ impl Partition {
             end = end.min(limit);
         }
         end.max(self.visible())
+    }
+
+    /// Rows and rejects that are there: what a void takes back is not among them.
+    #[must_use]
+    pub fn there(&self) -> (u64, u64) {
+        let view = self.store.view();
+        let (rows, rejects) = (&view.gauges.rows, &view.gauges.rejects);
+        (
+            rows.load(Ordering::Relaxed),
+            rejects.load(Ordering::Relaxed),
+        )
+    }
+
+    /// A commit counts for FOREGROUND's LIMIT.
+    pub fn foreground_committed(&mut self, offset: Offset) {
+        if let Some(foreground) = &mut self.foreground
+            && let Some(left) = &mut foreground.batches_left
+        {
+            *left = left.saturating_sub(1);
+            self.foreground_commits.push_back(offset);
+        }
+    }
+
+    /// What ends at or before an offset is durable.
+    pub fn foreground_durable(&mut self, offset: Offset) {
+        while self
+            .foreground_commits
+            .front()
+            .is_some_and(|end| *end <= offset)
+        {
+            self.foreground_commits.pop_front();
+        }
+    }
+
+    /// What was not durable is gone: FOREGROUND goes on for it.
+    pub fn foreground_voided(&mut self) {
+        let gone = self.foreground_commits.len() as u64;
+        self.foreground_commits.clear();
+        if let Some(foreground) = &mut self.foreground {
+            foreground.reached = false;
+            foreground.empty_answers = 0;
+            if let Some(left) = &mut foreground.batches_left {
+                *left += gone;
+            }
+        }
     }
 
     /// Whether there is nothing left that may be loaded.

@@ -12,7 +12,7 @@ use super::event::{Effect, Effects, Now, Slot};
 use super::machine::Leaf;
 use super::order::{Failure, FailureKind, Goal, Report};
 use super::ordering::{failure, lineage_start};
-use super::partition::{Fetch, Load, Phase};
+use super::partition::{Fetch, Foreground, Load, Phase};
 use super::rows::Row;
 use super::views::Attached;
 use crate::limits;
@@ -74,12 +74,8 @@ impl Leaf {
         match effect {
             StoreEffect::Disk(op) => out.push(Effect::Disk(slot, op)),
             StoreEffect::Recovered(report) => self.recovered(now, slot, *report, out),
-            StoreEffect::Committed { .. } => {
-                if let Some(foreground) = &mut partition.foreground
-                    && let Some(left) = &mut foreground.batches_left
-                {
-                    *left = left.saturating_sub(1);
-                }
+            StoreEffect::Committed { offset, .. } => {
+                partition.foreground_committed(offset);
                 self.room = true;
                 self.count(Row::Committed);
                 self.foreground_due(now, slot, out);
@@ -89,6 +85,7 @@ impl Leaf {
                 offset,
                 leader_epoch,
             } => {
+                partition.foreground_durable(offset);
                 let report = Report::Durable {
                     leaf_partition: partition.pairing.leaf_partition,
                     lineage: lineage.0,
@@ -105,6 +102,7 @@ impl Leaf {
                     "what was not durable is void and is fetched again: {why}"
                 );
                 partition.epoch = partition.store.leader_epoch();
+                partition.foreground_voided();
                 self.drop_frames_of(slot);
                 self.count(Row::Voided);
                 if let Some(partition) = self.get_mut(slot) {
@@ -172,6 +170,8 @@ impl Leaf {
             "recovered"
         );
         partition.phase = Phase::Stopped;
+        // What was begun before is counted from what there is now.
+        partition.foreground = None;
         partition.store_failed = false;
         partition.recovered = true;
         partition.fetched = found.cursor;
@@ -213,12 +213,14 @@ impl Leaf {
         match partition.goal {
             Goal::Stop => self.reached(slot),
             Goal::Foreground { .. } if partition.foreground.is_some_and(|one| one.reached) => {
+                let before = |of: fn(Foreground) -> u64| partition.foreground.map_or(0, of);
+                let (rows, rejects) = partition.there();
                 let report = Report::CaughtUp {
                     leaf_partition: partition.pairing.leaf_partition,
                     generation: partition.generation,
                     cursor: partition.store.cursors().durable.0,
-                    rows: partition.foreground.map_or(0, |one| one.rows),
-                    rejects: partition.foreground.map_or(0, |one| one.rejects),
+                    rows: rows.saturating_sub(before(|one| one.rows_before)),
+                    rejects: rejects.saturating_sub(before(|one| one.rejects_before)),
                 };
                 partition.foreground = None;
                 self.reports.push(report);

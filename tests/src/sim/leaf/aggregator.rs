@@ -5,6 +5,7 @@ use ingest::leaf::Event;
 use ingest::leaf::order::{Goal, Leader, Order, Report, Settings, TableColumn};
 use ingest::leaf::rows::Row;
 use ingest::pipeline::{JsonMapping, MappedColumn, Path, SkipErrors, SqlType};
+use storage::ids::LeafPartitionId;
 
 use super::broker::{Cluster, TOPIC_ID};
 use super::drive::{Drive, Law};
@@ -205,12 +206,42 @@ impl Drive<'_> {
                     end_offset,
                 })
             }
-            Report::CaughtUp { .. } => {
+            Report::CaughtUp { cursor, rows, .. } => {
                 self.partitions[at].wants_run = false;
-                Ok(())
+                self.caught_up(at, cursor, rows)
             }
             Report::Ended => Ok(()),
         }
+    }
+
+    /// FOREGROUND says so many rows, and they are there and durable.
+    fn caught_up(&mut self, at: usize, cursor: i64, rows: u64) -> Law {
+        let Some(before) = self.partitions[at].foreground_rows.take() else {
+            return Ok(());
+        };
+        let Some(view) = self.views.get(self.leaf_partition(at)) else {
+            return Err("caught up, and nothing is shown".to_owned());
+        };
+        let (snapshot, durable) = (view.snapshot(), view.snapshot().durable_prefix());
+        let there = snapshot.rows() - before;
+        if rows != there || durable.rows() != snapshot.rows() {
+            return Err(format!(
+                "caught up at {cursor} with {rows} rows: {there} are there, {} of all {} are durable",
+                durable.rows(),
+                snapshot.rows()
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many rows are there before FOREGROUND begins; `None` where the leaf is not at rest.
+    fn rows_at_rest(&self, at: usize) -> Option<u64> {
+        let attached = self.views.attached(self.leaf_partition(at))?;
+        (attached.standing.words() == "Stopped").then(|| attached.view.snapshot().rows())
+    }
+
+    fn leaf_partition(&self, at: usize) -> LeafPartitionId {
+        LeafPartitionId(self.partitions[at].pairing.leaf_partition)
     }
 
     pub(super) fn attached(&mut self, at: usize, lineage: u64, durable: i64) -> Law {
@@ -227,6 +258,7 @@ impl Drive<'_> {
                 paired.durable
             ));
         }
+        paired.foreground_rows = None;
         paired.durable = durable;
         paired.shown = Some(lineage);
         paired.attached = true;
@@ -369,6 +401,7 @@ impl Drive<'_> {
         }
         paired.wants_run = true;
         paired.failed = None;
+        self.partitions[at].foreground_rows = self.rows_at_rest(at);
         let batches_max = self.random.chance(500).then_some(2);
         self.goal(at, Goal::Foreground { batches_max })
     }

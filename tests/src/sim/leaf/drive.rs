@@ -64,6 +64,8 @@ pub(super) struct Paired {
     /// To be done once it is stopped.
     pub(super) rewind_to: Option<i64>,
     pub(super) rewinding: bool,
+    /// The rows that were there when FOREGROUND began, where that is known.
+    pub(super) foreground_rows: Option<u64>,
     pub(super) stopping: bool,
     pub(super) durable: i64,
     /// What the leaf gave up below the cursor, the last range perhaps still under way. More than one
@@ -159,6 +161,7 @@ impl<'a> Drive<'a> {
                     wants_run: true,
                     failed: None,
                     rewind_to: None,
+                    foreground_rows: None,
                     rewinding: false,
                     stopping: false,
                     durable: start_offset,
