@@ -155,6 +155,8 @@ pub const ALLOCATE_BYTES_MAX: u64 = 8 << 20;
 pub const WRITE_SLICES_MAX: usize = 1_024;
 /// Bytes read at a time in search of a record behind damage.
 pub const SEARCH_BYTES: usize = 1 << 20;
+/// Times that recovery begins anew because bytes that it had checked read otherwise.
+pub const RECOVERY_ROUNDS_MAX: usize = 16;
 /// Faults that wait for a block to be written into; one more replaces the last.
 pub const FAULTS_WAITING_MAX: usize = 8;
 /// Effects that one event can cause.

@@ -6,7 +6,8 @@
 //! 3. Read metadata; check bodies past the last durable end. What is found is decided by the table in
 //!    [`decide`], a pure function of a few facts a message.
 //! 4. In every segment that no later durable end vouches for, what is kept past its own durable end is
-//!    written again, same bytes, same place, and synced: the page cache proves nothing.
+//!    written again, same bytes, same place, and synced: the page cache proves nothing. The bytes are
+//!    checked as they are written; where they are no longer what step 3 saw, all steps begin anew.
 //! 5. Sync the directory. Only now is it durable, and only now may anything be appended.
 //!
 //! A crash anywhere inside leaves what the same steps repair from the start. Nothing a file holds can
@@ -29,8 +30,10 @@ use crate::disk::{Disk, DiskFile, Failure};
 use crate::format::ParsedHeader;
 use crate::format::{CommitRecord, SegmentId};
 use crate::ids::{LeafPartitionId, Sequence, TableId};
+use crate::limits::RECOVERY_ROUNDS_MAX;
 use crate::map::Pages;
 use crate::store::LineageStart;
+use repair::Stopped;
 
 /// A leaf partition to be recovered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,11 +128,27 @@ pub fn recover(
     partition: &RecoverPartition,
 ) -> Result<RecoveredPartition, RecoverFailure> {
     let mut notes = Vec::new();
-    let recovered = walk::Walk::new(disk, partition, &mut notes)
-        .run()
-        .and_then(|walked| repair::repair(disk, partition, walked, &mut notes));
-    match recovered {
-        Ok(recovered) => Ok(RecoveredPartition { notes, ..recovered }),
-        Err(failure) => Err(RecoverFailure { failure, notes }),
+    let mut changed = None;
+    for _ in 0..RECOVERY_ROUNDS_MAX {
+        let recovered = walk::Walk::new(disk, partition, &mut notes)
+            .run()
+            .map_err(Stopped::Failure)
+            .and_then(|walked| repair::repair(disk, partition, walked, &mut notes));
+        match recovered {
+            Ok(recovered) => return Ok(RecoveredPartition { notes, ..recovered }),
+            Err(Stopped::Failure(failure)) => return Err(RecoverFailure { failure, notes }),
+            Err(Stopped::Changed { path, at_byte }) => {
+                tracing::warn!(path = %path.display(), at_byte, "reads otherwise than a moment before");
+                changed = Some((path, at_byte));
+            }
+        }
     }
+    let (path, at_byte) = changed.unwrap_or_else(|| (partition.directory.clone(), 0));
+    let what = format!(
+        "reads otherwise each time, last at byte {at_byte}: nothing that it holds past what was synced can be trusted, look at the disk"
+    );
+    Err(RecoverFailure {
+        failure: Failure::Mismatch { path, what },
+        notes,
+    })
 }

@@ -1,5 +1,8 @@
 //! Steps 4 and 5: what is kept is written again where nothing vouches for it, footers are mended, and
 //! the directory is synced.
+//!
+//! Nothing is written that was not checked as it was written: a page that an earlier process failed to
+//! write is clean, and reads otherwise once the kernel has dropped it.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -9,17 +12,37 @@ use super::scan::{Scan, read};
 use super::walk::Walked;
 use super::{Note, RecoverPartition, RecoveredPartition, RecoveredSegment};
 use crate::disk::{Disk, DiskError, Failure};
-use crate::format::{CommitRecord, encode_seal};
+use crate::format::{CommitRecord, check_body, encode_seal, parse_commit, parse_header};
 use crate::ids::Rewrite;
-use crate::limits::SEARCH_BYTES;
 use crate::planted::{Rule, out};
+
+/// Why a repair stopped.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// For good.
+    Failure(Failure),
+    /// What was read and checked before reads otherwise now: what it is must be decided anew.
+    Changed { path: PathBuf, at_byte: u64 },
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped::Failure(failure)
+    }
+}
+
+impl From<DiskError> for Stopped {
+    fn from(error: DiskError) -> Stopped {
+        Stopped::Failure(Failure::File(error))
+    }
+}
 
 pub(super) fn repair(
     disk: &dyn Disk,
     partition: &RecoverPartition,
     walked: Walked,
     notes: &mut Vec<Note>,
-) -> Result<RecoveredPartition, Failure> {
+) -> Result<RecoveredPartition, Stopped> {
     let newest = walked.chain.len().saturating_sub(1);
     let mut segments = Vec::with_capacity(walked.chain.len());
     // A segment is vouched for by any newer one.
@@ -36,7 +59,7 @@ pub(super) fn repair(
             newest: index == newest,
             vouched,
         };
-        segments.push(segment.run(scan, notes).map_err(Failure::File)?);
+        segments.push(segment.run(scan, notes)?);
     }
     if !out(Rule::DirectorySyncAtRecoveryEnds) {
         let synced = disk.sync_directory(&partition.directory);
@@ -59,7 +82,7 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    fn run(&self, scan: Scan, notes: &mut Vec<Note>) -> Result<RecoveredSegment, DiskError> {
+    fn run(&self, scan: Scan, notes: &mut Vec<Note>) -> Result<RecoveredSegment, Stopped> {
         let opened = &scan.opened;
         let merged = opened.id.rewrite > Rewrite(0);
         let whole = opened.has_seal(&scan.commits, scan.end_byte)?;
@@ -80,16 +103,7 @@ impl Repair<'_> {
             }
             end_of_file = scan.end_byte;
             if action == FooterAction::Again {
-                let commits: Vec<(u64, &CommitRecord)> = scan
-                    .commits
-                    .iter()
-                    .map(|(at, record)| (*at, record))
-                    .collect();
-                let seal = encode_seal(&scan.header.header, &commits, scan.end_byte);
-                opened
-                    .file
-                    .write_at(&[IoSlice::new(&seal)], scan.end_byte)?;
-                end_of_file += seal.len() as u64;
+                end_of_file = write_footer(&scan)?;
                 (sealed, changed) = (true, true);
             }
             notes.extend(row.map(|row| note(row, &opened.path, scan.end_byte)));
@@ -104,7 +118,14 @@ impl Repair<'_> {
         let skipped = !self.newest && out(Rule::EveryUnvouchedSegment);
         if doubtful && !skipped {
             if !out(Rule::Row(Row::WrittenAgain)) {
-                write_again(&scan, durable_end, end_of_file)?;
+                write_again(&scan, durable_end)?;
+                // The one that was checked says what this one says, which needs no second read.
+                if whole && action == FooterAction::Sealed {
+                    end_of_file = write_footer(&scan)?;
+                    if end_of_file < opened.file_bytes && !self.partition.mapped {
+                        opened.file.truncate(end_of_file)?;
+                    }
+                }
                 notes.push(note(Row::WrittenAgain, &opened.path, durable_end));
             }
             changed = true;
@@ -140,18 +161,51 @@ fn note(row: Row, path: &Path, at_byte: u64) -> Note {
 }
 
 /// The same bytes to the same place: a page that an earlier process failed to write is dirty again.
-fn write_again(scan: &Scan, from: u64, to: u64) -> Result<(), DiskError> {
+///
+/// Bytes are read, checked and written at one go, a message at a time: what the first read found good
+/// may have been dropped since, and the disk may have something else there.
+fn write_again(scan: &Scan, from: u64) -> Result<(), Stopped> {
     let file = &*scan.opened.file;
-    let mut at = from;
-    while at < to {
-        let bytes = read(file, at, (to - at).min(SEARCH_BYTES as u64) as usize)?;
-        if bytes.is_empty() {
-            break;
+    let changed = |at_byte| Stopped::Changed {
+        path: scan.opened.path.clone(),
+        at_byte,
+    };
+    if from < u64::from(scan.header.bytes) {
+        let bytes = read(file, 0, scan.header.bytes as usize)?;
+        if parse_header(&bytes).ok().as_ref() != Some(&scan.header) {
+            return Err(changed(0));
         }
-        file.write_at(&[IoSlice::new(&bytes)], at)?;
-        at += bytes.len() as u64;
+        file.write_at(&[IoSlice::new(&bytes)], 0)?;
+    }
+    for (at, record) in &scan.commits {
+        if at + record.message_bytes() <= from {
+            continue;
+        }
+        let bytes = read(file, *at, record.message_bytes() as usize)?;
+        let same = bytes
+            .split_at_checked(record.head_bytes as usize)
+            .is_some_and(|(head, body)| {
+                parse_commit(head).ok().as_ref() == Some(record) && check_body(record, body).is_ok()
+            });
+        if !same {
+            return Err(changed(*at));
+        }
+        file.write_at(&[IoSlice::new(&bytes)], *at)?;
     }
     Ok(())
+}
+
+/// The footer of this content; returns where it ends.
+fn write_footer(scan: &Scan) -> Result<u64, DiskError> {
+    let commits: Vec<(u64, &CommitRecord)> = scan
+        .commits
+        .iter()
+        .map(|(at, record)| (*at, record))
+        .collect();
+    let seal = encode_seal(&scan.header.header, &commits, scan.end_byte);
+    let file = &*scan.opened.file;
+    file.write_at(&[IoSlice::new(&seal)], scan.end_byte)?;
+    Ok(scan.end_byte + seal.len() as u64)
 }
 
 /// Moves a damaged file to the quarantine, with its reason beside it; returns where it is now.

@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod dropped;
 mod merges;
 mod numbers;
 mod quarantines;
