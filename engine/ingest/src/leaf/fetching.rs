@@ -427,7 +427,7 @@ impl Leaf {
         }
     }
 
-    pub(super) fn lane_deadline_us(&self, now: Now, index: usize) -> Option<u64> {
+    pub(super) fn lane_deadline_us(&self, settled_us: u64, index: usize) -> Option<u64> {
         let run = &self.lanes[index];
         if !run.used {
             return None;
@@ -440,7 +440,7 @@ impl Leaf {
             State::Idle => run.has_frame_free(),
             _ => true,
         };
-        run.lane.deadline_us(now.us, queued && turn)
+        run.lane.deadline_us(settled_us, queued && turn)
     }
 
     /// The lane of a connection, if that is its last one.

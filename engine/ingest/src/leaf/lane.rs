@@ -304,10 +304,11 @@ impl Lane {
     }
 
     /// When it next has something to do without a byte arriving. `wanted`: a fetch would leave, were
-    /// it not for a pause.
+    /// it not for a pause. `settled_us`: when it last had the chance: a pause that was over then is not
+    /// what it waits for.
     #[must_use]
-    pub fn deadline_us(&self, now_us: u64, wanted: bool) -> Option<u64> {
-        let pause = |until_us: u64| (wanted && until_us > now_us).then_some(until_us);
+    pub fn deadline_us(&self, settled_us: u64, wanted: bool) -> Option<u64> {
+        let pause = |until_us: u64| (wanted && until_us > settled_us).then_some(until_us);
         match self.state {
             State::Closed { until_us, .. } => pause(until_us),
             State::Connecting { until_us }

@@ -62,6 +62,8 @@ pub struct Leaf {
     ended: bool,
     dirty: bool,
     shown_us: u64,
+    /// When time was last looked at: all that was due by then is done, or waits for an event.
+    settled_us: u64,
 }
 
 impl Leaf {
@@ -100,6 +102,7 @@ impl Leaf {
             ended: false,
             dirty: true,
             shown_us: 0,
+            settled_us: 0,
         }
     }
 
@@ -162,9 +165,11 @@ impl Leaf {
         self.get(*self.by_id.get(&leaf_partition)?)
     }
 
-    /// When `Tick` is due, by the monotonic clock; `None`: nothing happens without an event.
+    /// When `Tick` is due, by the monotonic clock; `None`: nothing happens without an event. Counted from
+    /// the last event and not from now: what became due since then would be taken for what was due then
+    /// and waits for an event, and would wait for one too.
     #[must_use]
-    pub fn deadline_us(&self, now: Now) -> Option<u64> {
+    pub fn deadline_us(&self) -> Option<u64> {
         if self.ended {
             return None;
         }
@@ -177,11 +182,11 @@ impl Leaf {
         for partition in self.partitions.iter().flatten() {
             // What is overdue waits for an event, not for time: a sync for the gate, say.
             let due_us = partition.store.next_deadline_ms().map(|ms| ms * 1_000);
-            at(due_us.filter(|&due_us| due_us > now.us));
+            at(due_us.filter(|&due_us| due_us > self.settled_us));
             at(self.partition_deadline_us(partition));
         }
         for lane in 0..self.lanes.len() {
-            at(self.lane_deadline_us(now, lane));
+            at(self.lane_deadline_us(self.settled_us, lane));
         }
         at(self.freshness.due_ms().map(|ms| ms * 1_000));
         at(self.waits_for_memory().then(|| self.look_due_us()));
@@ -222,6 +227,7 @@ impl Leaf {
 
     /// What time and the last event made due.
     fn settle(&mut self, now: Now, out: &mut Effects) {
+        self.settled_us = now.us;
         for index in 0..self.partitions.len() {
             let Some(partition) = &self.partitions[index] else {
                 continue;

@@ -457,7 +457,7 @@ async fn run(config: LeafConfig, views: Arc<Views>, ways: Ways) {
                 break;
             }
             let now = port.now();
-            let mut at_us = port.leaf.deadline_us(now);
+            let mut at_us = port.leaf.deadline_us();
             if held_back {
                 let again_us = now.us + limits::REPORT_AGAIN_MS * 1_000;
                 at_us = Some(at_us.map_or(again_us, |at_us| at_us.min(again_us)));

@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod deadlines;
 mod disk;
 mod ends;
 mod epochs;

@@ -418,6 +418,13 @@ impl Rig {
 
     /// Answers the oldest fetch with exactly these partitions.
     pub fn answer_with(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
+        self.answer_at_once(throttle_ms, parts);
+        // A response of few rows is followed by a pause.
+        self.pass(1);
+    }
+
+    /// The same, and no time passes.
+    pub fn answer_at_once(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
         let fetch = self.fetches.pop_front().expect("a fetch waits");
         let partitions: Vec<ResponsePartition<'_>> = parts
             .iter()
@@ -449,8 +456,6 @@ impl Rig {
         );
         self.receive(&bytes);
         self.settle();
-        // A response of few rows is followed by a pause.
-        self.pass(1);
     }
 
     pub fn partition(&self) -> &ingest::leaf::partition::Partition {

@@ -324,11 +324,7 @@ impl<'a> Drive<'a> {
     }
 
     pub(super) fn tick_if_due(&mut self) -> Law {
-        if self
-            .leaf
-            .deadline_us(self.now)
-            .is_some_and(|at| at <= self.now.us)
-        {
+        if self.leaf.deadline_us().is_some_and(|at| at <= self.now.us) {
             return self.on(Event::Tick);
         }
         Ok(())
@@ -339,7 +335,7 @@ impl<'a> Drive<'a> {
             0 => self.random.below(1_000),
             1 => self.random.below(100_000),
             2 => 1_000_000 + self.random.below(3_000_000),
-            _ => match self.leaf.deadline_us(self.now) {
+            _ => match self.leaf.deadline_us() {
                 Some(at) => at.saturating_sub(self.now.us),
                 None => 0,
             },
