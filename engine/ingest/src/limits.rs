@@ -33,6 +33,9 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 pub const FETCH_WAIT_MS: u32 = 500;
 /// And so long when one was left out.
 pub const FETCH_WAIT_PARTIAL_MS: u32 = 10;
+/// What a broker said of a log's end this long ago or less is how it stands: an idle partition is
+/// answered once in a fetch's own wait, and the answer has as long for its way.
+pub const HEARD_MS_MAX: u64 = 2 * FETCH_WAIT_MS as u64;
 /// A response with fewer rows than this is followed by a pause of [`FETCH_PAUSE_MS`].
 pub const FETCH_SMALL_ROWS: u64 = 64;
 /// The next fetch leaves at least so long after the one whose response was small.
@@ -100,6 +103,7 @@ const _: () = assert!(RECEIVE_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(TURN_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(FETCH_WAIT_PARTIAL_MS < FETCH_WAIT_MS);
 const _: () = assert!((FETCH_WAIT_MS as u64) < RESPONSE_TIMEOUT_MS);
+const _: () = assert!((FETCH_WAIT_MS as u64) < HEARD_MS_MAX && HEARD_MS_MAX < RESPONSE_TIMEOUT_MS);
 const _: () = assert!(RECONNECT_FIRST_MS < RECONNECT_MAX_MS);
 const _: () = assert!(RETRIABLE_FIRST_MS < RETRIABLE_MAX_MS);
 const _: () = assert!(ORDERS_QUEUED_MAX <= 4_096 && REPORTS_QUEUED_MAX <= 4_096);

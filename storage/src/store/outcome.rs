@@ -115,6 +115,7 @@ impl Store {
             Err(error) => return self.void(now_ms, error, out),
         };
         self.names_taken = 0;
+        self.disk_is_full = false;
         let current = self.chain.predecessor() == created.header.header.prev
             && created.header.header.lineage == self.start.lineage;
         if !matches!(self.phase, Phase::Running | Phase::Voiding) || !current {
@@ -162,6 +163,7 @@ impl Store {
             Err(error) if error.is_full() => return self.disk_full(now_ms),
             Err(error) => return self.void(now_ms, error, out),
         };
+        self.disk_is_full = false;
         let Some(link) = self.chain.open().filter(|link| link.sequence() == sequence) else {
             return;
         };
@@ -213,6 +215,7 @@ impl Store {
         }
         match result {
             Ok(()) => {
+                self.disk_is_full = false;
                 link.footer = Footer::Written;
                 link.dirty_since_ms.get_or_insert(now_ms);
             }

@@ -122,7 +122,7 @@ impl Leaf {
                         return Err(format!("the broker answers {} to the fetch", head.error));
                     }
                 }
-                FrameEvent::Partition(head) => self.partition_begins(index, asked, &head)?,
+                FrameEvent::Partition(head) => self.partition_begins(now, index, asked, &head)?,
                 FrameEvent::BatchBegun(batch) => self.batch_begins(index, &batch),
                 FrameEvent::Batch(batch) => self.batch_arrived(index, &batch),
                 FrameEvent::CutOff { .. } => {}
@@ -172,6 +172,7 @@ impl Leaf {
 
     fn partition_begins(
         &mut self,
+        now: Now,
         index: usize,
         asked: &[Asked],
         head: &PartitionHead,
@@ -228,7 +229,7 @@ impl Leaf {
         });
         if live {
             if let Some(partition) = self.get_mut(asked.slot) {
-                partition.log_said(head);
+                partition.log_said(now, head);
             }
         } else {
             self.count(Row::Stale);
@@ -327,8 +328,16 @@ impl Leaf {
         };
         entry.arrived = true;
         let (asked, error, begun) = (entry.asked, entry.error, entry.begun);
+        let loaded = begun && entry.is_done();
         if entry.void {
             return;
+        }
+        if loaded
+            && !self.holds_records(asked.slot)
+            && let Some(partition) = self.get_mut(asked.slot)
+        {
+            // All of it was loaded before this was known to be its end.
+            partition.load = Load::Empty;
         }
         if error.is_error() {
             if let (Some(leader), Some(frame)) = (end.current_leader, self.lanes[index].arriving())

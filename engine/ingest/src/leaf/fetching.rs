@@ -48,6 +48,8 @@ pub struct LaneRun {
     pub reserved: VecDeque<Vec<u8>>,
     /// ApiVersions' question and its answer as far as it is here.
     pub(super) hello: Option<(requests::Sent, Frame)>,
+    /// A fetch would leave, and the leaf's memory for responses is in use.
+    pub(super) no_region: bool,
     /// A partition is assigned to it.
     used: bool,
 }
@@ -60,6 +62,7 @@ impl LaneRun {
             frames: VecDeque::new(),
             reserved: VecDeque::new(),
             hello: None,
+            no_region: false,
             used: true,
         }
     }
@@ -74,7 +77,7 @@ impl LaneRun {
         arriving.is_some_and(|frame| frame.headers_in)
     }
 
-    fn has_frame_free(&self) -> bool {
+    pub(super) fn has_frame_free(&self) -> bool {
         self.frames.len() + self.reserved.len() < limits::FRAMES_PER_LANE_MAX
     }
 
@@ -203,8 +206,8 @@ impl Leaf {
 
     /// Time, room and goals, for every lane: closes, connects, sends.
     pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
-        self.no_room = false;
         for index in 0..self.lanes.len() {
+            self.lanes[index].no_region = false;
             self.lanes[index].release(&mut self.regions);
             if !self.lanes[index].used {
                 continue;
@@ -287,7 +290,7 @@ impl Leaf {
             return;
         }
         let Some(region) = self.regions.take() else {
-            self.no_room = true;
+            self.lanes[index].no_region = true;
             self.count(Row::HeldMemory);
             return;
         };

@@ -482,6 +482,8 @@ impl Leaf {
             && partition.lost_until.is_none()
         {
             partition.fetch = Fetch::Queued;
+            // It was asked what is lost only when every record that was fetched had been loaded.
+            partition.load = Load::Empty;
             self.locate(now, slot, out);
         }
         true

@@ -56,12 +56,12 @@ pub struct Leaf {
     looked_us: u64,
     /// Wakes it when a query meets damage.
     pub(super) bell: Option<Bell>,
-    /// A region was wanted and not to be had.
-    pub(super) no_room: bool,
+    /// Since when nothing can be committed because the disk is full.
+    pub(super) disk_full_us: Option<u64>,
     ending: bool,
     ended: bool,
-    dirty: bool,
-    shown_us: u64,
+    pub(super) dirty: bool,
+    pub(super) shown_us: u64,
 }
 
 impl Leaf {
@@ -95,7 +95,7 @@ impl Leaf {
             room: false,
             looked_us: 0,
             bell: None,
-            no_room: false,
+            disk_full_us: None,
             ending: false,
             ended: false,
             dirty: true,
@@ -179,15 +179,17 @@ impl Leaf {
             let due_us = partition.store.next_deadline_ms().map(|ms| ms * 1_000);
             at(due_us.filter(|&due_us| due_us > now.us));
             at(self.partition_deadline_us(partition));
+            // Nothing more was heard since: what is shown has to be thought over.
+            at(partition
+                .shown_until_us
+                .map(|until_us| until_us.max(self.show_due_us())));
         }
         for lane in 0..self.lanes.len() {
             at(self.lane_deadline_us(now, lane));
         }
         at(self.freshness.due_ms().map(|ms| ms * 1_000));
         at(self.waits_for_memory().then(|| self.look_due_us()));
-        at(self
-            .dirty
-            .then_some(self.shown_us + limits::SHOW_AGE_MS * 1_000));
+        at(self.dirty.then(|| self.show_due_us()));
         deadline
     }
 
@@ -237,8 +239,9 @@ impl Leaf {
         self.start_syncs(now, out);
         self.run_lanes(now, out);
         self.freshness.show(now.ms(), &self.gauges);
+        self.say_disk_full(now);
         self.show(now);
-        self.end_if_done(out);
+        self.end_if_done(now, out);
     }
 
     fn waits_for_memory(&self) -> bool {
@@ -307,23 +310,6 @@ impl Leaf {
         }
     }
 
-    /// Shows how each partition stands: not more often than people can read.
-    fn show(&mut self, now: Now) {
-        if !self.dirty || now.us < self.shown_us + limits::SHOW_AGE_MS * 1_000 && self.shown_us > 0
-        {
-            return;
-        }
-        for partition in self.partitions.iter_mut().flatten() {
-            let lane = partition
-                .lane
-                .and_then(|lane| self.lanes.get(lane as usize));
-            let why = lane.and_then(|lane| lane.lane.closed_why());
-            partition.show(why, self.no_room, self.pool.lingering_bytes());
-        }
-        self.dirty = false;
-        self.shown_us = now.us;
-    }
-
     /// Order Shutdown: drain everything.
     fn end(&mut self, now: Now, out: &mut Effects) {
         self.ending = true;
@@ -332,7 +318,7 @@ impl Leaf {
         }
     }
 
-    fn end_if_done(&mut self, out: &mut Effects) {
+    fn end_if_done(&mut self, now: Now, out: &mut Effects) {
         if !self.ending || self.ended {
             return;
         }
@@ -341,9 +327,7 @@ impl Leaf {
         if !self.partitions.iter().flatten().all(done) {
             return;
         }
-        for partition in self.partitions.iter_mut().flatten() {
-            partition.show(None, false, 0);
-        }
+        self.show_all(now);
         self.close_lanes(out);
         self.ended = true;
         self.reports.push(Report::Ended);

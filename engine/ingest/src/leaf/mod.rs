@@ -35,6 +35,7 @@ mod fitting;
 mod loading;
 mod locating;
 mod ordering;
+mod standing;
 mod storing;
 
 mod disks;
@@ -46,4 +47,4 @@ pub use event::{Connection, Effect, Effects, Event, Now, Slot};
 pub use handle::{LeafHandle, LeafOrders};
 pub use machine::Leaf;
 pub use port::spawn;
-pub use views::{Attached, LeafGauges, Standing, Views};
+pub use views::{Attached, LeafGauges, LogEnd, Standing, Views};

@@ -1,5 +1,6 @@
 //! The leaf as a machine, case by case: what a broker, a disk or a message does to one leaf partition.
 
+mod log;
 mod rig;
 
 mod disk;
@@ -8,3 +9,4 @@ mod epochs;
 mod messages;
 mod offsets;
 mod partitions;
+mod waits;

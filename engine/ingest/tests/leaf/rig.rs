@@ -13,8 +13,10 @@ use ingest::pipeline::{JsonMapping, Literal, MappedColumn, SkipErrors, SqlType};
 use kafka_protocol::messages::{FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use storage::counts::Counts;
-use storage::disk::{DiskDone, DiskOp, RealDisk, perform};
+use storage::disk::{Disk, DiskDone, DiskError, DiskFile, DiskOp, Entry, RealDisk, perform};
+
 use storage::ids::{LeafPartitionId, TopicId};
+use storage::map::Pages;
 
 /// The Fetch version that the test's broker speaks.
 const FETCH_VERSION: i16 = 11;
@@ -145,6 +147,8 @@ pub struct Rig {
     pub disk: VecDeque<(Slot, Box<DiskOp>)>,
     /// Only [`Rig::finish_disk`] performs them.
     pub hold_disk: bool,
+    /// No byte more can be written.
+    pub disk_full: bool,
     connection: Option<Connection>,
     /// The connection is not up yet.
     connecting: bool,
@@ -192,6 +196,7 @@ impl Rig {
             effects: Vec::new(),
             disk: VecDeque::new(),
             hold_disk: false,
+            disk_full: false,
             connection: None,
             connecting: false,
             hello: Vec::new(),
@@ -370,7 +375,10 @@ impl Rig {
         let Some((slot, op)) = at.and_then(|at| self.disk.remove(at)) else {
             return false;
         };
-        let done: DiskDone = perform(&RealDisk, *op);
+        let done: DiskDone = match self.disk_full {
+            true => perform(&FullDisk, *op),
+            false => perform(&RealDisk, *op),
+        };
         self.on(Event::Disk(slot, done));
         true
     }
@@ -395,6 +403,15 @@ impl Rig {
             bytes = &bytes[taken..];
             self.on(Event::Received(connection, taken));
         }
+    }
+
+    /// The connection breaks, and no other comes up.
+    pub fn break_connection(&mut self, why: &str) {
+        let connection = self.connection.expect("it is up");
+        self.connection = None;
+        self.fetches.clear();
+        self.on(Event::Lost(connection, why.to_owned()));
+        self.settle();
     }
 
     /// How many disk operations of a kind are on their way.
@@ -458,12 +475,13 @@ impl Rig {
     }
 
     pub fn attached(&self) -> Arc<Attached> {
-        let all = self.views.all();
-        let (_, attached) = all
-            .iter()
-            .find(|(id, _)| **id == LeafPartitionId(PARTITION))
-            .expect("it was attached");
-        Arc::clone(attached)
+        self.attached_at(PARTITION)
+    }
+
+    /// The same of any leaf partition.
+    pub fn attached_at(&self, leaf_partition: u64) -> Arc<Attached> {
+        let attached = self.views.attached(LeafPartitionId(leaf_partition));
+        attached.expect("it was attached")
     }
 
     /// What became of the offsets, visible or committed.
@@ -488,8 +506,59 @@ impl Rig {
         })
     }
 
-    pub fn words(&self) -> String {
-        self.attached().standing.words()
+    /// How the first one stands, as it is shown a moment later.
+    pub fn words(&mut self) -> String {
+        self.words_of(PARTITION)
+    }
+
+    /// The same of any leaf partition.
+    pub fn words_of(&mut self, leaf_partition: u64) -> String {
+        self.pass(30);
+        self.attached_at(leaf_partition).standing.words()
+    }
+
+    /// Its lag, as SQL shows it now.
+    pub fn lag_of(&self, leaf_partition: u64) -> Option<i64> {
+        let attached = self.attached_at(leaf_partition);
+        let visible = attached.view.snapshot().next_offset().0;
+        let end = attached.standing.log_end()?;
+        end.lag(visible, self.now.unix_ms())
+    }
+}
+
+/// The directory, with no room for anything more.
+struct FullDisk;
+
+impl Disk for FullDisk {
+    fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
+        RealDisk.list(directory)
+    }
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.create(path)
+    }
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.open(path)
+    }
+    fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
+        RealDisk.pages(path, bytes_max)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        RealDisk.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.unlink(path)
+    }
+    fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.make_directory(path)
+    }
+    fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.remove_directory(path)
+    }
+    fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.sync_directory(path)
+    }
+    fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
+        Ok(0)
     }
 }
 

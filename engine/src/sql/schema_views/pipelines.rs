@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ingest::leaf::Attached;
+use ingest::leaf::{Attached, LogEnd};
 use ingest::pipeline::SqlType;
 use serde_json::json;
 use storage::published::Snapshot;
@@ -101,14 +101,20 @@ impl Standing {
 
     /// The end that a reader of the pipeline's isolation level sees, exclusive: the later of what the
     /// leaf's fetches and the aggregator's questions were told.
-    fn latest(&self) -> Option<i64> {
-        let asked = self
-            .live
-            .places
-            .get(&self.pairing.leaf_partition)
-            .and_then(|place| known(place.latest_offset));
-        self.gauge(|attached| &attached.standing.last_stable_offset)
-            .max(asked)
+    fn log_end(&self) -> Option<LogEnd> {
+        let place = self.live.places.get(&self.pairing.leaf_partition);
+        let asked = place.and_then(|place| {
+            Some(LogEnd {
+                offset: known(place.latest_offset)?,
+                unix_ms: place.asked_unix_ms,
+            })
+        });
+        let attached = self.attached.as_deref();
+        let heard = attached.and_then(|attached| attached.standing.log_end());
+        match (heard, asked) {
+            (Some(heard), Some(asked)) => Some(heard.later(asked)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// The next offset to load.
@@ -223,15 +229,17 @@ pub(super) fn cursors(sources: &Sources<'_>, listing: &mut Listing) -> Result<()
                 .map_or(Cell::Null, |last| {
                     Cell::UnixMicros(last.ended_unix_ms.saturating_mul(1000))
                 });
+            // The end is read behind the cursor: it is never below it.
+            let cursor = standing.cursor();
             listing.push(vec![
                 named.database.into(),
                 named.pipeline.name.clone().into(),
                 "Kafka".into(),
                 standing.pairing.kafka_partition.to_string().into(),
                 standing.earliest().into(),
-                standing.latest().into(),
-                standing.cursor().into(),
-                standing.successful_cursor().into(),
+                standing.log_end().map(|end| end.offset).into(),
+                cursor.into(),
+                standing.successful_cursor().min(cursor).into(),
                 updated,
                 Cell::Null,
             ])?;
@@ -254,15 +262,16 @@ pub(super) const OFFSETS: &[(&str, SqlType)] = &[
 pub(super) fn offsets(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
     for named in sources.pipelines() {
         for standing in sources.partitions_of(named.pipeline) {
+            let cursor = standing.cursor();
             listing.push(vec![
                 named.database.into(),
                 named.pipeline.name.clone().into(),
                 "Kafka".into(),
                 standing.pairing.kafka_partition.to_string().into(),
                 standing.earliest().into(),
-                standing.latest().into(),
-                known(standing.cursor() - 1).into(),
-                known(standing.successful_cursor() - 1).into(),
+                standing.log_end().map(|end| end.offset).into(),
+                known(cursor - 1).into(),
+                known(standing.successful_cursor().min(cursor) - 1).into(),
             ])?;
         }
     }
@@ -285,6 +294,7 @@ pub(super) const PARTITIONS: &[(&str, SqlType)] = &[
     ("COMMITTED_OFFSET", INT),
     ("DURABLE_OFFSET", INT),
     ("LAST_STABLE_OFFSET", INT),
+    ("HEARD_MS", INT),
     ("LAG_RECORDS", INT),
     ("LAG_MS", INT),
     ("LOADED_ROWS", UINT),
@@ -312,6 +322,8 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
     let leader = attached.and_then(|attached| attached.standing.leader.load_full());
     let visible = standing.cursor();
     let now_ms = sources.now_unix_us / 1000;
+    let end = standing.log_end();
+    let lag = end.and_then(|end| end.lag(visible, now_ms));
     let leaf = attached
         .map(|attached| u64::from(attached.standing.leaf))
         .or(place.map(|place| place.leaf as u64));
@@ -342,14 +354,11 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
         standing
             .gauge(|attached| &attached.view.gauges.durable)
             .into(),
-        standing
-            .gauge(|attached| &attached.standing.last_stable_offset)
-            .into(),
+        end.map(|end| end.offset).into(),
+        end.map(|end| end.age_ms(now_ms)).into(),
+        lag.into(),
         attached
-            .and_then(|attached| attached.standing.lag(visible))
-            .into(),
-        attached
-            .and_then(|attached| attached.standing.lag_ms(visible, now_ms))
+            .and_then(|attached| attached.standing.lag_ms(lag, now_ms))
             .into(),
         count(|attached| attached.view.gauges.rows.load(Ordering::Relaxed)).into(),
         count(|attached| attached.view.gauges.rejects.load(Ordering::Relaxed)).into(),

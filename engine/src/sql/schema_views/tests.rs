@@ -143,7 +143,7 @@ fn attached(table: &TableDef) -> Attached {
     let standing = Standing::new(0, Some(3), PIPELINE.0);
     standing.words.store(Arc::new("Running".into()));
     standing.fetched.store(103, Ordering::Relaxed);
-    standing.last_stable_offset.store(110, Ordering::Relaxed);
+    standing.say_log_end(110, NOW_UNIX_MS - 40);
     standing.log_start_offset.store(90, Ordering::Relaxed);
     standing
         .last_timestamp_ms
@@ -176,7 +176,7 @@ async fn the_views_say_how_a_leaf_partition_stands() {
     for (sql, expected) in [
         (
             "select * from information_schema.pipelines_partitions",
-            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|7|5|2|1|0|12|250|1|NULL|NULL",
+            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|40|7|5|2|1|0|12|250|1|NULL|NULL",
         ),
         (
             "select * from information_schema.PIPELINES_CURSORS",
