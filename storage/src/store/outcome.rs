@@ -177,7 +177,7 @@ impl Store {
         link.commits.push(commit);
         link.end = link.end_of(link.commits.len());
         link.rows += u64::from(facts.rows);
-        link.rejects += u64::from(facts.rejects);
+        link.rejected += facts.counts.rejected;
         link.index_bytes += index_bytes;
         link.allocated_end = written.allocated_end;
         link.dirty_since_ms.get_or_insert(now_ms);
@@ -432,10 +432,11 @@ fn link(
     }
     let sum = |of: fn(&Commit) -> u32| commits.iter().map(|c| u64::from(of(c))).sum();
     let index_bytes = commits.iter().map(|c| c.record().index_bytes_max()).sum();
+    let rejected = |commit: &Arc<Commit>| commit.record().facts.counts.rejected;
     let mut link = Link {
         index_bytes,
         rows: sum(|commit| commit.record().facts.rows),
-        rejects: sum(|commit| commit.record().facts.rejects),
+        rejected: commits.iter().map(rejected).sum(),
         face: Face::Open(Arc::new(open)),
         start_epoch: -1,
         end: super::chain::End::NOWHERE,

@@ -307,3 +307,184 @@ impl Partition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use storage::ids::{LeafPartitionId, Offset, TableId};
+    use storage::schema::Schema;
+    use storage::store::{Store, StoreIdentity, StoreSettings};
+
+    use super::super::event::Slot;
+    use super::super::order::{Leader, Pairing};
+    use super::super::views::Standing;
+    use super::*;
+    use crate::kafka::ErrorCode;
+
+    /// At the cursor 0, led by broker 2; it was heard a moment ago that the log ends there.
+    fn running(fetch: Fetch) -> Partition {
+        let pairing = Pairing {
+            leaf_partition: 1,
+            table: 1,
+            pipeline: 1,
+            kafka_partition: 3,
+            topic: "t".to_owned(),
+            topic_id: [0; 16],
+            lineage: 1,
+            live_lineage: 1,
+            start_offset: 0,
+            end_offset: None,
+        };
+        let identity = StoreIdentity {
+            table: TableId(1),
+            leaf_partition: LeafPartitionId(1),
+            kafka_partition: 3,
+            schema: Arc::new(Schema {
+                version: 1,
+                columns: Arc::from([]),
+            }),
+            unix_base_ms: 0,
+            directory: PathBuf::new(),
+            quarantine: PathBuf::new(),
+            orphans: PathBuf::new(),
+        };
+        let slot = Slot { index: 0, turn: 1 };
+        let store = Store::new(identity, StoreSettings::default());
+        let standing = Arc::new(Standing::new(0, None, 1));
+        standing.say_log_end(0, 0);
+        let mut partition = Partition::new(slot, 1, pairing, store, standing, 0);
+        partition.phase = Phase::Running;
+        partition.fetch = fetch;
+        partition.heard_us = Some(NOW.us);
+        partition.leader = Some(Leader {
+            broker: 2,
+            host: "h".to_owned(),
+            port: 1,
+            epoch: 0,
+        });
+        partition
+    }
+
+    const NOW: Now = Now {
+        us: 1_000_000,
+        unix_us: 0,
+    };
+
+    fn words(fetch: Fetch, lane: &LaneStands) -> String {
+        running(fetch).words(NOW, lane, 0)
+    }
+
+    #[test]
+    fn each_wait_of_a_lane_has_its_words_and_for_whom_it_is_none_there_are_others() {
+        let behind = |lasts| {
+            LaneStands::Behind(Wait {
+                lasts,
+                why: "behind partition 1 of topic 't': why".to_owned(),
+            })
+        };
+        let caught_up = "Running: caught up";
+        for (lane, queued, in_flight) in [
+            (LaneStands::Well, caught_up, caught_up),
+            (
+                LaneStands::Nowhere,
+                "Held: no connection to broker 2 (h:1): this leaf has its 256 already",
+                "Held: no connection to broker 2 (h:1): this leaf has its 256 already",
+            ),
+            (
+                LaneStands::Connecting,
+                "Running: connects to broker 2 (h:1)",
+                "Running: connects to broker 2 (h:1)",
+            ),
+            (
+                LaneStands::Lost("reset".to_owned()),
+                "Held: no connection to broker 2 (h:1): reset",
+                "Held: no connection to broker 2 (h:1): reset",
+            ),
+            (
+                LaneStands::TooLarge,
+                "Held: broker 2 (h:1) sends more than 2 MiB at once; goes on when the leaf's one region \
+                 for that is free",
+                "Held: broker 2 (h:1) sends more than 2 MiB at once; goes on when the leaf's one region \
+                 for that is free",
+            ),
+            (
+                LaneStands::Throttled,
+                "Held: broker 2 (h:1) throttles",
+                caught_up,
+            ),
+            (
+                LaneStands::NoRegion,
+                "Held: the leaf's memory for responses is in use",
+                caught_up,
+            ),
+            (
+                behind(true),
+                "Held: behind partition 1 of topic 't': why",
+                caught_up,
+            ),
+            (
+                behind(false),
+                "Running: behind partition 1 of topic 't': why",
+                caught_up,
+            ),
+        ] {
+            assert_eq!(words(Fetch::Queued, &lane), queued);
+            assert_eq!(words(Fetch::InFlight, &lane), in_flight);
+        }
+    }
+
+    #[test]
+    fn each_wait_of_a_partition_has_its_words() {
+        for (fetch, expected) in [
+            (Fetch::Losing, "Running: gives up what retention deleted"),
+            (Fetch::Stopped, "Ended: the handed-over range is loaded"),
+            (
+                Fetch::Locating(Question::Range),
+                "Locating: asks what the log holds, the cursor is out of its range",
+            ),
+            (
+                Fetch::Locating(Question::Epoch(4)),
+                "Locating: asks where epoch 4 ends in the log of broker 2 (h:1)",
+            ),
+            (
+                Fetch::Held {
+                    why: Hold::Broker(ErrorCode::LeaderNotAvailable),
+                    until_us: 0,
+                },
+                "Held: broker 2 (h:1) answers LEADER_NOT_AVAILABLE (5), 0 times in a row",
+            ),
+        ] {
+            assert_eq!(words(fetch, &LaneStands::Well), expected);
+        }
+        let mut waits = running(Fetch::InFlight);
+        for (load, expected) in [
+            (
+                Load::Blocked(Blocked::Memory),
+                "Held: the leaf's memory is in use, 7 KiB of it by queries; goes on when a block is free",
+            ),
+            (
+                Load::Blocked(Blocked::Voiding),
+                "Held: what a failed write left is taken back",
+            ),
+            (
+                Load::Blocked(Blocked::BothBlocksFull),
+                "Running: its blocks are full; goes on when a commit is written",
+            ),
+            (Load::Loading, "Running"),
+        ] {
+            waits.load = load;
+            assert_eq!(waits.words(NOW, &LaneStands::Well, 7 << 10), expected);
+        }
+        waits.load = Load::Empty;
+        waits.standing.say_log_end(5, 0);
+        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), "Running");
+        waits.heard_us = None;
+        waits.fetched = Offset(0);
+        let answer = "Running: waits for an answer of broker 2 (h:1)";
+        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), answer);
+        waits.fetch = Fetch::Queued;
+        let turn = "Running: waits for its turn at broker 2 (h:1)";
+        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), turn);
+    }
+}

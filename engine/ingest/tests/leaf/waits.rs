@@ -56,12 +56,13 @@ fn a_full_disk_holds_one_and_its_neighbour_says_behind_whom_it_waits() {
         for _ in 0..20 {
             rig.pass(1_000);
             assert_eq!((rig.words_of(2), rig.lag_of(2)), (behind.clone(), None));
-            assert_eq!(
-                rig.words_of(1),
-                format!("Held: {held}"),
-                "during an attempt, too"
-            );
         }
+        rig.hold_disk = true;
+        rig.pass(1_000);
+        assert_eq!(rig.disk.len(), 1, "an attempt is on its way");
+        assert_eq!(rig.words_of(1), format!("Held: {held}"), "and the disk no less full");
+        rig.hold_disk = false;
+        rig.settle();
         assert_eq!(rig.lag_of(1), Some(30), "what is known to wait waits");
         assert!(rig.fetches.is_empty(), "no response has room");
     });

@@ -75,6 +75,31 @@ pub(super) struct Standing {
     live: Arc<LiveView>,
 }
 
+/// The four cursors of one leaf partition, each the next offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FourCursors {
+    /// Of what is fetched; `None` where no leaf says it, as with the other two.
+    fetched: Option<i64>,
+    visible: i64,
+    committed: Option<i64>,
+    durable: Option<i64>,
+}
+
+impl FourCursors {
+    /// Each at least the one behind it. They move while they are read, one after the other, and what is
+    /// fetched is shown less often than what is visible: visible is right, the others are brought to it.
+    fn in_order(self) -> FourCursors {
+        let committed = self.committed.map(|offset| offset.min(self.visible));
+        let durable = self.durable.map(|offset| offset.min(self.visible));
+        FourCursors {
+            fetched: self.fetched.map(|offset| offset.max(self.visible)),
+            visible: self.visible,
+            committed,
+            durable: durable.map(|offset| committed.map_or(offset, |end| offset.min(end))),
+        }
+    }
+}
+
 fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
@@ -123,6 +148,21 @@ impl Standing {
             .map_or(self.pairing.start_offset.0, |snapshot| {
                 snapshot.next_offset().0
             })
+    }
+
+    fn cursors(&self) -> FourCursors {
+        // The last one first: within a lineage each only grows, so what is read later is not below it.
+        let durable = self.gauge(|attached| &attached.view.gauges.durable);
+        let committed = self.gauge(|attached| &attached.view.gauges.committed);
+        let visible = self.cursor();
+        let fetched = self.gauge(|attached| &attached.standing.fetched);
+        let read = FourCursors {
+            fetched,
+            visible,
+            committed,
+            durable,
+        };
+        read.in_order()
     }
 
     /// The cursor, or where the range that was skipped last begins if nothing came after it.
@@ -320,10 +360,10 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
     let place = standing.live.places.get(&standing.pairing.leaf_partition);
     let attached = standing.attached.as_deref();
     let leader = attached.and_then(|attached| attached.standing.leader.load_full());
-    let visible = standing.cursor();
+    let cursors = standing.cursors();
     let now_ms = sources.now_unix_us / 1000;
     let end = standing.log_end();
-    let lag = end.and_then(|end| end.lag(visible, now_ms));
+    let lag = end.and_then(|end| end.lag(cursors.visible, now_ms));
     let leaf = attached
         .map(|attached| u64::from(attached.standing.leaf))
         .or(place.map(|place| place.leaf as u64));
@@ -346,14 +386,10 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
             .map(|leader| format!("{}:{}", leader.host, leader.port))
             .into(),
         state_of(named.pipeline, standing).into(),
-        standing.gauge(|attached| &attached.standing.fetched).into(),
-        visible.into(),
-        standing
-            .gauge(|attached| &attached.view.gauges.committed)
-            .into(),
-        standing
-            .gauge(|attached| &attached.view.gauges.durable)
-            .into(),
+        cursors.fetched.into(),
+        cursors.visible.into(),
+        cursors.committed.into(),
+        cursors.durable.into(),
         end.map(|end| end.offset).into(),
         end.map(|end| end.age_ms(now_ms)).into(),
         lag.into(),
@@ -389,5 +425,40 @@ fn state_of(pipeline: &PipelineDef, standing: &Standing) -> String {
         (None, _) if surplus.is_some() => surplus.unwrap_or_default(),
         (None, Some(attached)) => attached.standing.words(),
         (None, None) => "Not attached".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cursor_is_at_least_the_one_behind_it_whatever_was_read() {
+        let offsets = [None, Some(0), Some(5), Some(9)];
+        for fetched in offsets {
+            for visible in [0, 5, 9] {
+                for committed in offsets {
+                    for durable in offsets {
+                        let read = FourCursors {
+                            fetched,
+                            visible,
+                            committed,
+                            durable,
+                        };
+                        let shown = read.in_order();
+                        assert_eq!(shown.visible, visible, "{read:?}");
+                        assert!(shown.fetched.is_none_or(|offset| offset >= visible), "{read:?}");
+                        let behind = [shown.committed, shown.durable].into_iter().flatten();
+                        assert!(behind.is_sorted_by(|one, next| one >= next), "{read:?}");
+                        assert!(shown.committed.is_none_or(|offset| offset <= visible), "{read:?}");
+                        assert!(shown.durable.is_none_or(|offset| offset <= visible), "{read:?}");
+                        let known = [fetched, committed, durable].map(|one| one.is_some());
+                        let shows = [shown.fetched, shown.committed, shown.durable];
+                        assert_eq!(shows.map(|one| one.is_some()), known, "{read:?}");
+                        assert_eq!(shown.in_order(), shown, "what is in order stays");
+                    }
+                }
+            }
+        }
     }
 }
