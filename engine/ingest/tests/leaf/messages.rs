@@ -128,7 +128,10 @@ fn rejects_count_what_was_committed_as_one_and_not_each_attempt_at_a_poison_mess
     rig.pass(200);
     rig.run(Goal::Run);
     rig.pass(5_000);
-    rig.answer(&Said::records(9, &[batch(2, &["{\"v\":\"x\"}", "{\"v\":2}"])]));
+    rig.answer(&Said::records(
+        9,
+        &[batch(2, &["{\"v\":\"x\"}", "{\"v\":2}"])],
+    ));
     rig.pass(200);
     assert_eq!((rig.visible(), rejects(&rig)), (4, 1));
     let counted = rig.counts().rejected;

@@ -60,7 +60,11 @@ fn a_full_disk_holds_one_and_its_neighbour_says_behind_whom_it_waits() {
         rig.hold_disk = true;
         rig.pass(1_000);
         assert_eq!(rig.disk.len(), 1, "an attempt is on its way");
-        assert_eq!(rig.words_of(1), format!("Held: {held}"), "and the disk no less full");
+        assert_eq!(
+            rig.words_of(1),
+            format!("Held: {held}"),
+            "and the disk no less full"
+        );
         rig.hold_disk = false;
         rig.settle();
         assert_eq!(rig.lag_of(1), Some(30), "what is known to wait waits");

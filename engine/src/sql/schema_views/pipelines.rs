@@ -447,11 +447,20 @@ mod tests {
                         };
                         let shown = read.in_order();
                         assert_eq!(shown.visible, visible, "{read:?}");
-                        assert!(shown.fetched.is_none_or(|offset| offset >= visible), "{read:?}");
+                        assert!(
+                            shown.fetched.is_none_or(|offset| offset >= visible),
+                            "{read:?}"
+                        );
                         let behind = [shown.committed, shown.durable].into_iter().flatten();
                         assert!(behind.is_sorted_by(|one, next| one >= next), "{read:?}");
-                        assert!(shown.committed.is_none_or(|offset| offset <= visible), "{read:?}");
-                        assert!(shown.durable.is_none_or(|offset| offset <= visible), "{read:?}");
+                        assert!(
+                            shown.committed.is_none_or(|offset| offset <= visible),
+                            "{read:?}"
+                        );
+                        assert!(
+                            shown.durable.is_none_or(|offset| offset <= visible),
+                            "{read:?}"
+                        );
                         let known = [fetched, committed, durable].map(|one| one.is_some());
                         let shows = [shown.fetched, shown.committed, shown.durable];
                         assert_eq!(shows.map(|one| one.is_some()), known, "{read:?}");

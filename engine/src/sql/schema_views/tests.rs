@@ -277,7 +277,9 @@ async fn a_lag_of_0_by_an_old_answer_is_unknown_and_how_old_it_is_is_shown() {
         (103, 60_000, "103|60000|NULL|NULL"),
         (110, 60_000, "110|60000|7|5"),
     ] {
-        attached.standing.say_log_end(offset, NOW_UNIX_MS - heard_ms);
+        attached
+            .standing
+            .say_log_end(offset, NOW_UNIX_MS - heard_ms);
         assert_eq!(ok(session, lag).await, expected);
     }
 }
