@@ -205,10 +205,18 @@ impl Leaf {
     }
 
     /// Time, room and goals, for every lane: closes, connects, sends.
+    ///
+    /// A lane that found no region comes first the next time, before the one that gave one back: where
+    /// lanes are more than regions they take turns.
     pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
-        for index in 0..self.lanes.len() {
-            self.lanes[index].no_region = false;
-            self.lanes[index].release(&mut self.regions);
+        let lanes = self.lanes.len();
+        self.lanes_lack = self.lanes.iter().any(|run| run.no_region);
+        for run in &mut self.lanes {
+            run.no_region = false;
+            run.release(&mut self.regions);
+        }
+        let first = self.lane_first;
+        for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
             if !self.lanes[index].used {
                 continue;
             }
@@ -226,6 +234,9 @@ impl Leaf {
             self.grow(index, out);
             self.send(now, index, &running, out);
         }
+        let lacks = |index: &usize| self.lanes[*index].no_region;
+        let lacking = (0..lanes).map(|ahead| (first + ahead) % lanes).find(lacks);
+        self.lane_first = lacking.unwrap_or(first);
     }
 
     pub(super) fn close_lanes(&mut self, out: &mut Effects) {
@@ -296,7 +307,7 @@ impl Leaf {
         };
         let run = &mut self.lanes[index];
         run.reserved.push_back(region);
-        let wait_ms = if queued.len() == running.len() {
+        let wait_ms = if queued.len() == running.len() && !self.lanes_lack {
             limits::FETCH_WAIT_MS
         } else {
             limits::FETCH_WAIT_PARTIAL_MS

@@ -38,6 +38,10 @@ pub struct Leaf {
     pub(super) by_id: HashMap<u64, Slot>,
     pub(super) lanes: Vec<LaneRun>,
     pub(super) attempts: u64,
+    /// The lane that is looked at first.
+    pub(super) lane_first: usize,
+    /// A lane lacked a region when they were last looked at: the others hold theirs for a short while.
+    pub(super) lanes_lack: bool,
     pub(super) pool: BlockPool,
     pub(super) regions: Regions,
     pub(super) inflate: Decompressor,
@@ -84,6 +88,8 @@ impl Leaf {
             by_id: HashMap::new(),
             lanes: Vec::new(),
             attempts: 0,
+            lane_first: 0,
+            lanes_lack: false,
             syncs: SyncGate::default(),
             store_out: StoreEffects::new(),
             reports: Reports::default(),

@@ -28,7 +28,10 @@ pub const MEMORY_BYTES: u64 = 64 << 20;
 /// One fetch that waits for its answer: correlation, and of each partition the index and the offset.
 #[derive(Debug)]
 pub struct Fetch {
+    connection: Connection,
     correlation: i32,
+    /// How long the broker may hold it, ms.
+    pub wait_ms: i32,
     pub asked: Vec<(i32, i64)>,
 }
 
@@ -118,6 +121,8 @@ pub struct Setup {
     pub memory_bytes: u64,
     /// Leaf partitions, each of the Kafka partition before it.
     pub partitions: u64,
+    /// Brokers that lead them in turn.
+    pub brokers: u64,
     pub end_offset: Option<i64>,
 }
 
@@ -130,6 +135,7 @@ impl Setup {
             settings: settings(1),
             memory_bytes: MEMORY_BYTES,
             partitions: 1,
+            brokers: 1,
             end_offset: None,
         }
     }
@@ -142,6 +148,7 @@ pub struct Rig {
     pub now: Now,
     pub data_dir: PathBuf,
     partitions: u64,
+    brokers: u64,
     effects: Vec<Effect>,
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<(Slot, Box<DiskOp>)>,
@@ -149,11 +156,12 @@ pub struct Rig {
     pub hold_disk: bool,
     /// No byte more can be written.
     pub disk_full: bool,
-    connection: Option<Connection>,
-    /// The connection is not up yet.
-    connecting: bool,
-    /// ApiVersions' answer.
-    hello: Vec<u8>,
+    /// Those that are up or on their way.
+    connections: Vec<Connection>,
+    /// Those that are not up yet.
+    connecting: Vec<Connection>,
+    /// ApiVersions' answers.
+    hellos: Vec<(Connection, Vec<u8>)>,
     pub fetches: VecDeque<Fetch>,
     pub reports: Vec<Report>,
     generation: u64,
@@ -193,13 +201,14 @@ impl Rig {
                 unix_us: 1_700_000_100_000_000,
             },
             partitions: setup.partitions,
+            brokers: setup.brokers,
             effects: Vec::new(),
             disk: VecDeque::new(),
             hold_disk: false,
             disk_full: false,
-            connection: None,
-            connecting: false,
-            hello: Vec::new(),
+            connections: Vec::new(),
+            connecting: Vec::new(),
+            hellos: Vec::new(),
             fetches: VecDeque::new(),
             reports: Vec::new(),
             generation: 1,
@@ -240,9 +249,9 @@ impl Rig {
             self.on(Event::Order(Order::Leader {
                 leaf_partition,
                 leader: Leader {
-                    broker: 1,
+                    broker: 1 + ((leaf_partition - PARTITION) % self.brokers) as i32,
                     host: "broker".to_owned(),
-                    port: 9_092,
+                    port: 9_092 + ((leaf_partition - PARTITION) % self.brokers) as u16,
                     epoch: 0,
                 },
             }));
@@ -273,17 +282,12 @@ impl Rig {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Connect(connection, ..) => {
-                    self.connection = Some(connection);
-                    self.connecting = true;
+                    self.connections.push(connection);
+                    self.connecting.push(connection);
                 }
                 Effect::Send(connection, bytes) => self.sent(connection, &bytes),
                 Effect::Read(_) | Effect::End => {}
-                Effect::Close(connection) => {
-                    if self.connection == Some(connection) {
-                        self.connection = None;
-                        self.fetches.clear();
-                    }
-                }
+                Effect::Close(connection) => self.forget(connection),
                 Effect::Disk(slot, op) => self.disk.push_back((slot, op)),
             }
         }
@@ -294,8 +298,14 @@ impl Rig {
         });
     }
 
+    fn forget(&mut self, connection: Connection) {
+        self.connections.retain(|other| *other != connection);
+        self.connecting.retain(|other| *other != connection);
+        self.fetches.retain(|fetch| fetch.connection != connection);
+    }
+
     fn sent(&mut self, connection: Connection, bytes: &[u8]) {
-        if Some(connection) != self.connection {
+        if !self.connections.contains(&connection) {
             return;
         }
         let api = i16::from_be_bytes([bytes[4], bytes[5]]);
@@ -324,14 +334,16 @@ impl Rig {
                     0,
                     0,
                 ]);
-                self.hello = framed(&body);
+                self.hellos.push((connection, framed(&body)));
             }
             _ => {
                 let fetch = FetchRequest::decode(&mut frame, version).expect("a fetch");
                 let partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
                 let asked = partitions.map(|one| (one.partition, one.fetch_offset));
                 self.fetches.push_back(Fetch {
+                    connection,
                     correlation: header.correlation_id,
+                    wait_ms: fetch.max_wait_ms,
                     asked: asked.collect(),
                 });
             }
@@ -341,14 +353,12 @@ impl Rig {
     /// Lets all that can happen without the broker and without time passing happen.
     pub fn settle(&mut self) {
         loop {
-            if std::mem::take(&mut self.connecting) {
-                let connection = self.connection.expect("it is being made");
+            if let Some(connection) = self.connecting.pop() {
                 self.on(Event::Connected(connection));
                 continue;
             }
-            if !self.hello.is_empty() {
-                let hello = std::mem::take(&mut self.hello);
-                self.receive(&hello);
+            if let Some((connection, hello)) = self.hellos.pop() {
+                self.receive(connection, &hello);
                 continue;
             }
             if !self.hold_disk && self.finish_disk() {
@@ -391,11 +401,11 @@ impl Rig {
         self.settle();
     }
 
-    fn receive(&mut self, mut bytes: &[u8]) {
+    fn receive(&mut self, connection: Connection, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let Some(connection) = self.connection else {
+            if !self.connections.contains(&connection) {
                 return;
-            };
+            }
             let space = self.leaf.space(connection);
             let taken = space.len().min(bytes.len());
             assert!(taken > 0, "the leaf wants what it asked for");
@@ -405,11 +415,10 @@ impl Rig {
         }
     }
 
-    /// The connection breaks, and no other comes up.
+    /// The first connection breaks.
     pub fn break_connection(&mut self, why: &str) {
-        let connection = self.connection.expect("it is up");
-        self.connection = None;
-        self.fetches.clear();
+        let connection = self.connections[0];
+        self.forget(connection);
         self.on(Event::Lost(connection, why.to_owned()));
         self.settle();
     }
@@ -464,7 +473,7 @@ impl Rig {
                 endpoints: &[],
             },
         );
-        self.receive(&bytes);
+        self.receive(fetch.connection, &bytes);
         self.settle();
         // A response of few rows is followed by a pause.
         self.pass(1);

@@ -179,6 +179,33 @@ fn a_broker_that_throttles_refuses_or_is_away_is_named() {
 }
 
 #[test]
+fn brokers_that_are_more_than_regions_take_turns_and_none_is_left_behind() {
+    let mut setup = Setup::new("regions");
+    (setup.partitions, setup.brokers) = (5, 5);
+    // A sixteenth of it is too little for one region: there are two at least.
+    setup.memory_bytes = 16 << 20;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    assert_eq!(rig.fetches.len(), 2);
+    assert_eq!(
+        rig.words_of(5),
+        "Held: the leaf's memory for responses is in use"
+    );
+    let mut asked = Vec::new();
+    for _ in 0..40 {
+        let fetch = &rig.fetches[0];
+        asked.push(fetch.asked[0].0);
+        let short = fetch.wait_ms == limits::FETCH_WAIT_PARTIAL_MS as i32;
+        assert!(short || asked.len() <= 2, "others wait for its region");
+        rig.answer(&Said::nothing(0));
+    }
+    for partition in 0..5 {
+        let times = asked.iter().filter(|one| **one == partition).count();
+        assert!((7..=9).contains(&times), "{partition} of {asked:?}");
+    }
+}
+
+#[test]
 fn a_leaf_partition_under_another_pipeline_is_shown_as_it_stands() {
     let setup = Setup::new("restood");
     let mut rig = Rig::new(Setup::new("restood"));
