@@ -19,6 +19,10 @@ pub const REGIONS_FREE_MAX: usize = 16;
 /// Of a leaf's memory, the part that responses may take; the rest is for blocks.
 pub const FRAMES_SHARE_DIVISOR: u64 = 4;
 
+/// Of a leaf's memory, the part of the responses' share that record batches may take which are unpacked
+/// and not loaded yet, beside one of any size.
+pub const UNPACKED_SHARE_DIVISOR: u64 = 16;
+
 /// What a fetch asks of one partition.
 pub const FETCH_PARTITION_BYTES_MAX: usize = 1024 * 1024;
 /// What a fetch asks of a broker in all.
@@ -99,6 +103,7 @@ pub const FRESHNESS_US_MAX: u64 = 3_600_000_000;
 
 const _: () = assert!(FETCH_PARTITION_BYTES_MAX <= FETCH_RESPONSE_BYTES_MAX);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX + FRAME_OVERHEAD_BYTES < BATCH_BYTES_MAX);
+const _: () = assert!(UNPACKED_SHARE_DIVISOR > FRAMES_SHARE_DIVISOR);
 const _: () = assert!(RECEIVE_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(TURN_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(FETCH_WAIT_PARTIAL_MS < FETCH_WAIT_MS);

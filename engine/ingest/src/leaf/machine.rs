@@ -45,6 +45,8 @@ pub struct Leaf {
     pub(super) pool: BlockPool,
     pub(super) regions: Regions,
     pub(super) inflate: Decompressor,
+    /// What record batches may take that are unpacked and not loaded yet, beside a large one.
+    pub(super) unpacked_bytes_max: usize,
     pub(super) syncs: SyncGate,
     pub(super) store_out: StoreEffects,
     pub(super) reports: Reports,
@@ -74,11 +76,13 @@ impl Leaf {
     pub fn new(config: LeafConfig, views: Arc<Views>) -> Leaf {
         let gauges = Arc::new(LeafGauges::new(config.index, config.cpu));
         views.insert_leaf(Arc::clone(&gauges));
+        let unpacked_bytes = config.memory_bytes / limits::UNPACKED_SHARE_DIVISOR;
         let frames_bytes = config.memory_bytes / limits::FRAMES_SHARE_DIVISOR;
         let blocks_bytes = config.memory_bytes - frames_bytes;
         Leaf {
             pool: BlockPool::new(usize::try_from(blocks_bytes).unwrap_or(usize::MAX)),
-            regions: Regions::new(frames_bytes),
+            regions: Regions::new(frames_bytes - unpacked_bytes),
+            unpacked_bytes_max: usize::try_from(unpacked_bytes).unwrap_or(usize::MAX),
             inflate: Decompressor::new(limits::DECOMPRESSED_BYTES_MAX),
             config,
             views,
@@ -160,6 +164,12 @@ impl Leaf {
     #[must_use]
     pub fn rows(&self) -> &RowCounts {
         &self.rows
+    }
+
+    /// Record batches that were unpacked so far.
+    #[must_use]
+    pub fn unpackings(&self) -> u64 {
+        self.inflate.unpackings()
     }
 
     /// A leaf partition, for tests and gauges.

@@ -37,6 +37,7 @@ mod locating;
 mod ordering;
 mod standing;
 mod storing;
+mod unpacking;
 
 mod disks;
 pub mod port;

@@ -16,6 +16,7 @@ use storage::store::{Blocked, Store};
 
 use super::backoff::{Backoff, Pauses};
 use super::event::{Now, Slot};
+use super::load::OpenBatch;
 use super::order::{Failure, Goal, Leader, Pairing, Settings};
 use super::views::Standing;
 use crate::kafka::ErrorCode;
@@ -134,6 +135,12 @@ pub struct Partition {
     pub fetch_number: u32,
     /// The load machine.
     pub load: Load,
+    /// The record batch that the last step did not end; none of an earlier fetch.
+    pub open: Option<OpenBatch>,
+    /// It has the leaf's memory for one of any size.
+    pub open_is_large: bool,
+    /// What its record batch unpacks to, where the leaf's memory for that is in use.
+    pub waits_to_unpack: Option<usize>,
     /// Its disk side.
     pub store: Store,
     /// Its format; none while it has no pipeline.
@@ -212,6 +219,9 @@ impl Partition {
             fetch: Fetch::Stopped,
             fetch_number: 0,
             load: Load::Empty,
+            open: None,
+            open_is_large: false,
+            waits_to_unpack: None,
             store,
             decode: None,
             standing,
@@ -273,6 +283,8 @@ impl Partition {
         self.fetch_number = self.fetch_number.wrapping_add(1);
         self.fetched = self.visible();
         self.load = Load::Empty;
+        self.open = None;
+        self.waits_to_unpack = None;
         if self.fetch == Fetch::InFlight {
             self.fetch = Fetch::Queued;
         }

@@ -39,8 +39,17 @@ enum LaneStands {
     Behind(Wait),
 }
 
-/// A wait of a store.
+/// What all of a leaf's partitions share.
 #[derive(Debug)]
+struct LeafStands {
+    /// What queries hold of the leaf's blocks.
+    queries_bytes: usize,
+    /// The wait of whoever has no memory to unpack a record batch.
+    large_batch: Option<Wait>,
+}
+
+/// Why records that are here are not loaded.
+#[derive(Clone, Debug)]
 struct Wait {
     /// It waits for something outside the leaf.
     lasts: bool,
@@ -71,18 +80,39 @@ impl Leaf {
 
     /// Shows it now.
     pub(super) fn show_all(&mut self, now: Now) {
-        let queries_bytes = self.pool.lingering_bytes();
+        let leaf = LeafStands {
+            queries_bytes: self.pool.lingering_bytes(),
+            large_batch: self.large_batch_stands(),
+        };
         let lanes: Vec<LaneStands> = (0..self.lanes.len())
-            .map(|index| self.lane_stands(now, index, queries_bytes))
+            .map(|index| self.lane_stands(now, index, &leaf))
             .collect();
         for partition in self.partitions.iter_mut().flatten() {
             let lane = partition.lane.and_then(|lane| lanes.get(lane as usize));
             let lane = lane.unwrap_or(&LaneStands::Nowhere);
-            partition.show(now, lane, queries_bytes);
+            partition.show(now, lane, &leaf);
         }
     }
 
-    fn lane_stands(&self, now: Now, index: usize, queries_bytes: usize) -> LaneStands {
+    /// What whoever waits to unpack a record batch waits for.
+    fn large_batch_stands(&self) -> Option<Wait> {
+        let has_it = self.large_batch()?;
+        let (index, topic) = (has_it.pairing.kafka_partition, &has_it.pairing.topic);
+        let why = format!("behind a large record batch of partition {index} of topic '{topic}'");
+        let leaf = LeafStands {
+            queries_bytes: self.pool.lingering_bytes(),
+            large_batch: None,
+        };
+        Some(match has_it.load_wait(&leaf) {
+            Some(wait) => Wait {
+                why: format!("{why}: {}", wait.why),
+                ..wait
+            },
+            None => Wait { lasts: false, why },
+        })
+    }
+
+    fn lane_stands(&self, now: Now, index: usize, leaf: &LeafStands) -> LaneStands {
         let run = &self.lanes[index];
         if let Some(why) = run.lane.closed_why() {
             return LaneStands::Lost(why.to_owned());
@@ -108,7 +138,7 @@ impl Leaf {
             let held = entries
                 .filter(|entry| !entry.is_done())
                 .filter_map(|entry| self.get(entry.asked.slot))
-                .find_map(|partition| Some((partition, partition.store_wait(queries_bytes)?)));
+                .find_map(|partition| Some((partition, partition.load_wait(leaf)?)));
             if let Some((partition, wait)) = held {
                 let (index, topic) = (partition.pairing.kafka_partition, &partition.pairing.topic);
                 return LaneStands::Behind(Wait {
@@ -150,9 +180,9 @@ impl Leaf {
 }
 
 impl Partition {
-    /// Shows how it stands. `queries_bytes`: what queries hold of the leaf's blocks.
-    fn show(&mut self, now: Now, lane: &LaneStands, queries_bytes: usize) {
-        let words = self.words(now, lane, queries_bytes);
+    /// Shows how it stands.
+    fn show(&mut self, now: Now, lane: &LaneStands, leaf: &LeafStands) {
+        let words = self.words(now, lane, leaf);
         let running = matches!(self.phase, Phase::Running)
             || (self.phase == Phase::Opening && self.goal != Goal::Stop);
         self.standing.running.store(running, Ordering::Relaxed);
@@ -179,14 +209,14 @@ impl Partition {
         Some(self.heard_us? + limits::HEARD_MS_MAX * 1_000)
     }
 
-    fn words(&self, now: Now, lane: &LaneStands, queries_bytes: usize) -> String {
+    fn words(&self, now: Now, lane: &LaneStands, leaf: &LeafStands) -> String {
         let words = match &self.phase {
             Phase::Opening => "Recovering".to_owned(),
             Phase::Stopped => return "Stopped".to_owned(),
             Phase::Draining => "Draining".to_owned(),
             Phase::Dropped => return "Dropped".to_owned(),
             Phase::Failed(failure) => format!("Failed: {}", failure.text),
-            Phase::Running => match self.store_wait(queries_bytes) {
+            Phase::Running => match self.load_wait(leaf) {
                 Some(wait) => return wait.words(),
                 None => self.running_words(now, lane),
             },
@@ -197,8 +227,11 @@ impl Partition {
         }
     }
 
-    /// Why its store takes no step of the records that wait, where that is so.
-    fn store_wait(&self, queries_bytes: usize) -> Option<Wait> {
+    /// Why its records that are here are not loaded, where that is so.
+    fn load_wait(&self, leaf: &LeafStands) -> Option<Wait> {
+        if self.waits_to_unpack.is_some() {
+            return leaf.large_batch.clone();
+        }
         let Load::Blocked(blocked) = self.load else {
             return None;
         };
@@ -211,7 +244,7 @@ impl Partition {
         }
         match blocked {
             Blocked::Memory => {
-                let queries = match queries_bytes {
+                let queries = match leaf.queries_bytes {
                     0 => String::new(),
                     bytes => format!(", {} KiB of it by queries", bytes >> 10),
                 };
@@ -366,13 +399,17 @@ mod tests {
         partition
     }
 
+    const LEAF: LeafStands = LeafStands {
+        queries_bytes: 7 << 10,
+        large_batch: None,
+    };
     const NOW: Now = Now {
         us: 1_000_000,
         unix_us: 0,
     };
 
     fn words(fetch: Fetch, lane: &LaneStands) -> String {
-        running(fetch).words(NOW, lane, 0)
+        running(fetch).words(NOW, lane, &LEAF)
     }
 
     #[test]
@@ -474,17 +511,17 @@ mod tests {
             (Load::Loading, "Running"),
         ] {
             waits.load = load;
-            assert_eq!(waits.words(NOW, &LaneStands::Well, 7 << 10), expected);
+            assert_eq!(waits.words(NOW, &LaneStands::Well, &LEAF), expected);
         }
         waits.load = Load::Empty;
         waits.standing.say_log_end(5, 0);
-        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), "Running");
+        assert_eq!(waits.words(NOW, &LaneStands::Well, &LEAF), "Running");
         waits.heard_us = None;
         waits.fetched = Offset(0);
         let answer = "Running: waits for an answer of broker 2 (h:1)";
-        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), answer);
+        assert_eq!(waits.words(NOW, &LaneStands::Well, &LEAF), answer);
         waits.fetch = Fetch::Queued;
         let turn = "Running: waits for its turn at broker 2 (h:1)";
-        assert_eq!(waits.words(NOW, &LaneStands::Well, 0), turn);
+        assert_eq!(waits.words(NOW, &LaneStands::Well, &LEAF), turn);
     }
 }

@@ -6,6 +6,7 @@ mod rig;
 mod disk;
 mod ends;
 mod epochs;
+mod large;
 mod messages;
 mod offsets;
 mod partitions;

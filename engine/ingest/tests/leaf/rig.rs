@@ -156,6 +156,8 @@ pub struct Rig {
     pub hold_disk: bool,
     /// No byte more can be written.
     pub disk_full: bool,
+    /// Only [`Rig::turn`] loads.
+    pub hold_turns: bool,
     /// Those that are up or on their way.
     connections: Vec<Connection>,
     /// Those that are not up yet.
@@ -206,6 +208,7 @@ impl Rig {
             disk: VecDeque::new(),
             hold_disk: false,
             disk_full: false,
+            hold_turns: false,
             connections: Vec::new(),
             connecting: Vec::new(),
             hellos: Vec::new(),
@@ -268,6 +271,18 @@ impl Rig {
                 goal,
             }));
         }
+        self.settle();
+    }
+
+    /// A goal of one leaf partition alone.
+    pub fn goal_of(&mut self, leaf_partition: u64, goal: Goal) {
+        self.generation += 1;
+        let generation = self.generation;
+        self.on(Event::Order(Order::Goal {
+            leaf_partition,
+            generation,
+            goal,
+        }));
         self.settle();
     }
 
@@ -364,14 +379,19 @@ impl Rig {
             if !self.hold_disk && self.finish_disk() {
                 continue;
             }
-            let mut effects = std::mem::take(&mut self.effects);
-            let loaded = self.leaf.turn(self.now, &mut effects);
-            self.perform(&mut effects);
-            self.effects = effects;
-            if !loaded {
+            if self.hold_turns || !self.turn() {
                 return;
             }
         }
+    }
+
+    /// One turn of loading; whether there was anything to load.
+    pub fn turn(&mut self) -> bool {
+        let mut effects = std::mem::take(&mut self.effects);
+        let loaded = self.leaf.turn(self.now, &mut effects);
+        self.perform(&mut effects);
+        self.effects = effects;
+        loaded
     }
 
     /// Performs the oldest disk operation and reports its outcome; whether there was one.
@@ -479,10 +499,6 @@ impl Rig {
         self.pass(1);
     }
 
-    pub fn partition(&self) -> &ingest::leaf::partition::Partition {
-        self.leaf.partition(PARTITION).expect("it was attached")
-    }
-
     pub fn attached(&self) -> Arc<Attached> {
         self.attached_at(PARTITION)
     }
@@ -495,7 +511,13 @@ impl Rig {
 
     /// What became of the offsets, visible or committed.
     pub fn visible(&self) -> i64 {
-        self.partition().store.cursors().visible.0
+        self.visible_of(PARTITION)
+    }
+
+    /// The same of any leaf partition.
+    pub fn visible_of(&self, leaf_partition: u64) -> i64 {
+        let partition = self.leaf.partition(leaf_partition);
+        partition.expect("attached").visible().0
     }
 
     /// The counts of every commit.
