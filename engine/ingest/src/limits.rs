@@ -37,6 +37,9 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 pub const FETCH_WAIT_MS: u32 = 500;
 /// And so long when one was left out.
 pub const FETCH_WAIT_PARTIAL_MS: u32 = 10;
+/// A lane of so many partitions makes a fetch session with its broker: below it a request that names
+/// all of them is small beside what it brings.
+pub const FETCH_SESSION_PARTITIONS_MIN: usize = 128;
 /// What a broker said of a log's end this long ago or less is how it stands: an idle partition is
 /// answered once in a fetch's own wait, and the answer has as long for its way.
 pub const HEARD_MS_MAX: u64 = 2 * FETCH_WAIT_MS as u64;
@@ -104,6 +107,7 @@ pub const FRESHNESS_US_MAX: u64 = 3_600_000_000;
 const _: () = assert!(FETCH_PARTITION_BYTES_MAX <= FETCH_RESPONSE_BYTES_MAX);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX + FRAME_OVERHEAD_BYTES < BATCH_BYTES_MAX);
 const _: () = assert!(UNPACKED_SHARE_DIVISOR > FRAMES_SHARE_DIVISOR);
+const _: () = assert!(FETCH_SESSION_PARTITIONS_MIN <= LEAF_PARTITIONS_MAX);
 const _: () = assert!(RECEIVE_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(TURN_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(FETCH_WAIT_PARTIAL_MS < FETCH_WAIT_MS);

@@ -20,6 +20,7 @@ pub mod rows;
 pub mod lane;
 pub mod load;
 pub mod partition;
+pub mod told;
 
 mod backoff;
 mod frame;
@@ -29,6 +30,7 @@ pub mod machine;
 
 mod answered;
 mod arriving;
+mod asking;
 mod connecting;
 mod fetching;
 mod fitting;

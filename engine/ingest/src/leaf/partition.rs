@@ -18,9 +18,9 @@ use super::backoff::{Backoff, Pauses};
 use super::event::{Now, Slot};
 use super::load::OpenBatch;
 use super::order::{Failure, Goal, Leader, Pairing, Settings};
+use super::told::LogSaid;
 use super::views::Standing;
 use crate::kafka::ErrorCode;
-use crate::kafka::fetch::PartitionHead;
 use crate::limits;
 use crate::pipeline::Decode;
 
@@ -419,21 +419,18 @@ impl Partition {
         self.moved = None;
     }
 
-    /// Takes what a response says of the log.
-    pub fn log_said(&mut self, now: Now, head: &PartitionHead) {
-        if head.error.is_error() {
-            return;
-        }
+    /// Takes what a response says of the log, or does not say anew.
+    pub fn log_said(&mut self, now: Now, said: &LogSaid) {
         let standing = &self.standing;
-        let end = match head.last_stable_offset {
-            ..0 => head.high_watermark,
+        let end = match said.last_stable_offset {
+            ..0 => said.high_watermark,
             end => end,
         };
         standing.say_log_end(end, now.unix_ms());
-        if head.log_start_offset >= 0 {
+        if said.log_start_offset >= 0 {
             standing
                 .log_start_offset
-                .store(head.log_start_offset, Ordering::Relaxed);
+                .store(said.log_start_offset, Ordering::Relaxed);
         }
         self.heard_us = Some(now.us);
     }

@@ -10,4 +10,5 @@ mod large;
 mod messages;
 mod offsets;
 mod partitions;
+mod sessions;
 mod waits;

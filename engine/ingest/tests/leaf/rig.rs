@@ -9,6 +9,7 @@ use ingest::kafka::fetch::{FetchResponse, ResponsePartition, encode_response};
 use ingest::kafka::{BatchBuilder, ErrorCode};
 use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
 use ingest::leaf::{Attached, Connection, Effect, Event, Leaf, LeafConfig, Now, Slot, Views};
+use ingest::limits;
 use ingest::pipeline::{JsonMapping, Literal, MappedColumn, SkipErrors, SqlType};
 use kafka_protocol::messages::{FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
@@ -32,6 +33,10 @@ pub struct Fetch {
     correlation: i32,
     /// How long the broker may hold it, ms.
     pub wait_ms: i32,
+    /// Its session and its number in it.
+    pub session: (i32, i32),
+    /// What leaves the session.
+    pub forgotten: Vec<i32>,
     pub asked: Vec<(i32, i64)>,
 }
 
@@ -123,6 +128,8 @@ pub struct Setup {
     pub partitions: u64,
     /// Brokers that lead them in turn.
     pub brokers: u64,
+    /// So many on a lane make a fetch session.
+    pub session_partitions_min: usize,
     pub end_offset: Option<i64>,
 }
 
@@ -136,6 +143,7 @@ impl Setup {
             memory_bytes: MEMORY_BYTES,
             partitions: 1,
             brokers: 1,
+            session_partitions_min: limits::FETCH_SESSION_PARTITIONS_MIN,
             end_offset: None,
         }
     }
@@ -185,6 +193,7 @@ impl Rig {
             flush_age_ms: 100,
             sync_age_ms: 100,
             disk_reserve_bytes: 1,
+            session_partitions_min: setup.session_partitions_min,
             spin: false,
         }
     }
@@ -249,17 +258,28 @@ impl Rig {
     pub fn run(&mut self, goal: Goal) {
         self.goal(goal);
         for leaf_partition in PARTITION..PARTITION + self.partitions {
-            self.on(Event::Order(Order::Leader {
-                leaf_partition,
-                leader: Leader {
-                    broker: 1 + ((leaf_partition - PARTITION) % self.brokers) as i32,
-                    host: "broker".to_owned(),
-                    port: 9_092 + ((leaf_partition - PARTITION) % self.brokers) as u16,
-                    epoch: 0,
-                },
-            }));
+            self.lead(leaf_partition);
         }
         self.settle();
+    }
+
+    /// Says who leads one leaf partition's Kafka partition.
+    pub fn run_one(&mut self, leaf_partition: u64) {
+        self.lead(leaf_partition);
+        self.settle();
+    }
+
+    fn lead(&mut self, leaf_partition: u64) {
+        let broker = (leaf_partition - PARTITION) % self.brokers;
+        self.on(Event::Order(Order::Leader {
+            leaf_partition,
+            leader: Leader {
+                broker: 1 + broker as i32,
+                host: "broker".to_owned(),
+                port: 9_092 + broker as u16,
+                epoch: 0,
+            },
+        }));
     }
 
     pub fn goal(&mut self, goal: Goal) {
@@ -355,10 +375,13 @@ impl Rig {
                 let fetch = FetchRequest::decode(&mut frame, version).expect("a fetch");
                 let partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
                 let asked = partitions.map(|one| (one.partition, one.fetch_offset));
+                let forgotten = fetch.forgotten_topics_data.iter();
                 self.fetches.push_back(Fetch {
                     connection,
                     correlation: header.correlation_id,
                     wait_ms: fetch.max_wait_ms,
+                    session: (fetch.session_id, fetch.session_epoch),
+                    forgotten: forgotten.flat_map(|one| one.partitions.clone()).collect(),
                     asked: asked.collect(),
                 });
             }
@@ -464,6 +487,17 @@ impl Rig {
 
     /// Answers the oldest fetch with exactly these partitions.
     pub fn answer_with(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
+        self.answer_in(0, ErrorCode::None, throttle_ms, parts);
+    }
+
+    /// The same in a session, or with an error of the request as a whole.
+    pub fn answer_in(
+        &mut self,
+        session_id: i32,
+        error: ErrorCode,
+        throttle_ms: i32,
+        parts: &[Part<'_>],
+    ) {
         let fetch = self.fetches.pop_front().expect("a fetch waits");
         let partitions: Vec<ResponsePartition<'_>> = parts
             .iter()
@@ -488,7 +522,8 @@ impl Rig {
                 version: FETCH_VERSION,
                 correlation_id: fetch.correlation,
                 throttle_ms,
-                error: ErrorCode::None,
+                error,
+                session_id,
                 partitions: &partitions,
                 endpoints: &[],
             },
