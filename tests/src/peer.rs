@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ingest::kafka::fetch::{FetchPartition, FetchRequest, encode, frame_size_bytes};
+use ingest::kafka::fetch::{FetchPartition, FetchRequest, SessionPlace, encode, frame_size_bytes};
 use ingest::kafka::requests::{
     Api, Asker, Metadata, MetadataTopics, RequestFault, ResponseFault, Sent, Versions,
     decode_api_versions, decode_metadata, encode_api_versions, encode_metadata,
@@ -144,6 +144,7 @@ impl Peer {
             min_bytes: 1,
             bytes_max,
             read_committed,
+            session: SessionPlace::NONE,
         };
         let mut out = Vec::new();
         encode(&mut out, &request, partitions.iter().copied());

@@ -180,6 +180,7 @@ impl Broker {
                 correlation_id: head.correlation_id,
                 throttle_ms: 0,
                 error: ErrorCode::None,
+                session_id: 0,
                 partitions: &answers,
                 endpoints: &[],
             };

@@ -143,6 +143,7 @@ fn frame_with_crc(bencher: Bencher<'_, '_>) {
             correlation_id: 1,
             throttle_ms: 0,
             error: ErrorCode::None,
+            session_id: 0,
             partitions: &[partition],
             endpoints: &[],
         },

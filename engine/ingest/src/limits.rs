@@ -19,6 +19,10 @@ pub const REGIONS_FREE_MAX: usize = 16;
 /// Of a leaf's memory, the part that responses may take; the rest is for blocks.
 pub const FRAMES_SHARE_DIVISOR: u64 = 4;
 
+/// Of a leaf's memory, the part of the responses' share that record batches may take which are unpacked
+/// and not loaded yet, beside one of any size.
+pub const UNPACKED_SHARE_DIVISOR: u64 = 16;
+
 /// What a fetch asks of one partition.
 pub const FETCH_PARTITION_BYTES_MAX: usize = 1024 * 1024;
 /// What a fetch asks of a broker in all.
@@ -33,6 +37,12 @@ pub const RECEIVE_BYTES: usize = 128 * 1024;
 pub const FETCH_WAIT_MS: u32 = 500;
 /// And so long when one was left out.
 pub const FETCH_WAIT_PARTIAL_MS: u32 = 10;
+/// A lane of so many partitions makes a fetch session with its broker: below it a request that names
+/// all of them is small beside what it brings.
+pub const FETCH_SESSION_PARTITIONS_MIN: usize = 128;
+/// What a broker said of a log's end this long ago or less is how it stands: an idle partition is
+/// answered once in a fetch's own wait, and the answer has as long for its way.
+pub const HEARD_MS_MAX: u64 = 2 * FETCH_WAIT_MS as u64;
 /// A response with fewer rows than this is followed by a pause of [`FETCH_PAUSE_MS`].
 pub const FETCH_SMALL_ROWS: u64 = 64;
 /// The next fetch leaves at least so long after the one whose response was small.
@@ -96,10 +106,13 @@ pub const FRESHNESS_US_MAX: u64 = 3_600_000_000;
 
 const _: () = assert!(FETCH_PARTITION_BYTES_MAX <= FETCH_RESPONSE_BYTES_MAX);
 const _: () = assert!(FETCH_RESPONSE_BYTES_MAX + FRAME_OVERHEAD_BYTES < BATCH_BYTES_MAX);
+const _: () = assert!(UNPACKED_SHARE_DIVISOR > FRAMES_SHARE_DIVISOR);
+const _: () = assert!(FETCH_SESSION_PARTITIONS_MIN <= LEAF_PARTITIONS_MAX);
 const _: () = assert!(RECEIVE_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(TURN_BYTES <= FETCH_PARTITION_BYTES_MAX);
 const _: () = assert!(FETCH_WAIT_PARTIAL_MS < FETCH_WAIT_MS);
 const _: () = assert!((FETCH_WAIT_MS as u64) < RESPONSE_TIMEOUT_MS);
+const _: () = assert!((FETCH_WAIT_MS as u64) < HEARD_MS_MAX && HEARD_MS_MAX < RESPONSE_TIMEOUT_MS);
 const _: () = assert!(RECONNECT_FIRST_MS < RECONNECT_MAX_MS);
 const _: () = assert!(RETRIABLE_FIRST_MS < RETRIABLE_MAX_MS);
 const _: () = assert!(ORDERS_QUEUED_MAX <= 4_096 && REPORTS_QUEUED_MAX <= 4_096);

@@ -173,6 +173,16 @@ pub enum WrongState {
         /// The statement.
         statement: &'static str,
     },
+    /// The statement cannot be while START ... FOREGROUND loads: where that ends is fixed.
+    #[error(
+        "Pipeline '{pipeline}' is being loaded by START PIPELINE ... FOREGROUND: wait for that to end, or STOP PIPELINE it, then {statement}"
+    )]
+    InForeground {
+        /// The pipeline.
+        pipeline: String,
+        /// The statement.
+        statement: &'static str,
+    },
     /// DROP TABLE while a pipeline names it.
     #[error("Table '{table}' is loaded by pipeline '{pipeline}': DROP PIPELINE it first")]
     TableLoaded {

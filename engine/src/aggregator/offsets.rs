@@ -27,7 +27,7 @@ impl Shared {
     ) -> Result<(), AggregatorError> {
         let id = known_pipeline(&self.view(), &name)?.id;
         let _turn = self.pipeline_turn(id).await;
-        self.not_in_foreground(id, &name.name, "ALTER it")?;
+        self.not_in_foreground(id, &name.name, "ALTER PIPELINE")?;
         let view = self.view();
         let pipeline = known_pipeline(&view, &name)?;
         let (offsets, topic_id) = self.resolve_offsets(&view, pipeline, to).await?;

@@ -72,7 +72,7 @@ impl Shared {
     ) -> Result<Changed, AggregatorError> {
         let id = pipeline.id;
         let _turn = self.pipeline_turn(id).await;
-        self.not_in_foreground(id, &name.name, "CREATE OR REPLACE it")?;
+        self.not_in_foreground(id, &name.name, "CREATE OR REPLACE PIPELINE")?;
         let changes = |what| {
             Err(AggregatorError::State(WrongState::ReplaceChanges {
                 pipeline: name.name.clone(),
@@ -347,7 +347,7 @@ impl Shared {
         statement: &'static str,
     ) -> Result<(), AggregatorError> {
         match self.is_foreground(id) {
-            true => Err(AggregatorError::State(WrongState::MustBeStopped {
+            true => Err(AggregatorError::State(WrongState::InForeground {
                 pipeline: name.to_owned(),
                 statement,
             })),

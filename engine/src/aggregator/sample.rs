@@ -11,7 +11,9 @@ use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema as ArrowSchema};
 use arrow::record_batch::RecordBatch;
-use ingest::kafka::fetch::{self, FetchPartition, FetchRequest, FrameEvent, FrameReader};
+use ingest::kafka::fetch::{
+    self, FetchPartition, FetchRequest, FrameEvent, FrameReader, SessionPlace,
+};
 use ingest::kafka::requests::{Api, OffsetSpec, Sent};
 use ingest::kafka::{AbortedFilter, BatchFate, BatchHeader, Decompressor, Marker};
 use ingest::limits::FETCH_PARTITION_BYTES_MAX;
@@ -274,6 +276,7 @@ impl Sample {
                     min_bytes: 1,
                     bytes_max: FETCH_PARTITION_BYTES_MAX as i32,
                     read_committed,
+                    session: SessionPlace::NONE,
                 };
                 fetch::encode(out, &request, std::iter::once(wanted));
                 Ok(Sent {

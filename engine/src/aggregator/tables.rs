@@ -222,7 +222,7 @@ impl Shared {
         let mut turns = Vec::new();
         for pipeline in view.pipelines().filter(|p| p.table == table) {
             turns.push(self.pipeline_turn(pipeline.id).await);
-            self.not_in_foreground(pipeline.id, &pipeline.name, "TRUNCATE the table")?;
+            self.not_in_foreground(pipeline.id, &pipeline.name, "TRUNCATE TABLE")?;
         }
         let ids = leaf_partitions(&self.view(), table);
         self.drained(&ids, &name.name, async || {

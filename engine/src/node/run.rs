@@ -428,6 +428,7 @@ impl Leaves {
                 flush_age_ms: config.number("storage", "flush_age_ms"),
                 sync_age_ms: config.number("storage", "sync_age_ms"),
                 disk_reserve_bytes: config.number("storage", "disk_reserve_bytes"),
+                session_partitions_min: ingest::limits::FETCH_SESSION_PARTITIONS_MIN,
                 spin: config.spin,
             };
             let (orders, reports, thread) =

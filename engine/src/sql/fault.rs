@@ -23,6 +23,7 @@ impl From<AggregatorError> for SqlError {
                 WrongState::AlreadyRunning { .. }
                 | WrongState::NotRunning { .. }
                 | WrongState::MustBeStopped { .. }
+                | WrongState::InForeground { .. }
                 | WrongState::TableLoaded { .. }
                 | WrongState::LoadedNow { .. }
                 | WrongState::Busy { .. }

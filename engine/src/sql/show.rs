@@ -397,6 +397,7 @@ impl Session {
         for pipeline in pipelines {
             let failure = pipeline.failure.as_ref().map(ToString::to_string);
             let failure = failure.or_else(|| live.unreachable.get(&pipeline.id).cloned());
+            let failure = failure.or_else(|| schema_views::held(&self.engine, &catalog, pipeline));
             listing.push(vec![
                 pipeline.name.clone().into(),
                 live.state(pipeline).into(),

@@ -62,8 +62,8 @@ pub(super) struct Link {
     pub commits: Vec<Arc<Commit>>,
     /// Rows in them.
     pub rows: u64,
-    /// Rejects and faults in them.
-    pub rejects: u64,
+    /// Messages that became rejects in them.
+    pub rejected: u64,
     /// What a seal's index has for them, at most.
     pub index_bytes: u64,
     pub face: Face,
@@ -185,7 +185,7 @@ impl Link {
     pub fn cut(&mut self, end: End) {
         for commit in self.commits.drain(end.commits as usize..) {
             self.rows -= u64::from(commit.record().facts.rows);
-            self.rejects -= u64::from(commit.record().facts.rejects);
+            self.rejected -= commit.record().facts.counts.rejected;
             self.index_bytes -= commit.record().index_bytes_max();
         }
         self.end = end;

@@ -46,6 +46,9 @@ pub struct Store {
     pub(super) on_their_way: u32,
     /// The disk is full, or the next segment's name is taken: nothing is written before this time.
     pub(super) full_until_ms: Option<u64>,
+    /// The disk was full when something was last written: from the first refusal to the next success,
+    /// over every attempt between.
+    pub(super) disk_is_full: bool,
     /// Names of segments that were taken, one after another.
     pub(super) names_taken: u32,
     /// The pool had no block when one was last asked for.
@@ -170,6 +173,7 @@ impl Store {
             writing: None,
             on_their_way: 0,
             full_until_ms: None,
+            disk_is_full: false,
             names_taken: 0,
             no_memory: false,
             held: false,
@@ -219,6 +223,7 @@ impl Store {
             StoreEvent::Rewind(start) => self.rewind(start, out),
             StoreEvent::Drop => {
                 if !matches!(self.phase, Phase::Dropped | Phase::Dropping { .. }) {
+                    self.disk_is_full = false;
                     self.phase = Phase::Dropping { started: false };
                     self.give_up_blocks();
                 }
@@ -417,10 +422,16 @@ impl Store {
         if !full {
             return self.no_memory.then_some(Blocked::Memory);
         }
-        Some(match self.full_until_ms {
-            Some(_) => Blocked::Space,
-            None => Blocked::BothBlocksFull,
+        Some(match self.disk_is_full {
+            true => Blocked::Space,
+            false => Blocked::BothBlocksFull,
         })
+    }
+
+    /// Whether nothing can be committed until there is room on the disk; also while loading goes on.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.disk_is_full && matches!(self.phase, Phase::Running | Phase::Voiding)
     }
 
     fn say_held(&mut self, out: &mut StoreEffects) {
@@ -500,6 +511,7 @@ impl Store {
     }
 
     pub(super) fn disk_full(&mut self, now_ms: u64) {
+        self.disk_is_full = true;
         self.full_until_ms = Some(now_ms + crate::limits::FULL_RETRY_MS);
     }
 

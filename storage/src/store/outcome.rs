@@ -115,6 +115,7 @@ impl Store {
             Err(error) => return self.void(now_ms, error, out),
         };
         self.names_taken = 0;
+        self.disk_is_full = false;
         let current = self.chain.predecessor() == created.header.header.prev
             && created.header.header.lineage == self.start.lineage;
         if !matches!(self.phase, Phase::Running | Phase::Voiding) || !current {
@@ -162,6 +163,7 @@ impl Store {
             Err(error) if error.is_full() => return self.disk_full(now_ms),
             Err(error) => return self.void(now_ms, error, out),
         };
+        self.disk_is_full = false;
         let Some(link) = self.chain.open().filter(|link| link.sequence() == sequence) else {
             return;
         };
@@ -175,7 +177,7 @@ impl Store {
         link.commits.push(commit);
         link.end = link.end_of(link.commits.len());
         link.rows += u64::from(facts.rows);
-        link.rejects += u64::from(facts.rejects);
+        link.rejected += facts.counts.rejected;
         link.index_bytes += index_bytes;
         link.allocated_end = written.allocated_end;
         link.dirty_since_ms.get_or_insert(now_ms);
@@ -213,6 +215,7 @@ impl Store {
         }
         match result {
             Ok(()) => {
+                self.disk_is_full = false;
                 link.footer = Footer::Written;
                 link.dirty_since_ms.get_or_insert(now_ms);
             }
@@ -429,10 +432,11 @@ fn link(
     }
     let sum = |of: fn(&Commit) -> u32| commits.iter().map(|c| u64::from(of(c))).sum();
     let index_bytes = commits.iter().map(|c| c.record().index_bytes_max()).sum();
+    let rejected = |commit: &Arc<Commit>| commit.record().facts.counts.rejected;
     let mut link = Link {
         index_bytes,
         rows: sum(|commit| commit.record().facts.rows),
-        rejects: sum(|commit| commit.record().facts.rejects),
+        rejected: commits.iter().map(rejected).sum(),
         face: Face::Open(Arc::new(open)),
         start_epoch: -1,
         end: super::chain::End::NOWHERE,

@@ -66,7 +66,7 @@ impl Store {
             .sum();
         let links = &self.chain.links;
         let rows: u64 = links.iter().map(|link| link.rows).sum();
-        let rejects: u64 = links.iter().map(|link| link.rejects).sum();
+        let rejected: u64 = links.iter().map(|link| link.rejected).sum();
         let bytes: u64 = links.iter().map(|link| link.end.bytes).sum();
         let dirty = links.iter().filter(|link| link.is_dirty());
         let dirty_since = dirty.filter_map(|link| link.dirty_since_ms).min();
@@ -78,7 +78,7 @@ impl Store {
             .store(cursors.committed.0, Ordering::Relaxed);
         gauges.durable.store(cursors.durable.0, Ordering::Relaxed);
         gauges.rows.store(rows + tail_rows, Ordering::Relaxed);
-        gauges.rejects.store(rejects, Ordering::Relaxed);
+        gauges.rejects.store(rejected, Ordering::Relaxed);
         gauges.bytes.store(bytes, Ordering::Relaxed);
         gauges
             .dirty_since_unix_ms

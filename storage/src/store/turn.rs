@@ -357,6 +357,7 @@ impl Store {
             return;
         }
         self.phase = Phase::Failed { again };
+        self.disk_is_full = false;
         self.draining = false;
         self.rewinding = None;
         self.recovered = None;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use ingest::kafka::build::BatchBuilder;
-use ingest::kafka::{BatchHeader, Records};
+use ingest::kafka::{BatchHeader, Codec, Records};
 use ingest::pipeline::{JsonMapping, LoadLimits, MappedColumn, Path, SkipErrors, SqlType};
 use storage::block::{BlockLayout, BlockWriter};
 use storage::ids::Offset;
@@ -82,7 +82,8 @@ pub fn block(rows: u32) -> BlockWriter {
 /// One record batch, walked by [`Batch::records`].
 pub struct Batch {
     header: BatchHeader,
-    bytes: Vec<u8>,
+    /// As on the wire.
+    pub bytes: Vec<u8>,
     /// Bytes of the messages alone.
     pub message_bytes: usize,
 }
@@ -90,7 +91,13 @@ pub struct Batch {
 impl Batch {
     /// `rows` orders from `first` on.
     pub fn new(look: Look, first: u64, rows: u32) -> Batch {
+        Batch::packed(look, first, rows, Codec::None)
+    }
+
+    /// The same by a codec.
+    pub fn packed(look: Look, first: u64, rows: u32, codec: Codec) -> Batch {
         let mut batch = BatchBuilder::new(first as i64);
+        batch.codec = codec;
         let mut message = String::new();
         let mut message_bytes = 0;
         for at in 0..u64::from(rows) {

@@ -1,7 +1,8 @@
 //! From a record batch's body to its records: four codecs into one reused scratch region.
 //!
 //! Bounded twice: a body never decompresses to more than `bytes_max` (a bomb is an error at that
-//! byte), and the scratch goes back to [`DECOMPRESS_SCRATCH_KEPT_BYTES_MAX`] before the next batch.
+//! byte), and of the scratch [`DECOMPRESS_SCRATCH_KEPT_BYTES_MAX`] stay from batch to batch. A body that
+//! is not walked at once leaves with its scratch ([`Decompressor::unpack`]) and comes back when it is.
 //! The batch's CRC-32C covers the compressed bytes, so the codecs' own checksums are not looked at,
 //! gzip's excepted, which its library checks anyway.
 
@@ -45,11 +46,40 @@ fn name(codec: Codec) -> &'static str {
     }
 }
 
+/// What a body unpacked to.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The scratch it was unpacked into, a prefix of which it is.
+    scratch: Vec<u8>,
+    length: usize,
+}
+
+impl Unpacked {
+    /// The records.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.scratch[..self.length]
+    }
+
+    /// Its length.
+    #[must_use]
+    pub fn length_bytes(&self) -> usize {
+        self.length
+    }
+
+    /// The memory that it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.scratch.capacity()
+    }
+}
+
 /// Decompresses one batch at a time; one for each leaf.
 pub struct Decompressor {
     /// Always initialised to its length; what was unpacked is a prefix.
     scratch: Vec<u8>,
     bytes_max: usize,
+    unpackings: u64,
     snappy: snap::raw::Decoder,
     zstd: DCtx<'static>,
 }
@@ -76,6 +106,7 @@ impl Decompressor {
         Decompressor {
             scratch: Vec::new(),
             bytes_max,
+            unpackings: 0,
             snappy: snap::raw::Decoder::new(),
             zstd: DCtx::create(),
         }
@@ -92,22 +123,93 @@ impl Decompressor {
         header: &BatchHeader,
         body: &'a [u8],
     ) -> Result<Records<'a>, BatchFault> {
-        // An empty batch that compaction left behind keeps its codec but has no stream.
-        if header.codec == Codec::None || (header.record_count == 0 && body.is_empty()) {
-            return Ok(Records::new(header, body));
+        self.trim();
+        Ok(match self.unpack_here(header, body)? {
+            None => Records::new(header, body),
+            Some(length) => Records::new(header, &self.scratch[..length]),
+        })
+    }
+
+    /// Unpacks a body to be walked now or later, in parts: [`Decompressor::give`] it back at the end.
+    /// `None`: it is not compressed and is walked where it lies.
+    ///
+    /// # Errors
+    /// [`BatchFault::Codec`].
+    pub fn unpack(
+        &mut self,
+        header: &BatchHeader,
+        body: &[u8],
+    ) -> Result<Option<Unpacked>, BatchFault> {
+        let length = self.unpack_here(header, body)?;
+        Ok(length.map(|length| Unpacked {
+            scratch: std::mem::take(&mut self.scratch),
+            length,
+        }))
+    }
+
+    /// Makes it take no more memory than it is long. A small one leaves the scratch here, which is warm:
+    /// an empty one would have to grow anew, which codecs that do not tell their size pay for by
+    /// unpacking again.
+    pub fn fit(&mut self, unpacked: &mut Unpacked) {
+        let length = unpacked.length;
+        if unpacked.scratch.len() == length {
+            return;
         }
+        if length <= DECOMPRESS_SCRATCH_KEPT_BYTES_MAX {
+            let own = unpacked.bytes().to_vec();
+            self.scratch = std::mem::replace(&mut unpacked.scratch, own);
+            self.trim();
+        } else {
+            unpacked.scratch.truncate(length);
+            unpacked.scratch.shrink_to_fit();
+        }
+    }
+
+    /// Takes back what was unpacked: its memory is the next one's.
+    pub fn give(&mut self, unpacked: Unpacked) {
+        if unpacked.scratch.len() > self.scratch.len() {
+            self.scratch = unpacked.scratch;
+        }
+        self.trim();
+    }
+
+    /// Bodies that were unpacked so far.
+    #[must_use]
+    pub fn unpackings(&self) -> u64 {
+        self.unpackings
+    }
+
+    /// The memory that it keeps.
+    #[must_use]
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch.capacity()
+    }
+
+    fn trim(&mut self) {
         if self.scratch.len() > DECOMPRESS_SCRATCH_KEPT_BYTES_MAX {
             self.scratch.truncate(DECOMPRESS_SCRATCH_KEPT_BYTES_MAX);
             self.scratch.shrink_to_fit();
         }
-        let length = match header.codec {
-            Codec::None => 0,
-            Codec::Gzip => self.gzip(body)?,
-            Codec::Snappy => self.snappy(body)?,
-            Codec::Lz4 => self.lz4(body)?,
-            Codec::Zstd => self.zstd(body)?,
-        };
-        Ok(Records::new(header, &self.scratch[..length]))
+    }
+
+    /// Unpacks into the scratch: how many bytes. `None`: the body is not compressed.
+    fn unpack_here(
+        &mut self,
+        header: &BatchHeader,
+        body: &[u8],
+    ) -> Result<Option<usize>, BatchFault> {
+        // An empty batch that compaction left behind keeps its codec but has no stream.
+        if header.codec == Codec::None || (header.record_count == 0 && body.is_empty()) {
+            return Ok(None);
+        }
+        self.unpackings += 1;
+        Ok(match header.codec {
+            Codec::None => None,
+            Codec::Gzip => Some(self.gzip(body)?),
+            Codec::Snappy => Some(self.snappy(body)?),
+            Codec::Lz4 => Some(self.lz4(body)?),
+            Codec::Zstd => Some(self.zstd(body)?),
+        })
     }
 
     /// Makes `scratch[..length]` usable, growing at least twofold.

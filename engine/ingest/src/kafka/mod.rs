@@ -26,9 +26,9 @@ pub mod requests;
 
 pub use batch::{BatchFault, BatchHeader, Codec, TimestampType};
 pub use build::BatchBuilder;
-pub use decompress::{CodecFault, Decompressor};
+pub use decompress::{CodecFault, Decompressor, Unpacked};
 pub use error::ErrorCode;
-pub use records::{Record, RecordFault, Records};
+pub use records::{Place, Record, RecordFault, Records};
 pub use transactions::{Aborted, AbortedFilter, BatchFate, Marker};
 
 #[cfg(test)]

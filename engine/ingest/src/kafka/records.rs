@@ -48,6 +48,26 @@ pub struct Record<'a> {
     pub headers: &'a [u8],
 }
 
+/// Where a walk stands, to go on from there later: [`Records::resume`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The next record's byte.
+    at_byte: usize,
+    index: u32,
+    delta: i32,
+    ended: bool,
+}
+
+impl Place {
+    /// Before the first record.
+    pub const START: Place = Place {
+        at_byte: 0,
+        index: 0,
+        delta: -1,
+        ended: false,
+    };
+}
+
 /// Walks one batch's records.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
@@ -68,19 +88,36 @@ impl<'a> Records<'a> {
     /// [`super::Decompressor::open`] is the usual way here.
     #[must_use]
     pub fn new(header: &BatchHeader, bytes: &'a [u8]) -> Records<'a> {
+        Records::resume(header, bytes, Place::START)
+    }
+
+    /// Walks on from a place of an earlier walk over the same bytes.
+    #[must_use]
+    pub fn resume(header: &BatchHeader, bytes: &'a [u8], place: Place) -> Records<'a> {
         Records {
-            bytes,
-            index: 0,
+            bytes: bytes.get(place.at_byte..).unwrap_or_default(),
+            index: place.index,
             count: header.record_count as u32,
             base_offset: header.base_offset.0,
             last_offset_delta: header.last_offset_delta,
-            delta: -1,
+            delta: place.delta,
             base_timestamp: header.base_timestamp,
             append_timestamp: match header.timestamp_type {
                 TimestampType::CreateTime => None,
                 TimestampType::LogAppendTime => Some(header.max_timestamp),
             },
-            ended: false,
+            ended: place.ended,
+        }
+    }
+
+    /// Where it stands in `bytes`, all that it walks.
+    #[must_use]
+    pub fn place(&self, bytes: &[u8]) -> Place {
+        Place {
+            at_byte: bytes.len().saturating_sub(self.bytes.len()),
+            index: self.index,
+            delta: self.delta,
+            ended: self.ended,
         }
     }
 

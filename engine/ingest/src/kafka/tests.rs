@@ -729,6 +729,7 @@ fn a_response_written_here_is_the_same_bytes() {
             correlation_id: 55,
             throttle_ms: 3,
             error: ErrorCode::None,
+            session_id: 0,
             partitions: &partitions,
             endpoints: &[(3, "b3.example", 9094)],
         };
@@ -761,6 +762,7 @@ fn a_response_names_no_more_endpoints_than_a_cluster_has_brokers() {
                 correlation_id: 55,
                 throttle_ms: 0,
                 error: ErrorCode::None,
+                session_id: 0,
                 partitions: &[],
                 endpoints: &endpoints,
             },

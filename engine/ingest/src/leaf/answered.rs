@@ -26,10 +26,12 @@ impl Leaf {
             return;
         };
         let visible = partition.visible();
+        let live = partition.fetch_number == asked.fetch;
         let Some(foreground) = &mut partition.foreground else {
             return;
         };
-        if asked.offset == visible
+        if live
+            && asked.offset == visible
             && foreground
                 .end
                 .is_some_and(|end| visible < end && end <= log_end)

@@ -2,19 +2,21 @@
 
 use std::sync::atomic::Ordering;
 
-use storage::ids::{Offset, TopicId};
+use storage::ids::Offset;
 
 use super::event::{Connection, Effect, Effects, Now, Slot};
+use super::fetching::LaneRun;
 use super::frame::{Entry, Frame};
 use super::lane::Asked;
 use super::machine::Leaf;
 use super::order::{FailureKind, Leader, Report};
 use super::ordering::failure;
-use super::partition::{Fetch, Load, Phase};
+use super::partition::{Fetch, Load, Partition, Phase};
 use super::rows::Row;
+use super::told::LogSaid;
 use crate::kafka::AbortedFilter;
 use crate::kafka::fetch::{
-    BatchRange, FrameEvent, FrameReader, PartitionEnd, PartitionHead, TopicKey,
+    BatchRange, FrameEvent, FrameReader, PartitionEnd, PartitionHead, SessionAnswer, TopicKey,
 };
 use crate::limits;
 
@@ -53,7 +55,7 @@ impl Leaf {
         let mut bytes = bytes;
         loop {
             let run = &mut self.lanes[index];
-            let Some(sent) = run.lane.open().front().cloned() else {
+            let Some(sent) = run.lane.open().front().copied() else {
                 return Err("the broker sends what nobody asked for".to_owned());
             };
             let Some(frame) = run.arriving() else {
@@ -63,7 +65,7 @@ impl Leaf {
                 let size = size - super::frame::LENGTH_BYTES;
                 frame.reader = Some(FrameReader::new(sent.version, sent.correlation, size));
             }
-            self.read_frame(now, index, &sent.asked, out)?;
+            self.read_frame(now, index, sent.correlation, out)?;
             let run = &mut self.lanes[index];
             let Some(frame) = run.frames.back() else {
                 return Ok(());
@@ -101,7 +103,7 @@ impl Leaf {
         &mut self,
         now: Now,
         index: usize,
-        asked: &[Asked],
+        request: i32,
         out: &mut Effects,
     ) -> Result<(), String> {
         loop {
@@ -115,15 +117,21 @@ impl Leaf {
                 FrameEvent::Response(head) => {
                     self.gauges.responses.fetch_add(1, Ordering::Relaxed);
                     self.throttle(now, index, head.throttle_ms);
+                    let answer = self.lanes[index].lane.session_answered(&head);
+                    let answer = answer.map_err(|fault| fault.to_string())?;
                     if let Some(frame) = self.lanes[index].arriving() {
                         frame.throttled = head.throttle_ms > 0;
+                        frame.changes = answer == SessionAnswer::Changes;
                     }
-                    if head.error.is_error() {
-                        return Err(format!("the broker answers {} to the fetch", head.error));
+                    self.session_said(index, answer);
+                }
+                FrameEvent::Partition(head) => self.partition_begins(now, index, request, &head)?,
+                FrameEvent::BatchBegun(batch) => {
+                    self.batch_begins(index, &batch);
+                    if batch.last_of_frame {
+                        self.all_named(now, index, request, out);
                     }
                 }
-                FrameEvent::Partition(head) => self.partition_begins(index, asked, &head)?,
-                FrameEvent::BatchBegun(batch) => self.batch_begins(index, &batch),
                 FrameEvent::Batch(batch) => self.batch_arrived(index, &batch),
                 FrameEvent::CutOff { .. } => {}
                 FrameEvent::Oversize {
@@ -153,7 +161,8 @@ impl Leaf {
                     }
                 }
                 FrameEvent::End => {
-                    self.frame_ends(now, index, out);
+                    self.all_named(now, index, request, out);
+                    self.frame_ends(now, index, request, out);
                     return Ok(());
                 }
             }
@@ -172,91 +181,139 @@ impl Leaf {
 
     fn partition_begins(
         &mut self,
+        now: Now,
         index: usize,
-        asked: &[Asked],
+        request: i32,
         head: &PartitionHead,
     ) -> Result<(), String> {
-        let Some(frame) = self.lanes[index].arriving() else {
+        let LaneRun {
+            key, lane, frames, ..
+        } = &mut self.lanes[index];
+        let Some(frame) = frames.back_mut().filter(|frame| !frame.ended) else {
             return Ok(());
         };
-        let name = match &head.topic {
-            TopicKey::Id(_) => None,
-            TopicKey::Name(range) => frame.bytes().get(range.clone()),
+        let told = match &head.topic {
+            TopicKey::Id(id) => lane.told.named_by_id(*id, head.partition),
+            TopicKey::Name(name) => {
+                let name = frame.bytes().get(name.clone()).unwrap_or_default();
+                lane.told.named(name, head.partition)
+            }
         };
-        let name = name.map(<[u8]>::to_vec);
-        let at = frame.entries.len();
-        frame.places.resize(asked.len(), false);
-        let seen = std::mem::take(&mut frame.places);
+        // Each partition is answered once: more would be memory without a bound, and the records of a
+        // second answer could be loaded first, those before them being a gap then.
+        let refused = |what: &str| {
+            Err(format!(
+                "the broker answers for partition {} {what}",
+                head.partition
+            ))
+        };
+        let Some(told) = told else {
+            return refused("which was not asked");
+        };
+        if told.answered.replace(request) == Some(request) {
+            return refused("twice");
+        }
+        let said = LogSaid::of(head);
+        told.said = (!head.error.is_error()).then_some(said);
+        let (asked, log_end) = (told.asked, said.end(key.read_committed));
         let mut filter = AbortedFilter::default();
         filter.begin(head.aborted.read(frame.bytes()));
-        let is_it = |leaf: &Leaf, asked: &Asked| {
-            let Some(partition) = leaf.get(asked.slot) else {
-                return false;
-            };
-            let pairing = &partition.pairing;
-            pairing.kafka_partition == head.partition
-                && match (&head.topic, &name) {
-                    (TopicKey::Id(id), _) => *id == TopicId(pairing.topic_id),
-                    (TopicKey::Name(_), Some(name)) => pairing.topic.as_bytes() == name,
-                    (TopicKey::Name(_), None) => false,
-                }
-        };
-        // Brokers keep the request's order; the look further is for those that do not. Each place of the
-        // request is answered once: more would be memory without a bound, and the records of a second
-        // answer could be loaded first, those before them being a gap then.
-        let unseen = |at: &usize| !seen[*at];
-        let dropped = |at: &usize| self.get(asked[*at].slot).is_none();
-        let found =
-            Some(at).filter(|at| *at < asked.len() && unseen(at) && is_it(self, &asked[*at]));
-        let found = found
-            .or_else(|| (0..asked.len()).find(|at| unseen(at) && is_it(self, &asked[*at])))
-            .map(Ok)
-            .unwrap_or_else(|| {
-                if asked.iter().any(|asked| is_it(self, asked)) {
-                    return Err("twice");
-                }
-                // A partition that was dropped while its fetch was on its way has no name any more.
-                let dropped = (0..asked.len()).find(|at| unseen(at) && dropped(at));
-                dropped.ok_or("which was not asked")
-            });
-        let place = found.map_err(|what| {
-            format!("the broker answers for partition {} {what}", head.partition)
-        })?;
-        let asked = asked[place];
-        let live = self.get(asked.slot).is_some_and(|partition| {
-            partition.fetch_number == asked.fetch && partition.phase == Phase::Running
+        let live = is_live(self.partitions.get(asked.slot.index as usize), &asked);
+        frame.entries.push(Entry {
+            asked,
+            filter,
+            next: 0,
+            whole: 0,
+            arrived: false,
+            void: !live,
+            error: head.error,
+            spoiled: None,
+            begun: false,
+            empty: head.records_bytes == 0,
+            log_end,
+            expected: asked.offset,
         });
-        if live {
-            if let Some(partition) = self.get_mut(asked.slot) {
-                partition.log_said(head);
-            }
-        } else {
+        if !live {
             self.count(Row::Stale);
-        }
-        let log_end = match head.last_stable_offset {
-            stable @ 0.. if self.lanes[index].key.read_committed => stable.min(head.high_watermark),
-            _ => head.high_watermark,
-        };
-        let log_end = Offset(log_end);
-        if let Some(frame) = self.lanes[index].arriving() {
-            frame.places = seen;
-            frame.places[place] = true;
-            frame.entries.push(Entry {
-                asked,
-                filter,
-                next: 0,
-                whole: 0,
-                arrived: false,
-                void: !live,
-                error: head.error,
-                spoiled: None,
-                begun: false,
-                empty: head.records_bytes == 0,
-                log_end,
-                expected: asked.offset,
-            });
+        } else if !head.error.is_error()
+            && let Some(partition) = self.get_mut(asked.slot)
+        {
+            partition.log_said(now, &said);
         }
         Ok(())
+    }
+
+    /// What the response's head says of the session.
+    fn session_said(&mut self, index: usize, answer: SessionAnswer) {
+        let run = &mut self.lanes[index];
+        match answer {
+            SessionAnswer::Full if run.lane.is_in_session() => {
+                tracing::info!(
+                    host = run.key.host,
+                    port = run.key.port,
+                    partitions = run.lane.told.len(),
+                    "a fetch session is made"
+                );
+                self.count(Row::SessionMade);
+            }
+            SessionAnswer::Full | SessionAnswer::Changes => {}
+            SessionAnswer::Lost(why) => {
+                tracing::info!(
+                    host = run.key.host,
+                    port = run.key.port,
+                    "the broker has the fetch session no more, all is asked anew: {why}"
+                );
+                let asked: Vec<Asked> = run.lane.told.iter().map(|told| told.asked).collect();
+                run.lane.told.clear();
+                for asked in asked {
+                    self.queue_again(&asked);
+                }
+                self.count(Row::SessionLost);
+            }
+        }
+    }
+
+    /// What was asked is not answered: it is asked again. Whether it is still wanted.
+    fn queue_again(&mut self, asked: &Asked) -> bool {
+        if let Some(partition) = self.get_mut(asked.slot)
+            && partition.fetch_number == asked.fetch
+            && partition.phase == Phase::Running
+            && partition.fetch == Fetch::InFlight
+        {
+            partition.fetch = Fetch::Queued;
+            return true;
+        }
+        false
+    }
+
+    /// No further partition will be named: those that are not are asked for again. In a session they
+    /// stand as the broker said last.
+    fn all_named(&mut self, now: Now, index: usize, request: i32, out: &mut Effects) {
+        let Some(frame) = self.lanes[index].arriving() else {
+            return;
+        };
+        if std::mem::replace(&mut frame.all_named, true) {
+            return;
+        }
+        let unchanged = frame.changes && !frame.throttled;
+        for (asked, said) in self.unnamed(index, request) {
+            if !self.queue_again(&asked) || !unchanged {
+                continue;
+            }
+            if let (Some(said), Some(partition)) = (said, self.get_mut(asked.slot)) {
+                partition.answered();
+                partition.log_said(now, &said);
+                self.count(Row::Unchanged);
+                self.log_end_known(now, asked.slot, out);
+            }
+        }
+    }
+
+    /// What a response does not name of what its request asked.
+    fn unnamed(&self, index: usize, request: i32) -> Vec<(Asked, Option<LogSaid>)> {
+        let told = self.lanes[index].lane.told.iter();
+        let unnamed = told.filter(|told| told.answered != Some(request));
+        unnamed.map(|told| (told.asked, told.said)).collect()
     }
 
     fn batch_begins(&mut self, index: usize, batch: &BatchRange) {
@@ -327,8 +384,16 @@ impl Leaf {
         };
         entry.arrived = true;
         let (asked, error, begun) = (entry.asked, entry.error, entry.begun);
+        let loaded = begun && entry.is_done();
         if entry.void {
             return;
+        }
+        if loaded
+            && !self.holds_records(asked.slot)
+            && let Some(partition) = self.get_mut(asked.slot)
+        {
+            // All of it was loaded before this was known to be its end.
+            partition.load = Load::Empty;
         }
         if error.is_error() {
             if let (Some(leader), Some(frame)) = (end.current_leader, self.lanes[index].arriving())
@@ -370,7 +435,7 @@ impl Leaf {
         self.foreground_due(now, slot, out);
     }
 
-    fn frame_ends(&mut self, now: Now, index: usize, out: &mut Effects) {
+    fn frame_ends(&mut self, now: Now, index: usize, request: i32, out: &mut Effects) {
         let Some(frame) = self.lanes[index].arriving() else {
             return;
         };
@@ -378,9 +443,20 @@ impl Leaf {
         frame.headers_in = true;
         let moved = std::mem::take(&mut frame.moved);
         let endpoints = std::mem::take(&mut frame.endpoints);
-        let (records, answered) = (frame.records, frame.entries.len());
-        let nothing: Vec<(Asked, Offset)> = frame.with_nothing().collect();
-        let sent = self.lanes[index].lane.answered(now.us, records);
+        let (records, changes) = (frame.records, frame.changes);
+        let mut nothing: Vec<(Asked, Offset)> = Vec::new();
+        if frame.is_empty() {
+            nothing.extend(frame.named());
+            if changes {
+                // Nothing was asked behind it yet: what was told is still what this response is to.
+                let read_committed = self.lanes[index].key.read_committed;
+                let unnamed = self.unnamed(index, request).into_iter();
+                nothing.extend(
+                    unnamed.filter_map(|(asked, said)| Some((asked, said?.end(read_committed)))),
+                );
+            }
+        }
+        self.lanes[index].lane.answered(now.us, records);
         for (slot, leader) in moved {
             let endpoint = endpoints
                 .iter()
@@ -398,19 +474,6 @@ impl Leaf {
         }
         for (asked, log_end) in nothing {
             self.answered_nothing(now, asked, log_end, out);
-        }
-        // A partition that was asked for and is not in the answer is asked for again.
-        if let Some(sent) = sent
-            && sent.asked.len() > answered
-        {
-            for asked in sent.asked {
-                if let Some(partition) = self.get_mut(asked.slot)
-                    && partition.fetch_number == asked.fetch
-                    && partition.fetch == Fetch::InFlight
-                {
-                    partition.fetch = Fetch::Queued;
-                }
-            }
         }
     }
 
@@ -441,4 +504,13 @@ impl Leaf {
             }
         }
     }
+}
+
+/// Whether a fetch is still wanted: of this partition, and not one that has passed.
+fn is_live(partition: Option<&Option<Partition>>, asked: &Asked) -> bool {
+    partition.and_then(Option::as_ref).is_some_and(|partition| {
+        partition.slot == asked.slot
+            && partition.fetch_number == asked.fetch
+            && partition.phase == Phase::Running
+    })
 }

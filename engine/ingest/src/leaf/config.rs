@@ -19,6 +19,8 @@ pub struct LeafConfig {
     pub sync_age_ms: u64,
     /// Loading stops when fewer bytes than this are free on the disk.
     pub disk_reserve_bytes: u64,
+    /// A lane of so many partitions makes a fetch session with its broker; at least 1.
+    pub session_partitions_min: usize,
     /// Spin before parking: 40 µs of median freshness for a whole core.
     pub spin: bool,
 }

@@ -104,25 +104,19 @@ impl Leaf {
             port = run.key.port,
             "connection lost: {why}"
         );
-        let open = run.lane.lost(now.us, why);
+        run.lane.lost(now.us, why);
         run.clear(&mut self.regions);
-        for sent in open {
-            for asked in sent.asked {
-                if self
-                    .get(asked.slot)
-                    .is_some_and(|one| one.fetch == Fetch::InFlight)
-                {
-                    self.count(Row::ConnectionLost);
-                }
-            }
-        }
         let lane = Some(connection.lane);
         for slot in self.slots() {
             let Some(partition) = self.get_mut(slot) else {
                 continue;
             };
             if partition.lane == lane && partition.phase == Phase::Running {
+                let in_flight = partition.fetch == Fetch::InFlight;
                 partition.void_fetch();
+                if in_flight {
+                    self.count(Row::ConnectionLost);
+                }
                 self.ask_leader(now, slot);
             }
         }

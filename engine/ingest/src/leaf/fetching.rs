@@ -1,23 +1,19 @@
-//! Connections, requests and responses: which lane each partition uses, what leaves when, and what
-//! arrives.
+//! Lanes: which one each partition uses, and what is in memory of each.
 //!
 //! A lane is a broker's address and what a request fixes for all of its partitions (isolation and
 //! client id). Two leaf partitions of the same Kafka partition go on lanes of their own: a request names
-//! a Kafka partition once.
+//! a Kafka partition once; one of the same name in another topic's place is the same to a broker of old.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use storage::ids::TopicId;
-
 use super::event::{Connection, Effect, Effects, Now, Slot};
 use super::frame::{Frame, Regions};
-use super::lane::{Asked, Lane, Sent, State};
+use super::lane::{Lane, State};
 use super::machine::Leaf;
 use super::order::Pairing;
 use super::partition::Partition;
 use super::rows::Row;
-use crate::kafka::fetch::{self, FetchPartition, FetchRequest};
 use crate::kafka::requests;
 use crate::limits;
 
@@ -48,6 +44,8 @@ pub struct LaneRun {
     pub reserved: VecDeque<Vec<u8>>,
     /// ApiVersions' question and its answer as far as it is here.
     pub(super) hello: Option<(requests::Sent, Frame)>,
+    /// A fetch would leave, and the leaf's memory for responses is in use.
+    pub(super) no_region: bool,
     /// A partition is assigned to it.
     used: bool,
 }
@@ -60,6 +58,7 @@ impl LaneRun {
             frames: VecDeque::new(),
             reserved: VecDeque::new(),
             hello: None,
+            no_region: false,
             used: true,
         }
     }
@@ -69,12 +68,12 @@ impl LaneRun {
         self.frames.back_mut().filter(|frame| !frame.ended)
     }
 
-    fn headers_in(&self) -> bool {
+    pub(super) fn headers_in(&self) -> bool {
         let arriving = self.frames.back().filter(|frame| !frame.ended);
         arriving.is_some_and(|frame| frame.headers_in)
     }
 
-    fn has_frame_free(&self) -> bool {
+    pub(super) fn has_frame_free(&self) -> bool {
         self.frames.len() + self.reserved.len() < limits::FRAMES_PER_LANE_MAX
     }
 
@@ -143,8 +142,7 @@ impl Leaf {
             let (one, two): (&Pairing, &Pairing) = (&other.pairing, &partition.pairing);
             other.slot != slot
                 && other.lane.is_some()
-                && (&one.topic, one.topic_id, one.kafka_partition)
-                    == (&two.topic, two.topic_id, two.kafka_partition)
+                && (&one.topic, one.kafka_partition) == (&two.topic, two.kafka_partition)
         };
         let taken: Vec<u32> = self
             .partitions
@@ -202,10 +200,18 @@ impl Leaf {
     }
 
     /// Time, room and goals, for every lane: closes, connects, sends.
+    ///
+    /// A lane that found no region comes first the next time, before the one that gave one back: where
+    /// lanes are more than regions they take turns.
     pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
-        self.no_room = false;
-        for index in 0..self.lanes.len() {
-            self.lanes[index].release(&mut self.regions);
+        let lanes = self.lanes.len();
+        self.lanes_lack = self.lanes.iter().any(|run| run.no_region);
+        for run in &mut self.lanes {
+            run.no_region = false;
+            run.release(&mut self.regions);
+        }
+        let first = self.lane_first;
+        for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
             if !self.lanes[index].used {
                 continue;
             }
@@ -223,6 +229,9 @@ impl Leaf {
             self.grow(index, out);
             self.send(now, index, &running, out);
         }
+        let lacks = |index: &usize| self.lanes[*index].no_region;
+        let lacking = (0..lanes).map(|ahead| (first + ahead) % lanes).find(lacks);
+        self.lane_first = lacking.unwrap_or(first);
     }
 
     pub(super) fn close_lanes(&mut self, out: &mut Effects) {
@@ -263,147 +272,6 @@ impl Leaf {
             lane: u32::try_from(index).unwrap_or(u32::MAX),
             attempt: self.lanes[index].lane.attempt(),
         }
-    }
-
-    /// Sends the next fetch, if it is its turn and any partition waits for it.
-    fn send(&mut self, now: Now, index: usize, running: &[Slot], out: &mut Effects) {
-        let queued = |slot: &&Slot| self.get(**slot).is_some_and(Partition::wants_fetch);
-        let mut queued: Vec<Slot> = running.iter().filter(queued).copied().collect();
-        if queued.is_empty() {
-            return;
-        }
-        if self.lanes[index].lane.is_closed() {
-            let attempt = self.attempts + 1;
-            if self.lanes[index].lane.connect(now.us, attempt) {
-                self.attempts = attempt;
-                let key = &self.lanes[index].key;
-                let (host, port) = (key.host.clone(), key.port);
-                out.push(Effect::Connect(self.connection(index), host, port));
-            }
-            return;
-        }
-        let run = &mut self.lanes[index];
-        if !run.lane.may_send(now.us, run.headers_in()) || !run.has_frame_free() {
-            return;
-        }
-        let Some(region) = self.regions.take() else {
-            self.no_room = true;
-            self.count(Row::HeldMemory);
-            return;
-        };
-        let run = &mut self.lanes[index];
-        run.reserved.push_back(region);
-        let wait_ms = if queued.len() == running.len() {
-            limits::FETCH_WAIT_MS
-        } else {
-            limits::FETCH_WAIT_PARTIAL_MS
-        };
-        let turn = run.lane.rotation(queued.len());
-        let version = run.lane.version().unwrap_or(fetch::VERSION_MIN);
-        let correlation = run.lane.next_correlation();
-        self.in_turn(&mut queued, turn);
-        let version = self.version_for(&queued, version);
-        let bytes = self.encode(index, &queued, version, correlation, wait_ms);
-        let mut asked = Vec::with_capacity(queued.len());
-        for &slot in &queued {
-            let Some(partition) = self.get_mut(slot) else {
-                continue;
-            };
-            partition.fetch_sent();
-            asked.push(Asked {
-                slot,
-                fetch: partition.fetch_number,
-                offset: partition.fetched,
-            });
-            self.count(Row::Sent);
-        }
-        self.lanes[index].lane.sent(Sent {
-            correlation,
-            asked,
-            sent_us: now.us,
-            wait_ms,
-            version,
-        });
-        let connection = self.connection(index);
-        out.push(Effect::Send(connection, bytes));
-    }
-
-    /// The order of a request: by topic, topics and their partitions each begun one further than last
-    /// time.
-    fn in_turn(&self, slots: &mut Vec<Slot>, turn: usize) {
-        let name = |slot: &Slot| {
-            let pairing = self.get(*slot).map(|partition| &partition.pairing);
-            pairing.map(|pairing| {
-                (
-                    pairing.topic.clone(),
-                    pairing.topic_id,
-                    pairing.kafka_partition,
-                )
-            })
-        };
-        slots.sort_by_cached_key(name);
-        let topic = |slot: &Slot| name(slot).map(|(topic, id, _)| (topic, id));
-        let mut topics: Vec<Vec<Slot>> = slots
-            .chunk_by(|one, two| topic(one) == topic(two))
-            .map(<[Slot]>::to_vec)
-            .collect();
-        for slots in &mut topics {
-            let count = slots.len();
-            slots.rotate_left(turn % count);
-        }
-        let count = topics.len().max(1);
-        topics.rotate_left(turn % count);
-        slots.clear();
-        slots.extend(topics.into_iter().flatten());
-    }
-
-    /// From version 13 on topics go by id: not where a broker has none.
-    fn version_for(&self, slots: &[Slot], version: i16) -> i16 {
-        let nameless = |slot: &Slot| {
-            self.get(*slot)
-                .is_some_and(|partition| partition.pairing.topic_id == [0; 16])
-        };
-        if slots.iter().any(nameless) {
-            version.min(fetch::TOPIC_ID_FROM - 1)
-        } else {
-            version
-        }
-    }
-
-    fn encode(
-        &self,
-        index: usize,
-        slots: &[Slot],
-        version: i16,
-        correlation_id: i32,
-        wait_ms: u32,
-    ) -> Vec<u8> {
-        let key = &self.lanes[index].key;
-        let request = FetchRequest {
-            version,
-            correlation_id,
-            client_id: &key.client_id,
-            max_wait_ms: i32::try_from(wait_ms).unwrap_or(i32::MAX),
-            min_bytes: 1,
-            bytes_max: i32::try_from(limits::FETCH_RESPONSE_BYTES_MAX).unwrap_or(i32::MAX),
-            read_committed: key.read_committed,
-        };
-        let partitions = slots.iter().filter_map(|slot| {
-            let partition = self.get(*slot)?;
-            Some(FetchPartition {
-                topic: &partition.pairing.topic,
-                topic_id: TopicId(partition.pairing.topic_id),
-                partition: partition.pairing.kafka_partition,
-                current_leader_epoch: partition.leader.as_ref().map_or(-1, |leader| leader.epoch),
-                offset: partition.fetched,
-                // The aggregator asks where an epoch ends, of brokers of every version.
-                last_fetched_epoch: -1,
-                bytes_max: i32::try_from(limits::FETCH_PARTITION_BYTES_MAX).unwrap_or(i32::MAX),
-            })
-        });
-        let mut bytes = Vec::new();
-        fetch::encode(&mut bytes, &request, partitions);
-        bytes
     }
 
     /// The oversize region for a response that is larger than the usual ones, when it is free.

@@ -104,8 +104,10 @@ pub struct Frame {
     pub reader: Option<FrameReader>,
     /// Its partitions, in the response's order.
     pub entries: Vec<Entry>,
-    /// Which places of the request have an entry; none has two.
-    pub places: Vec<bool>,
+    /// It is a session's: a partition that it does not name is unchanged.
+    pub changes: bool,
+    /// No further partition will be named in it.
+    pub all_named: bool,
     /// No further record batch will begin in it.
     pub headers_in: bool,
     /// Read to its end.
@@ -132,7 +134,8 @@ impl Frame {
             size: None,
             reader: None,
             entries: Vec::new(),
-            places: Vec::new(),
+            changes: false,
+            all_named: false,
             headers_in: false,
             ended: false,
             records: 0,
@@ -241,11 +244,15 @@ impl Frame {
         self.filled == self.region.len()
     }
 
-    /// The partitions of which the broker has nothing below the log's end that it names: it answers
-    /// without an error, was not held back by anything, and another partition's records took no room.
-    pub fn with_nothing(&self) -> impl Iterator<Item = (Asked, Offset)> {
-        let nothing = !self.throttled && self.entries.iter().all(|entry| entry.empty);
-        let said = move |entry: &&Entry| nothing && !entry.void && !entry.error.is_error();
+    /// Whether there is no record in it though there was room: the broker was not held back by anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.throttled && self.entries.iter().all(|entry| entry.empty)
+    }
+
+    /// The partitions that it names without an error, each with the log's end.
+    pub fn named(&self) -> impl Iterator<Item = (Asked, Offset)> {
+        let said = |entry: &&Entry| !entry.void && !entry.error.is_error();
         let said = self.entries.iter().filter(said);
         said.map(|entry| (entry.asked, entry.log_end))
     }

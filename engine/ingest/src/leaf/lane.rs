@@ -9,6 +9,7 @@
 //! 1. At most [`OPEN_MAX`] requests are open, answered in the order they were sent.
 //! 2. A connection's number is never used again; what comes of another than the last is not for us.
 //! 3. Whatever the broker does not do, a deadline ends: connecting, negotiating, answering.
+//! 4. What the broker was told is told anew on every connection, and whenever its session is lost.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,10 @@ use storage::ids::Offset;
 
 use super::backoff::{Backoff, Pauses};
 use super::event::Slot;
+use super::told::ToldList;
+use crate::kafka::fetch::{
+    FetchSession, ResponseHead, SessionAnswer, SessionFault, SessionPlace, TOPIC_ID_FROM,
+};
 use crate::limits;
 
 /// Requests open on one connection.
@@ -33,12 +38,12 @@ pub struct Asked {
 }
 
 /// A request that is not answered yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The number its response carries.
     pub correlation: i32,
-    /// What it asks, in the order of the request.
-    pub asked: Vec<Asked>,
+    /// Its place in the fetch session.
+    pub session: SessionPlace,
     /// When it left.
     pub sent_us: u64,
     /// How long the broker may hold it, ms.
@@ -96,6 +101,9 @@ pub struct Lane {
     /// The Fetch version of this connection.
     version: Option<i16>,
     open: VecDeque<Sent>,
+    session: FetchSession,
+    /// What its requests ask.
+    pub told: ToldList,
     correlation: i32,
     rotate: usize,
     pause_until_us: u64,
@@ -116,6 +124,8 @@ impl Lane {
             attempt: 0,
             version: None,
             open: VecDeque::with_capacity(OPEN_MAX),
+            session: FetchSession::new(),
+            told: ToldList::default(),
             correlation: 0,
             rotate: 0,
             pause_until_us: 0,
@@ -197,11 +207,45 @@ impl Lane {
         turn && self.pause_until_us <= now_us
     }
 
-    /// Where the order of the next request's partitions begins, of `count`: it rotates, so that none
-    /// is always last.
-    pub fn rotation(&mut self, count: usize) -> usize {
+    /// Where the order of the next request's partitions begins: one further each time, so that none is
+    /// always last.
+    pub fn rotation(&mut self) -> usize {
         self.rotate = self.rotate.wrapping_add(1);
-        if count == 0 { 0 } else { self.rotate % count }
+        self.rotate
+    }
+
+    /// A request is to be written in this version. Where topics go by other names than before the
+    /// session cannot go on.
+    pub fn begin_request(&mut self, version: i16) {
+        let by_id = version >= TOPIC_ID_FROM;
+        if self.told.is_by_id() != by_id {
+            self.session.begin_anew();
+        }
+        self.told.begin(by_id);
+    }
+
+    /// The next request's place. `wanted`: a session is to be made; one that is open goes on.
+    #[must_use]
+    pub fn session_place(&self, wanted: bool) -> SessionPlace {
+        self.session.next(wanted || self.session.is_open())
+    }
+
+    /// The head of the oldest open request's response.
+    ///
+    /// # Errors
+    /// [`SessionFault`]: the connection is of no use.
+    pub fn session_answered(&mut self, head: &ResponseHead) -> Result<SessionAnswer, SessionFault> {
+        let asked = self
+            .open
+            .front()
+            .map_or(SessionPlace::NONE, |sent| sent.session);
+        self.session.answered(asked, head)
+    }
+
+    /// Whether the broker keeps what it is asked.
+    #[must_use]
+    pub fn is_in_session(&self) -> bool {
+        self.session.is_open()
     }
 
     /// The number for the next request.
@@ -216,6 +260,7 @@ impl Lane {
         if self.state == State::Idle {
             self.state = parked(sent.sent_us, sent.wait_ms);
         }
+        self.told.end();
         self.open.push_back(sent);
     }
 
@@ -267,6 +312,8 @@ impl Lane {
         };
         self.why = Some(why);
         self.version = None;
+        self.session.begin_anew();
+        self.told.clear();
         std::mem::take(&mut self.open)
     }
 
@@ -276,6 +323,8 @@ impl Lane {
         self.state = State::Closed { until_us: 0 };
         self.why = None;
         self.version = None;
+        self.session = FetchSession::new();
+        self.told.clear();
     }
 
     /// Whether there is a connection, or one on its way.
@@ -336,7 +385,7 @@ mod tests {
         let correlation = lane.next_correlation();
         lane.sent(Sent {
             correlation,
-            asked: Vec::new(),
+            session: SessionPlace::NONE,
             sent_us: now_us,
             wait_ms: 500,
             version: 12,
@@ -435,13 +484,5 @@ mod tests {
         assert_eq!(open.len(), 1);
         assert_eq!(lane.closed_why(), Some("gone"));
         assert!(lane.open().is_empty());
-    }
-
-    #[test]
-    fn the_order_of_partitions_rotates() {
-        let mut lane = idle();
-        let firsts: Vec<usize> = (0..6).map(|_| lane.rotation(3)).collect();
-        assert_eq!(firsts, [1, 2, 0, 1, 2, 0]);
-        assert_eq!(lane.rotation(0), 0);
     }
 }

@@ -107,7 +107,7 @@ impl Leaf {
         if spoiled {
             return Some(place);
         }
-        self.can_take(asked.slot).then_some(place)
+        (self.may_unpack(asked.slot) && self.can_take(asked.slot)).then_some(place)
     }
 
     /// Whether the store takes a step now; if not, why is kept.
@@ -135,6 +135,7 @@ impl Leaf {
     fn load_step(&mut self, now: Now, place: Place, out: &mut Effects) {
         let slot = place.slot;
         let (gains, records, end) = self.gain(now, place);
+        self.keep_unpacked(slot);
         self.publish(now, slot, &gains, out);
         if gains.counts.rejected > 0 {
             self.count(Row::Rejected);
@@ -172,19 +173,10 @@ impl Leaf {
             ..
         } = self;
         let frame = &mut lanes[place.lane].frames[place.frame];
-        let nothing = |from: Offset| Gains {
-            next_offset: from,
-            counts: Counts::default(),
-            rows: 0,
-            parse_errors: 0,
-            bytes: 0,
-            leader_epoch: -1,
-            timestamps_ms: None,
-        };
         let Some(partition) = partitions[place.slot.index as usize].as_mut() else {
-            return (nothing(Offset(0)), 0, StepEnd::Turn);
+            return (Gains::nothing(Offset(0)), 0, StepEnd::Turn);
         };
-        let mut gained = nothing(partition.visible());
+        let mut gained = Gains::nothing(partition.visible());
         let entry = &frame.entries[place.entry];
         if !entry.waits() {
             let end = match entry.spoiled {
@@ -223,8 +215,10 @@ impl Leaf {
                 now_unix_ms: now.unix_ms(),
             };
             let size = BatchHeader::peek_size_bytes(bytes);
+            let decode = decode.as_mut();
+            let open = &mut partition.open;
             let (gains, ended) =
-                load::load(bytes, &limits, filter, inflate, decode.as_mut(), &mut tail);
+                load::load(bytes, open, &limits, filter, inflate, decode, &mut tail);
             gained.add(&gains);
             match ended {
                 Ended::Batch => {
@@ -350,16 +344,11 @@ impl Leaf {
         );
         partition.skipped();
         let gains = Gains {
-            next_offset: end,
             counts: Counts {
                 skipped,
                 ..Counts::default()
             },
-            rows: 0,
-            parse_errors: 0,
-            bytes: 0,
-            leader_epoch: -1,
-            timestamps_ms: None,
+            ..Gains::nothing(end)
         };
         // The threshold counts anew behind what was skipped for it.
         if poison.over_threshold {
@@ -461,16 +450,11 @@ impl Leaf {
             partition.lost_until = None;
         } else {
             let gains = Gains {
-                next_offset: end,
                 counts: Counts {
                     lost: from.until(end),
                     ..Counts::default()
                 },
-                rows: 0,
-                parse_errors: 0,
-                bytes: 0,
-                leader_epoch: -1,
-                timestamps_ms: None,
+                ..Gains::nothing(end)
             };
             partition.fetched = end;
             if end == until {
@@ -482,6 +466,8 @@ impl Leaf {
             && partition.lost_until.is_none()
         {
             partition.fetch = Fetch::Queued;
+            // It was asked what is lost only when every record that was fetched had been loaded.
+            partition.load = Load::Empty;
             self.locate(now, slot, out);
         }
         true

@@ -38,9 +38,15 @@ pub struct Leaf {
     pub(super) by_id: HashMap<u64, Slot>,
     pub(super) lanes: Vec<LaneRun>,
     pub(super) attempts: u64,
+    /// The lane that is looked at first.
+    pub(super) lane_first: usize,
+    /// A lane lacked a region when they were last looked at: the others hold theirs for a short while.
+    pub(super) lanes_lack: bool,
     pub(super) pool: BlockPool,
     pub(super) regions: Regions,
     pub(super) inflate: Decompressor,
+    /// What record batches may take that are unpacked and not loaded yet, beside a large one.
+    pub(super) unpacked_bytes_max: usize,
     pub(super) syncs: SyncGate,
     pub(super) store_out: StoreEffects,
     pub(super) reports: Reports,
@@ -56,12 +62,12 @@ pub struct Leaf {
     looked_us: u64,
     /// Wakes it when a query meets damage.
     pub(super) bell: Option<Bell>,
-    /// A region was wanted and not to be had.
-    pub(super) no_room: bool,
+    /// Since when nothing can be committed because the disk is full.
+    pub(super) disk_full_us: Option<u64>,
     ending: bool,
     ended: bool,
-    dirty: bool,
-    shown_us: u64,
+    pub(super) dirty: bool,
+    pub(super) shown_us: u64,
     /// When time was last looked at: all that was due by then is done, or waits for an event.
     settled_us: u64,
 }
@@ -72,11 +78,13 @@ impl Leaf {
     pub fn new(config: LeafConfig, views: Arc<Views>) -> Leaf {
         let gauges = Arc::new(LeafGauges::new(config.index, config.cpu));
         views.insert_leaf(Arc::clone(&gauges));
+        let unpacked_bytes = config.memory_bytes / limits::UNPACKED_SHARE_DIVISOR;
         let frames_bytes = config.memory_bytes / limits::FRAMES_SHARE_DIVISOR;
         let blocks_bytes = config.memory_bytes - frames_bytes;
         Leaf {
             pool: BlockPool::new(usize::try_from(blocks_bytes).unwrap_or(usize::MAX)),
-            regions: Regions::new(frames_bytes),
+            regions: Regions::new(frames_bytes - unpacked_bytes),
+            unpacked_bytes_max: usize::try_from(unpacked_bytes).unwrap_or(usize::MAX),
             inflate: Decompressor::new(limits::DECOMPRESSED_BYTES_MAX),
             config,
             views,
@@ -86,6 +94,8 @@ impl Leaf {
             by_id: HashMap::new(),
             lanes: Vec::new(),
             attempts: 0,
+            lane_first: 0,
+            lanes_lack: false,
             syncs: SyncGate::default(),
             store_out: StoreEffects::new(),
             reports: Reports::default(),
@@ -97,7 +107,7 @@ impl Leaf {
             room: false,
             looked_us: 0,
             bell: None,
-            no_room: false,
+            disk_full_us: None,
             ending: false,
             ended: false,
             dirty: true,
@@ -159,6 +169,12 @@ impl Leaf {
         &self.rows
     }
 
+    /// Record batches that were unpacked so far.
+    #[must_use]
+    pub fn unpackings(&self) -> u64 {
+        self.inflate.unpackings()
+    }
+
     /// A leaf partition, for tests and gauges.
     #[must_use]
     pub fn partition(&self, leaf_partition: u64) -> Option<&Partition> {
@@ -184,15 +200,17 @@ impl Leaf {
             let due_us = partition.store.next_deadline_ms().map(|ms| ms * 1_000);
             at(due_us.filter(|&due_us| due_us > self.settled_us));
             at(self.partition_deadline_us(partition));
+            // Nothing more was heard since: what is shown has to be thought over.
+            at(partition
+                .shown_until_us
+                .map(|until_us| until_us.max(self.show_due_us())));
         }
         for lane in 0..self.lanes.len() {
             at(self.lane_deadline_us(self.settled_us, lane));
         }
         at(self.freshness.due_ms().map(|ms| ms * 1_000));
         at(self.waits_for_memory().then(|| self.look_due_us()));
-        at(self
-            .dirty
-            .then_some(self.shown_us + limits::SHOW_AGE_MS * 1_000));
+        at(self.dirty.then(|| self.show_due_us()));
         deadline
     }
 
@@ -243,8 +261,9 @@ impl Leaf {
         self.start_syncs(now, out);
         self.run_lanes(now, out);
         self.freshness.show(now.ms(), &self.gauges);
+        self.say_disk_full(now);
         self.show(now);
-        self.end_if_done(out);
+        self.end_if_done(now, out);
     }
 
     fn waits_for_memory(&self) -> bool {
@@ -313,23 +332,6 @@ impl Leaf {
         }
     }
 
-    /// Shows how each partition stands: not more often than people can read.
-    fn show(&mut self, now: Now) {
-        if !self.dirty || now.us < self.shown_us + limits::SHOW_AGE_MS * 1_000 && self.shown_us > 0
-        {
-            return;
-        }
-        for partition in self.partitions.iter_mut().flatten() {
-            let lane = partition
-                .lane
-                .and_then(|lane| self.lanes.get(lane as usize));
-            let why = lane.and_then(|lane| lane.lane.closed_why());
-            partition.show(why, self.no_room, self.pool.lingering_bytes());
-        }
-        self.dirty = false;
-        self.shown_us = now.us;
-    }
-
     /// Order Shutdown: drain everything.
     fn end(&mut self, now: Now, out: &mut Effects) {
         self.ending = true;
@@ -338,7 +340,7 @@ impl Leaf {
         }
     }
 
-    fn end_if_done(&mut self, out: &mut Effects) {
+    fn end_if_done(&mut self, now: Now, out: &mut Effects) {
         if !self.ending || self.ended {
             return;
         }
@@ -347,9 +349,7 @@ impl Leaf {
         if !self.partitions.iter().flatten().all(done) {
             return;
         }
-        for partition in self.partitions.iter_mut().flatten() {
-            partition.show(None, false, 0);
-        }
+        self.show_all(now);
         self.close_lanes(out);
         self.ended = true;
         self.reports.push(Report::Ended);

@@ -20,6 +20,7 @@ pub mod rows;
 pub mod lane;
 pub mod load;
 pub mod partition;
+pub mod told;
 
 mod backoff;
 mod frame;
@@ -29,13 +30,16 @@ pub mod machine;
 
 mod answered;
 mod arriving;
+mod asking;
 mod connecting;
 mod fetching;
 mod fitting;
 mod loading;
 mod locating;
 mod ordering;
+mod standing;
 mod storing;
+mod unpacking;
 
 mod disks;
 pub mod port;
@@ -46,4 +50,4 @@ pub use event::{Connection, Effect, Effects, Event, Now, Slot};
 pub use handle::{LeafHandle, LeafOrders};
 pub use machine::Leaf;
 pub use port::spawn;
-pub use views::{Attached, LeafGauges, Standing, Views};
+pub use views::{Attached, LeafGauges, LogEnd, Standing, Views};

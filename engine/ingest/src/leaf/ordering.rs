@@ -205,7 +205,11 @@ impl Leaf {
     fn restand(&mut self, slot: Slot, standing: Arc<Standing>) {
         let views = Arc::clone(&self.views);
         if let Some(partition) = self.get_mut(slot) {
+            standing
+                .leader
+                .store(partition.leader.clone().map(Arc::new));
             partition.standing = Arc::clone(&standing);
+            partition.shown.clear();
             let attached = Attached {
                 view: partition.store.view(),
                 standing,

@@ -15,11 +15,12 @@ use storage::ids::Offset;
 use storage::store::{Blocked, Store};
 
 use super::backoff::{Backoff, Pauses};
-use super::event::Slot;
+use super::event::{Now, Slot};
+use super::load::OpenBatch;
 use super::order::{Failure, Goal, Leader, Pairing, Settings};
+use super::told::LogSaid;
 use super::views::Standing;
 use crate::kafka::ErrorCode;
-use crate::kafka::fetch::PartitionHead;
 use crate::limits;
 use crate::pipeline::Decode;
 
@@ -134,6 +135,12 @@ pub struct Partition {
     pub fetch_number: u32,
     /// The load machine.
     pub load: Load,
+    /// The record batch that the last step did not end; none of an earlier fetch.
+    pub open: Option<OpenBatch>,
+    /// It has the leaf's memory for one of any size.
+    pub open_is_large: bool,
+    /// What its record batch unpacks to, where the leaf's memory for that is in use.
+    pub waits_to_unpack: Option<usize>,
     /// Its disk side.
     pub store: Store,
     /// Its format; none while it has no pipeline.
@@ -181,8 +188,12 @@ pub struct Partition {
     pub ending: bool,
     /// When recovery began.
     pub opened_us: u64,
+    /// When a broker last said where the log ends, by the monotonic clock.
+    pub heard_us: Option<u64>,
     /// The words shown last.
-    shown: String,
+    pub(super) shown: String,
+    /// They hold so long, if no broker says anything more.
+    pub(super) shown_until_us: Option<u64>,
 }
 
 impl Partition {
@@ -208,6 +219,9 @@ impl Partition {
             fetch: Fetch::Stopped,
             fetch_number: 0,
             load: Load::Empty,
+            open: None,
+            open_is_large: false,
+            waits_to_unpack: None,
             store,
             decode: None,
             standing,
@@ -240,7 +254,9 @@ impl Partition {
             goal_given: false,
             ending: false,
             opened_us: now_us,
+            heard_us: None,
             shown: String::new(),
+            shown_until_us: None,
         }
     }
 
@@ -267,6 +283,8 @@ impl Partition {
         self.fetch_number = self.fetch_number.wrapping_add(1);
         self.fetched = self.visible();
         self.load = Load::Empty;
+        self.open = None;
+        self.waits_to_unpack = None;
         if self.fetch == Fetch::InFlight {
             self.fetch = Fetch::Queued;
         }
@@ -401,32 +419,26 @@ impl Partition {
         self.moved = None;
     }
 
-    /// Takes what a response says of the log.
-    pub fn log_said(&mut self, head: &PartitionHead) {
-        if head.error.is_error() {
-            return;
-        }
+    /// Takes what a response says of the log, or does not say anew.
+    pub fn log_said(&mut self, now: Now, said: &LogSaid) {
         let standing = &self.standing;
-        let end = match head.last_stable_offset {
-            ..0 => head.high_watermark,
+        let end = match said.last_stable_offset {
+            ..0 => said.high_watermark,
             end => end,
         };
-        standing.last_stable_offset.store(end, Ordering::Relaxed);
-        standing
-            .log_end_offset
-            .store(head.high_watermark, Ordering::Relaxed);
-        if head.log_start_offset >= 0 {
+        standing.say_log_end(end, now.unix_ms());
+        if said.log_start_offset >= 0 {
             standing
                 .log_start_offset
-                .store(head.log_start_offset, Ordering::Relaxed);
+                .store(said.log_start_offset, Ordering::Relaxed);
         }
+        self.heard_us = Some(now.us);
     }
 
     /// The log's end as last told: the last stable offset.
     #[must_use]
     pub fn log_end(&self) -> Option<Offset> {
-        let end = self.standing.last_stable_offset.load(Ordering::Relaxed);
-        (end >= 0).then_some(Offset(end))
+        Some(Offset(self.standing.log_end()?.offset))
     }
 
     /// The timestamp of the last message loaded.
@@ -459,97 +471,5 @@ impl Partition {
         self.standing.leader.store(Some(Arc::new(leader.clone())));
         self.leader = Some(leader);
         true
-    }
-
-    /// Shows how it stands. `lane_why`: why its lane is closed, when it is. `queries_bytes`: what
-    /// queries hold of the leaf's blocks.
-    pub fn show(&mut self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) {
-        let words = self.words(lane_why, no_room, queries_bytes);
-        let running = matches!(self.phase, Phase::Running)
-            || (self.phase == Phase::Opening && self.goal != Goal::Stop);
-        self.standing.running.store(running, Ordering::Relaxed);
-        self.standing
-            .fetched
-            .store(self.fetched.0, Ordering::Relaxed);
-        let retries = self.retriable.failures().max(self.extract.failures());
-        self.standing
-            .retries
-            .store(u64::from(retries), Ordering::Relaxed);
-        if words != self.shown {
-            self.standing.words.store(Arc::new(words.clone()));
-            self.shown = words;
-        }
-    }
-
-    /// The state in words, with the reason of a wait.
-    fn words(&self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) -> String {
-        match &self.phase {
-            Phase::Opening => "Recovering".to_owned(),
-            Phase::Stopped => "Stopped".to_owned(),
-            Phase::Draining => "Draining".to_owned(),
-            Phase::Dropped => "Dropped".to_owned(),
-            Phase::Failed(failure) => format!("Failed: {}", failure.text),
-            Phase::Running => self.running_words(lane_why, no_room, queries_bytes),
-        }
-    }
-
-    fn running_words(&self, lane_why: Option<&str>, no_room: bool, queries_bytes: usize) -> String {
-        let leader = || match &self.leader {
-            Some(leader) => format!("broker {} ({}:{})", leader.broker, leader.host, leader.port),
-            None => "the leader".to_owned(),
-        };
-        match self.load {
-            Load::Blocked(Blocked::Space) => {
-                return "Held: the disk is full; goes on when there is room".to_owned();
-            }
-            Load::Blocked(Blocked::Memory) => {
-                let queries = match queries_bytes {
-                    0 => String::new(),
-                    bytes => format!(", {} KiB of it by queries", bytes >> 10),
-                };
-                return format!(
-                    "Held: the leaf's memory is in use{queries}; goes on when a block is free"
-                );
-            }
-            Load::Blocked(Blocked::Voiding) => {
-                return "Held: what a failed write left is taken back".to_owned();
-            }
-            Load::Empty | Load::Loading | Load::Blocked(_) => {}
-        }
-        match &self.fetch {
-            Fetch::Locating(Question::Leader) => "Locating: asks who leads".to_owned(),
-            Fetch::Locating(Question::Epoch(epoch)) => {
-                format!(
-                    "Locating: asks where epoch {epoch} ends in the log of {}",
-                    leader()
-                )
-            }
-            Fetch::Locating(Question::Range) => {
-                "Locating: asks what the log holds, the cursor is out of its range".to_owned()
-            }
-            Fetch::Held {
-                why: Hold::Broker(code),
-                ..
-            } => {
-                let times = self.retriable.failures().max(self.extract.failures());
-                format!("Held: {} answers {code}, {times} times in a row", leader())
-            }
-            Fetch::Losing => "Running: gives up what retention deleted".to_owned(),
-            Fetch::Stopped => "Ended: the handed-over range is loaded".to_owned(),
-            Fetch::Queued | Fetch::InFlight => {
-                if let Some(why) = lane_why {
-                    return format!("Held: no connection to {}: {why}", leader());
-                }
-                if no_room && self.fetch == Fetch::Queued {
-                    return "Held: the leaf's memory for responses is in use".to_owned();
-                }
-                let end = self.standing.last_stable_offset.load(Ordering::Relaxed);
-                if end >= 0 && self.visible().0 >= end {
-                    "Running: caught up".to_owned()
-                } else {
-                    "Running".to_owned()
-                }
-            }
-        }
     }
 }

@@ -43,6 +43,12 @@ rows! {
     Fetched = "InFlight: fetched records -> Loading";
     /// InFlight; none.
     FetchedNothing = "InFlight: fetched nothing -> Queued";
+    /// InFlight; unchanged.
+    Unchanged = "InFlight: a session's answer does not name it -> as the broker said last, Queued";
+    /// A session is made.
+    SessionMade = "a lane of many partitions: the broker makes a fetch session";
+    /// A session is lost.
+    SessionLost = "InFlight: the broker has the session no more -> Queued, all is asked anew";
     /// InFlight; retriable.
     BrokerRetriable = "InFlight: a retriable error of the broker -> Held(back-off)";
     /// InFlight; leader moved, fenced, unknown epoch.

@@ -116,9 +116,9 @@ pub struct Standing {
     /// The next offset to ask for; fetched >= visible.
     pub fetched: AtomicI64,
     /// The last stable offset as last told; -1 unknown.
-    pub last_stable_offset: AtomicI64,
-    /// The high watermark as last told; -1 unknown.
-    pub log_end_offset: AtomicI64,
+    last_stable_offset: AtomicI64,
+    /// When that was, ms since 1970.
+    heard_unix_ms: AtomicI64,
     /// The first offset of the log as last told; -1 unknown.
     pub log_start_offset: AtomicI64,
     /// The timestamp of the last message loaded, ms since 1970; -1 none.
@@ -142,7 +142,7 @@ impl Standing {
             leader: ArcSwapOption::empty(),
             fetched: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
-            log_end_offset: AtomicI64::new(-1),
+            heard_unix_ms: AtomicI64::new(0),
             log_start_offset: AtomicI64::new(-1),
             last_timestamp_ms: AtomicI64::new(-1),
             skipped: AtomicU64::new(0),
@@ -156,23 +156,75 @@ impl Standing {
         self.words.load().as_str().to_owned()
     }
 
-    /// Records between `visible` and the last stable offset; `None` while that is unknown. Negative
-    /// when the topic was made anew.
-    #[must_use]
-    pub fn lag(&self, visible: i64) -> Option<i64> {
-        let end = self.last_stable_offset.load(Ordering::Relaxed);
-        (end >= 0).then_some(end - visible)
+    /// A broker said where the log ends for a reader of the pipeline's isolation level.
+    pub fn say_log_end(&self, offset: i64, unix_ms: i64) {
+        self.last_stable_offset.store(offset, Ordering::Relaxed);
+        // Behind the offset: a time is never that of an earlier one.
+        self.heard_unix_ms.store(unix_ms, Ordering::Release);
     }
 
-    /// How far behind the clock the last message loaded lies, 0 when caught up.
+    /// The last stable offset as last told; `None` while no broker has said it.
     #[must_use]
-    pub fn lag_ms(&self, visible: i64, unix_ms: i64) -> Option<i64> {
+    pub fn log_end(&self) -> Option<LogEnd> {
+        let unix_ms = self.heard_unix_ms.load(Ordering::Acquire);
+        let offset = self.last_stable_offset.load(Ordering::Relaxed);
+        (offset >= 0).then_some(LogEnd { offset, unix_ms })
+    }
+
+    /// How far behind the clock the last message loaded lies, 0 when caught up; `None` where the lag is
+    /// unknown.
+    #[must_use]
+    pub fn lag_ms(&self, lag: Option<i64>, unix_ms: i64) -> Option<i64> {
         let last = self.last_timestamp_ms.load(Ordering::Relaxed);
-        match self.lag(visible)? {
+        match lag? {
             ..=0 => Some(0),
             _ if last < 0 => None,
             _ => Some((unix_ms - last).max(0)),
         }
+    }
+}
+
+/// Where a log ended for a reader of the pipeline's isolation level, and when a broker said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The offset after the last.
+    pub offset: i64,
+    /// When, ms since 1970.
+    pub unix_ms: i64,
+}
+
+impl LogEnd {
+    /// The later of two answers. Of two at about one time the further end: who asked first may hear
+    /// last.
+    #[must_use]
+    pub fn later(self, other: LogEnd) -> LogEnd {
+        let (new, old) = match self.unix_ms >= other.unix_ms {
+            true => (self, other),
+            false => (other, self),
+        };
+        let about_one_time = new.unix_ms - old.unix_ms <= limits::HEARD_MS_MAX as i64;
+        LogEnd {
+            offset: match about_one_time {
+                true => new.offset.max(old.offset),
+                false => new.offset,
+            },
+            unix_ms: new.unix_ms,
+        }
+    }
+
+    /// How old the answer is, ms.
+    #[must_use]
+    pub fn age_ms(self, unix_ms: i64) -> i64 {
+        (unix_ms - self.unix_ms).max(0)
+    }
+
+    /// Records from `visible` to it: what there was when the broker said so. Negative when the topic was
+    /// made anew; `None` where an old answer would make it 0, which nobody knows.
+    #[must_use]
+    pub fn lag(self, visible: i64, unix_ms: i64) -> Option<i64> {
+        let lag = self.offset - visible;
+        let fresh = self.age_ms(unix_ms) <= limits::HEARD_MS_MAX as i64;
+        (lag != 0 || fresh).then_some(lag)
     }
 }
 
@@ -297,14 +349,37 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_unknown_until_the_broker_said_its_end() {
+    fn lag_is_unknown_until_a_broker_said_its_end_and_when_that_is_long_ago() {
         let standing = Standing::new(0, None, 1);
-        assert_eq!(standing.lag(5), None);
-        standing.last_stable_offset.store(7, Ordering::Relaxed);
-        assert_eq!(standing.lag(5), Some(2));
-        assert_eq!(standing.lag_ms(5, 1_000), None);
+        assert_eq!(standing.log_end(), None);
+        standing.say_log_end(7, 1_000);
+        let end = standing.log_end().expect("said");
+        let lag = |visible, unix_ms| {
+            let lag = end.lag(visible, unix_ms);
+            (lag, standing.lag_ms(lag, unix_ms))
+        };
+        assert_eq!(lag(5, 1_000), (Some(2), None));
         standing.last_timestamp_ms.store(400, Ordering::Relaxed);
-        assert_eq!(standing.lag_ms(5, 1_000), Some(600));
-        assert_eq!(standing.lag_ms(7, 1_000), Some(0));
+        assert_eq!(lag(5, 1_000), (Some(2), Some(600)));
+        let fresh = 1_000 + limits::HEARD_MS_MAX as i64;
+        assert_eq!(lag(7, fresh), (Some(0), Some(0)));
+        assert_eq!(lag(7, fresh + 1), (None, None), "not frozen at 0");
+        // What is known to wait waits, and perhaps more by now.
+        assert_eq!(lag(5, 61_000), (Some(2), Some(60_600)));
+        assert_eq!(lag(9, 61_000), (Some(-2), Some(0)));
+        // The clock was set back: as fresh as can be.
+        assert_eq!((end.age_ms(0), end.lag(7, 0)), (0, Some(0)));
+    }
+
+    #[test]
+    fn the_later_answer_counts_and_of_two_at_one_time_the_further_end() {
+        let end = |offset, unix_ms| LogEnd { offset, unix_ms };
+        for (one, two, later) in [
+            (end(10, 5_000), end(7, 5_900), end(10, 5_900)),
+            (end(10, 5_000), end(7, 9_000), end(7, 9_000)),
+            (end(10, 5_000), end(12, 9_000), end(12, 9_000)),
+        ] {
+            assert_eq!((one.later(two), two.later(one)), (later, later));
+        }
     }
 }

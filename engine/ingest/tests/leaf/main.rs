@@ -1,11 +1,15 @@
 //! The leaf as a machine, case by case: what a broker, a disk or a message does to one leaf partition.
 
+mod log;
 mod rig;
 
 mod deadlines;
 mod disk;
 mod ends;
 mod epochs;
+mod large;
 mod messages;
 mod offsets;
 mod partitions;
+mod sessions;
+mod waits;

@@ -1,5 +1,7 @@
 //! Messages that no block holds, and how parse errors are counted.
 
+use std::sync::atomic::Ordering;
+
 use ingest::leaf::order::{Goal, Report};
 use ingest::pipeline::SkipErrors;
 
@@ -92,6 +94,38 @@ fn parse_errors_count_for_the_commit_that_they_go_into() {
     assert_eq!((rig.visible(), failure.offset), (7, 7));
     let text = "this passes pipelines_parse_errors_threshold";
     assert!(failure.text.ends_with(text), "{}", failure.text);
+}
+
+#[test]
+fn rejects_count_what_was_committed_as_one_and_not_each_attempt_at_a_poison_message() {
+    let rejects = |rig: &Rig| {
+        let attached = rig.attached();
+        attached.view.gauges.rejects.load(Ordering::Relaxed)
+    };
+    let poison = Said::records(3, &[batch(0, &["{\"v\":1}", "{", "{\"v\":2}"])]);
+    let mut rig = Rig::new(Setup::new("poison-again"));
+    rig.run(Goal::Run);
+    for attempt in 1..=3 {
+        rig.answer(&poison);
+        rig.pass(200);
+        assert_eq!(rig.failed().expect("poison").offset, 1);
+        assert_eq!(rejects(&rig), 0, "attempt {attempt}: nothing was rejected");
+        rig.run(Goal::Run);
+        rig.pass(5_000);
+    }
+    let history = rig.attached().view.snapshot().rejects().count();
+    assert_eq!(history, 3, "the history keeps each attempt");
+
+    let mut setup = Setup::new("reject-once");
+    setup.settings.skip_errors = SkipErrors::Parser;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.answer(&poison);
+    rig.pass(200);
+    assert_eq!(
+        (rig.visible(), rejects(&rig), rig.counts().rejected),
+        (3, 1, 1)
+    );
 }
 
 #[test]

@@ -9,12 +9,15 @@ use ingest::kafka::fetch::{FetchResponse, ResponsePartition, encode_response};
 use ingest::kafka::{BatchBuilder, ErrorCode};
 use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
 use ingest::leaf::{Attached, Connection, Effect, Event, Leaf, LeafConfig, Now, Slot, Views};
+use ingest::limits;
 use ingest::pipeline::{JsonMapping, Literal, MappedColumn, SkipErrors, SqlType};
 use kafka_protocol::messages::{FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use storage::counts::Counts;
-use storage::disk::{DiskDone, DiskOp, RealDisk, perform};
+use storage::disk::{Disk, DiskDone, DiskError, DiskFile, DiskOp, Entry, RealDisk, perform};
+
 use storage::ids::{LeafPartitionId, TopicId};
+use storage::map::Pages;
 
 /// The Fetch version that the test's broker speaks.
 const FETCH_VERSION: i16 = 11;
@@ -26,7 +29,14 @@ pub const MEMORY_BYTES: u64 = 64 << 20;
 /// One fetch that waits for its answer: correlation, and of each partition the index and the offset.
 #[derive(Debug)]
 pub struct Fetch {
+    connection: Connection,
     correlation: i32,
+    /// How long the broker may hold it, ms.
+    pub wait_ms: i32,
+    /// Its session and its number in it.
+    pub session: (i32, i32),
+    /// What leaves the session.
+    pub forgotten: Vec<i32>,
     pub asked: Vec<(i32, i64)>,
 }
 
@@ -116,6 +126,10 @@ pub struct Setup {
     pub memory_bytes: u64,
     /// Leaf partitions, each of the Kafka partition before it.
     pub partitions: u64,
+    /// Brokers that lead them in turn.
+    pub brokers: u64,
+    /// So many on a lane make a fetch session.
+    pub session_partitions_min: usize,
     pub end_offset: Option<i64>,
 }
 
@@ -128,6 +142,8 @@ impl Setup {
             settings: settings(1),
             memory_bytes: MEMORY_BYTES,
             partitions: 1,
+            brokers: 1,
+            session_partitions_min: limits::FETCH_SESSION_PARTITIONS_MIN,
             end_offset: None,
         }
     }
@@ -140,16 +156,22 @@ pub struct Rig {
     pub now: Now,
     pub data_dir: PathBuf,
     partitions: u64,
+    brokers: u64,
     effects: Vec<Effect>,
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<(Slot, Box<DiskOp>)>,
     /// Only [`Rig::finish_disk`] performs them.
     pub hold_disk: bool,
-    connection: Option<Connection>,
-    /// The connection is not up yet.
-    connecting: bool,
-    /// ApiVersions' answer.
-    hello: Vec<u8>,
+    /// No byte more can be written.
+    pub disk_full: bool,
+    /// Only [`Rig::turn`] loads.
+    pub hold_turns: bool,
+    /// Those that are up or on their way.
+    connections: Vec<Connection>,
+    /// Those that are not up yet.
+    connecting: Vec<Connection>,
+    /// ApiVersions' answers.
+    hellos: Vec<(Connection, Vec<u8>)>,
     pub fetches: VecDeque<Fetch>,
     pub reports: Vec<Report>,
     generation: u64,
@@ -171,6 +193,7 @@ impl Rig {
             flush_age_ms: 100,
             sync_age_ms: 100,
             disk_reserve_bytes: 1,
+            session_partitions_min: setup.session_partitions_min,
             spin: false,
         }
     }
@@ -189,12 +212,15 @@ impl Rig {
                 unix_us: 1_700_000_100_000_000,
             },
             partitions: setup.partitions,
+            brokers: setup.brokers,
             effects: Vec::new(),
             disk: VecDeque::new(),
             hold_disk: false,
-            connection: None,
-            connecting: false,
-            hello: Vec::new(),
+            disk_full: false,
+            hold_turns: false,
+            connections: Vec::new(),
+            connecting: Vec::new(),
+            hellos: Vec::new(),
             fetches: VecDeque::new(),
             reports: Vec::new(),
             generation: 1,
@@ -232,17 +258,28 @@ impl Rig {
     pub fn run(&mut self, goal: Goal) {
         self.goal(goal);
         for leaf_partition in PARTITION..PARTITION + self.partitions {
-            self.on(Event::Order(Order::Leader {
-                leaf_partition,
-                leader: Leader {
-                    broker: 1,
-                    host: "broker".to_owned(),
-                    port: 9_092,
-                    epoch: 0,
-                },
-            }));
+            self.lead(leaf_partition);
         }
         self.settle();
+    }
+
+    /// Says who leads one leaf partition's Kafka partition.
+    pub fn run_one(&mut self, leaf_partition: u64) {
+        self.lead(leaf_partition);
+        self.settle();
+    }
+
+    fn lead(&mut self, leaf_partition: u64) {
+        let broker = (leaf_partition - PARTITION) % self.brokers;
+        self.on(Event::Order(Order::Leader {
+            leaf_partition,
+            leader: Leader {
+                broker: 1 + broker as i32,
+                host: "broker".to_owned(),
+                port: 9_092 + broker as u16,
+                epoch: 0,
+            },
+        }));
     }
 
     pub fn goal(&mut self, goal: Goal) {
@@ -257,6 +294,18 @@ impl Rig {
         self.settle();
     }
 
+    /// A goal of one leaf partition alone.
+    pub fn goal_of(&mut self, leaf_partition: u64, goal: Goal) {
+        self.generation += 1;
+        let generation = self.generation;
+        self.on(Event::Order(Order::Goal {
+            leaf_partition,
+            generation,
+            goal,
+        }));
+        self.settle();
+    }
+
     pub fn on(&mut self, event: Event) {
         let mut effects = std::mem::take(&mut self.effects);
         self.leaf.on(self.now, event, &mut effects);
@@ -268,17 +317,12 @@ impl Rig {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Connect(connection, ..) => {
-                    self.connection = Some(connection);
-                    self.connecting = true;
+                    self.connections.push(connection);
+                    self.connecting.push(connection);
                 }
                 Effect::Send(connection, bytes) => self.sent(connection, &bytes),
                 Effect::Read(_) | Effect::End => {}
-                Effect::Close(connection) => {
-                    if self.connection == Some(connection) {
-                        self.connection = None;
-                        self.fetches.clear();
-                    }
-                }
+                Effect::Close(connection) => self.forget(connection),
                 Effect::Disk(slot, op) => self.disk.push_back((slot, op)),
             }
         }
@@ -289,8 +333,14 @@ impl Rig {
         });
     }
 
+    fn forget(&mut self, connection: Connection) {
+        self.connections.retain(|other| *other != connection);
+        self.connecting.retain(|other| *other != connection);
+        self.fetches.retain(|fetch| fetch.connection != connection);
+    }
+
     fn sent(&mut self, connection: Connection, bytes: &[u8]) {
-        if Some(connection) != self.connection {
+        if !self.connections.contains(&connection) {
             return;
         }
         let api = i16::from_be_bytes([bytes[4], bytes[5]]);
@@ -319,14 +369,19 @@ impl Rig {
                     0,
                     0,
                 ]);
-                self.hello = framed(&body);
+                self.hellos.push((connection, framed(&body)));
             }
             _ => {
                 let fetch = FetchRequest::decode(&mut frame, version).expect("a fetch");
                 let partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
                 let asked = partitions.map(|one| (one.partition, one.fetch_offset));
+                let forgotten = fetch.forgotten_topics_data.iter();
                 self.fetches.push_back(Fetch {
+                    connection,
                     correlation: header.correlation_id,
+                    wait_ms: fetch.max_wait_ms,
+                    session: (fetch.session_id, fetch.session_epoch),
+                    forgotten: forgotten.flat_map(|one| one.partitions.clone()).collect(),
                     asked: asked.collect(),
                 });
             }
@@ -336,27 +391,30 @@ impl Rig {
     /// Lets all that can happen without the broker and without time passing happen.
     pub fn settle(&mut self) {
         loop {
-            if std::mem::take(&mut self.connecting) {
-                let connection = self.connection.expect("it is being made");
+            if let Some(connection) = self.connecting.pop() {
                 self.on(Event::Connected(connection));
                 continue;
             }
-            if !self.hello.is_empty() {
-                let hello = std::mem::take(&mut self.hello);
-                self.receive(&hello);
+            if let Some((connection, hello)) = self.hellos.pop() {
+                self.receive(connection, &hello);
                 continue;
             }
             if !self.hold_disk && self.finish_disk() {
                 continue;
             }
-            let mut effects = std::mem::take(&mut self.effects);
-            let loaded = self.leaf.turn(self.now, &mut effects);
-            self.perform(&mut effects);
-            self.effects = effects;
-            if !loaded {
+            if self.hold_turns || !self.turn() {
                 return;
             }
         }
+    }
+
+    /// One turn of loading; whether there was anything to load.
+    pub fn turn(&mut self) -> bool {
+        let mut effects = std::mem::take(&mut self.effects);
+        let loaded = self.leaf.turn(self.now, &mut effects);
+        self.perform(&mut effects);
+        self.effects = effects;
+        loaded
     }
 
     /// Performs the oldest disk operation and reports its outcome; whether there was one.
@@ -370,7 +428,10 @@ impl Rig {
         let Some((slot, op)) = at.and_then(|at| self.disk.remove(at)) else {
             return false;
         };
-        let done: DiskDone = perform(&RealDisk, *op);
+        let done: DiskDone = match self.disk_full {
+            true => perform(&FullDisk, *op),
+            false => perform(&RealDisk, *op),
+        };
         self.on(Event::Disk(slot, done));
         true
     }
@@ -383,11 +444,11 @@ impl Rig {
         self.settle();
     }
 
-    fn receive(&mut self, mut bytes: &[u8]) {
+    fn receive(&mut self, connection: Connection, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let Some(connection) = self.connection else {
+            if !self.connections.contains(&connection) {
                 return;
-            };
+            }
             let space = self.leaf.space(connection);
             let taken = space.len().min(bytes.len());
             assert!(taken > 0, "the leaf wants what it asked for");
@@ -395,6 +456,14 @@ impl Rig {
             bytes = &bytes[taken..];
             self.on(Event::Received(connection, taken));
         }
+    }
+
+    /// The first connection breaks.
+    pub fn break_connection(&mut self, why: &str) {
+        let connection = self.connections[0];
+        self.forget(connection);
+        self.on(Event::Lost(connection, why.to_owned()));
+        self.settle();
     }
 
     /// How many disk operations of a kind are on their way.
@@ -418,13 +487,34 @@ impl Rig {
 
     /// Answers the oldest fetch with exactly these partitions.
     pub fn answer_with(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
-        self.answer_at_once(throttle_ms, parts);
-        // A response of few rows is followed by a pause.
-        self.pass(1);
+        self.answer_in(0, ErrorCode::None, throttle_ms, parts);
     }
 
     /// The same, and no time passes.
     pub fn answer_at_once(&mut self, throttle_ms: i32, parts: &[Part<'_>]) {
+        self.answer_in_at_once(0, ErrorCode::None, throttle_ms, parts);
+    }
+
+    /// The same in a session, or with an error of the request as a whole.
+    pub fn answer_in(
+        &mut self,
+        session_id: i32,
+        error: ErrorCode,
+        throttle_ms: i32,
+        parts: &[Part<'_>],
+    ) {
+        self.answer_in_at_once(session_id, error, throttle_ms, parts);
+        // A response of few rows is followed by a pause.
+        self.pass(1);
+    }
+
+    fn answer_in_at_once(
+        &mut self,
+        session_id: i32,
+        error: ErrorCode,
+        throttle_ms: i32,
+        parts: &[Part<'_>],
+    ) {
         let fetch = self.fetches.pop_front().expect("a fetch waits");
         let partitions: Vec<ResponsePartition<'_>> = parts
             .iter()
@@ -449,31 +539,35 @@ impl Rig {
                 version: FETCH_VERSION,
                 correlation_id: fetch.correlation,
                 throttle_ms,
-                error: ErrorCode::None,
+                error,
+                session_id,
                 partitions: &partitions,
                 endpoints: &[],
             },
         );
-        self.receive(&bytes);
+        self.receive(fetch.connection, &bytes);
         self.settle();
     }
 
-    pub fn partition(&self) -> &ingest::leaf::partition::Partition {
-        self.leaf.partition(PARTITION).expect("it was attached")
+    pub fn attached(&self) -> Arc<Attached> {
+        self.attached_at(PARTITION)
     }
 
-    pub fn attached(&self) -> Arc<Attached> {
-        let all = self.views.all();
-        let (_, attached) = all
-            .iter()
-            .find(|(id, _)| **id == LeafPartitionId(PARTITION))
-            .expect("it was attached");
-        Arc::clone(attached)
+    /// The same of any leaf partition.
+    pub fn attached_at(&self, leaf_partition: u64) -> Arc<Attached> {
+        let attached = self.views.attached(LeafPartitionId(leaf_partition));
+        attached.expect("it was attached")
     }
 
     /// What became of the offsets, visible or committed.
     pub fn visible(&self) -> i64 {
-        self.partition().store.cursors().visible.0
+        self.visible_of(PARTITION)
+    }
+
+    /// The same of any leaf partition.
+    pub fn visible_of(&self, leaf_partition: u64) -> i64 {
+        let partition = self.leaf.partition(leaf_partition);
+        partition.expect("attached").visible().0
     }
 
     /// The counts of every commit.
@@ -493,8 +587,59 @@ impl Rig {
         })
     }
 
-    pub fn words(&self) -> String {
-        self.attached().standing.words()
+    /// How the first one stands, as it is shown a moment later.
+    pub fn words(&mut self) -> String {
+        self.words_of(PARTITION)
+    }
+
+    /// The same of any leaf partition.
+    pub fn words_of(&mut self, leaf_partition: u64) -> String {
+        self.pass(30);
+        self.attached_at(leaf_partition).standing.words()
+    }
+
+    /// Its lag, as SQL shows it now.
+    pub fn lag_of(&self, leaf_partition: u64) -> Option<i64> {
+        let attached = self.attached_at(leaf_partition);
+        let visible = attached.view.snapshot().next_offset().0;
+        let end = attached.standing.log_end()?;
+        end.lag(visible, self.now.unix_ms())
+    }
+}
+
+/// The directory, with no room for anything more.
+struct FullDisk;
+
+impl Disk for FullDisk {
+    fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
+        RealDisk.list(directory)
+    }
+    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.create(path)
+    }
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        RealDisk.open(path)
+    }
+    fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
+        RealDisk.pages(path, bytes_max)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        RealDisk.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.unlink(path)
+    }
+    fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.make_directory(path)
+    }
+    fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.remove_directory(path)
+    }
+    fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
+        RealDisk.sync_directory(path)
+    }
+    fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
+        Ok(0)
     }
 }
 

@@ -381,6 +381,7 @@ impl State {
                 correlation_id,
                 throttle_ms: 0,
                 error: ErrorCode::None,
+                session_id: 0,
                 partitions: &[partition],
                 endpoints: &[],
             },

@@ -22,6 +22,8 @@ pub struct Seen {
     pub recovers: bool,
     /// Shutdown is taken and never answered: a disk that stays full.
     pub lingers: bool,
+    /// FOREGROUND does not end by itself.
+    pub loads_on: bool,
 }
 
 /// One leaf.
@@ -63,6 +65,11 @@ impl FakeLeaf {
 
     pub fn lingers(&self) {
         self.seen.lock().unwrap().lingers = true;
+    }
+
+    /// FOREGROUND does not end by itself.
+    pub fn loads_on(&self) {
+        self.seen.lock().unwrap().loads_on = true;
     }
 
     pub fn orders(&self) -> Vec<String> {
@@ -146,6 +153,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
             };
             match goal {
                 Goal::Run => vec![],
+                Goal::Foreground { .. } if seen.loads_on => vec![],
                 Goal::Foreground { .. } => {
                     let held = disk.get_mut(&leaf_partition).unwrap();
                     held.1 += 10;

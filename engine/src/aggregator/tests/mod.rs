@@ -2,6 +2,7 @@
 
 pub(super) mod broker;
 mod ending;
+mod foreground;
 mod leaves;
 mod surplus;
 mod whole;

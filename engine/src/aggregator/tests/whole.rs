@@ -30,6 +30,7 @@ impl Whole {
                 flush_age_ms: 1_000,
                 sync_age_ms: 1_000,
                 disk_reserve_bytes: 1 << 20,
+                session_partitions_min: ingest::limits::FETCH_SESSION_PARTITIONS_MIN,
                 spin: false,
             };
             let leaf = ingest::leaf::spawn(leaf, views.clone()).unwrap();

@@ -59,6 +59,21 @@ pub(super) fn cursors_of(
         .collect()
 }
 
+/// What a pipeline's first leaf partition that is held waits for, where one is.
+pub(super) fn held(
+    engine: &Engine,
+    catalog: &CatalogView,
+    pipeline: &PipelineDef,
+) -> Option<String> {
+    pipelines::standings(engine, catalog, pipeline)
+        .iter()
+        .find_map(|standing| {
+            let words = standing.attached.as_ref()?.standing.words();
+            let held = words.starts_with("Held: ");
+            held.then(|| format!("partition {}: {words}", standing.pairing.kafka_partition))
+        })
+}
+
 /// A view: its columns, and what fills it.
 struct View {
     name: &'static str,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ingest::leaf::Attached;
+use ingest::leaf::{Attached, LogEnd};
 use ingest::pipeline::SqlType;
 use serde_json::json;
 use storage::published::Snapshot;
@@ -75,6 +75,31 @@ pub(super) struct Standing {
     live: Arc<LiveView>,
 }
 
+/// The four cursors of one leaf partition, each the next offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FourCursors {
+    /// Of what is fetched; `None` where no leaf says it, as with the other two.
+    fetched: Option<i64>,
+    visible: i64,
+    committed: Option<i64>,
+    durable: Option<i64>,
+}
+
+impl FourCursors {
+    /// Each at least the one behind it. They move while they are read, one after the other, and what is
+    /// fetched is shown less often than what is visible: visible is right, the others are brought to it.
+    fn in_order(self) -> FourCursors {
+        let committed = self.committed.map(|offset| offset.min(self.visible));
+        let durable = self.durable.map(|offset| offset.min(self.visible));
+        FourCursors {
+            fetched: self.fetched.map(|offset| offset.max(self.visible)),
+            visible: self.visible,
+            committed,
+            durable: durable.map(|offset| committed.map_or(offset, |end| offset.min(end))),
+        }
+    }
+}
+
 fn known(offset: i64) -> Option<i64> {
     (offset >= 0).then_some(offset)
 }
@@ -101,14 +126,20 @@ impl Standing {
 
     /// The end that a reader of the pipeline's isolation level sees, exclusive: the later of what the
     /// leaf's fetches and the aggregator's questions were told.
-    fn latest(&self) -> Option<i64> {
-        let asked = self
-            .live
-            .places
-            .get(&self.pairing.leaf_partition)
-            .and_then(|place| known(place.latest_offset));
-        self.gauge(|attached| &attached.standing.last_stable_offset)
-            .max(asked)
+    fn log_end(&self) -> Option<LogEnd> {
+        let place = self.live.places.get(&self.pairing.leaf_partition);
+        let asked = place.and_then(|place| {
+            Some(LogEnd {
+                offset: known(place.latest_offset)?,
+                unix_ms: place.asked_unix_ms,
+            })
+        });
+        let attached = self.attached.as_deref();
+        let heard = attached.and_then(|attached| attached.standing.log_end());
+        match (heard, asked) {
+            (Some(heard), Some(asked)) => Some(heard.later(asked)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// The next offset to load.
@@ -117,6 +148,21 @@ impl Standing {
             .map_or(self.pairing.start_offset.0, |snapshot| {
                 snapshot.next_offset().0
             })
+    }
+
+    fn cursors(&self) -> FourCursors {
+        // The last one first: within a lineage each only grows, so what is read later is not below it.
+        let durable = self.gauge(|attached| &attached.view.gauges.durable);
+        let committed = self.gauge(|attached| &attached.view.gauges.committed);
+        let visible = self.cursor();
+        let fetched = self.gauge(|attached| &attached.standing.fetched);
+        let read = FourCursors {
+            fetched,
+            visible,
+            committed,
+            durable,
+        };
+        read.in_order()
     }
 
     /// The cursor, or where the range that was skipped last begins if nothing came after it.
@@ -223,15 +269,17 @@ pub(super) fn cursors(sources: &Sources<'_>, listing: &mut Listing) -> Result<()
                 .map_or(Cell::Null, |last| {
                     Cell::UnixMicros(last.ended_unix_ms.saturating_mul(1000))
                 });
+            // The end is read behind the cursor: it is never below it.
+            let cursor = standing.cursor();
             listing.push(vec![
                 named.database.into(),
                 named.pipeline.name.clone().into(),
                 "Kafka".into(),
                 standing.pairing.kafka_partition.to_string().into(),
                 standing.earliest().into(),
-                standing.latest().into(),
-                standing.cursor().into(),
-                standing.successful_cursor().into(),
+                standing.log_end().map(|end| end.offset).into(),
+                cursor.into(),
+                standing.successful_cursor().min(cursor).into(),
                 updated,
                 Cell::Null,
             ])?;
@@ -254,15 +302,16 @@ pub(super) const OFFSETS: &[(&str, SqlType)] = &[
 pub(super) fn offsets(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
     for named in sources.pipelines() {
         for standing in sources.partitions_of(named.pipeline) {
+            let cursor = standing.cursor();
             listing.push(vec![
                 named.database.into(),
                 named.pipeline.name.clone().into(),
                 "Kafka".into(),
                 standing.pairing.kafka_partition.to_string().into(),
                 standing.earliest().into(),
-                standing.latest().into(),
-                known(standing.cursor() - 1).into(),
-                known(standing.successful_cursor() - 1).into(),
+                standing.log_end().map(|end| end.offset).into(),
+                known(cursor - 1).into(),
+                known(standing.successful_cursor().min(cursor) - 1).into(),
             ])?;
         }
     }
@@ -285,6 +334,7 @@ pub(super) const PARTITIONS: &[(&str, SqlType)] = &[
     ("COMMITTED_OFFSET", INT),
     ("DURABLE_OFFSET", INT),
     ("LAST_STABLE_OFFSET", INT),
+    ("HEARD_MS", INT),
     ("LAG_RECORDS", INT),
     ("LAG_MS", INT),
     ("LOADED_ROWS", UINT),
@@ -310,8 +360,10 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
     let place = standing.live.places.get(&standing.pairing.leaf_partition);
     let attached = standing.attached.as_deref();
     let leader = attached.and_then(|attached| attached.standing.leader.load_full());
-    let visible = standing.cursor();
+    let cursors = standing.cursors();
     let now_ms = sources.now_unix_us / 1000;
+    let end = standing.log_end();
+    let lag = end.and_then(|end| end.lag(cursors.visible, now_ms));
     let leaf = attached
         .map(|attached| u64::from(attached.standing.leaf))
         .or(place.map(|place| place.leaf as u64));
@@ -334,22 +386,15 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
             .map(|leader| format!("{}:{}", leader.host, leader.port))
             .into(),
         state_of(named.pipeline, standing).into(),
-        standing.gauge(|attached| &attached.standing.fetched).into(),
-        visible.into(),
-        standing
-            .gauge(|attached| &attached.view.gauges.committed)
-            .into(),
-        standing
-            .gauge(|attached| &attached.view.gauges.durable)
-            .into(),
-        standing
-            .gauge(|attached| &attached.standing.last_stable_offset)
-            .into(),
+        cursors.fetched.into(),
+        cursors.visible.into(),
+        cursors.committed.into(),
+        cursors.durable.into(),
+        end.map(|end| end.offset).into(),
+        end.map(|end| end.age_ms(now_ms)).into(),
+        lag.into(),
         attached
-            .and_then(|attached| attached.standing.lag(visible))
-            .into(),
-        attached
-            .and_then(|attached| attached.standing.lag_ms(visible, now_ms))
+            .and_then(|attached| attached.standing.lag_ms(lag, now_ms))
             .into(),
         count(|attached| attached.view.gauges.rows.load(Ordering::Relaxed)).into(),
         count(|attached| attached.view.gauges.rejects.load(Ordering::Relaxed)).into(),
@@ -380,5 +425,49 @@ fn state_of(pipeline: &PipelineDef, standing: &Standing) -> String {
         (None, _) if surplus.is_some() => surplus.unwrap_or_default(),
         (None, Some(attached)) => attached.standing.words(),
         (None, None) => "Not attached".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cursor_is_at_least_the_one_behind_it_whatever_was_read() {
+        let offsets = [None, Some(0), Some(5), Some(9)];
+        for fetched in offsets {
+            for visible in [0, 5, 9] {
+                for committed in offsets {
+                    for durable in offsets {
+                        let read = FourCursors {
+                            fetched,
+                            visible,
+                            committed,
+                            durable,
+                        };
+                        let shown = read.in_order();
+                        assert_eq!(shown.visible, visible, "{read:?}");
+                        assert!(
+                            shown.fetched.is_none_or(|offset| offset >= visible),
+                            "{read:?}"
+                        );
+                        let behind = [shown.committed, shown.durable].into_iter().flatten();
+                        assert!(behind.is_sorted_by(|one, next| one >= next), "{read:?}");
+                        assert!(
+                            shown.committed.is_none_or(|offset| offset <= visible),
+                            "{read:?}"
+                        );
+                        assert!(
+                            shown.durable.is_none_or(|offset| offset <= visible),
+                            "{read:?}"
+                        );
+                        let known = [fetched, committed, durable].map(|one| one.is_some());
+                        let shows = [shown.fetched, shown.committed, shown.durable];
+                        assert_eq!(shows.map(|one| one.is_some()), known, "{read:?}");
+                        assert_eq!(shown.in_order(), shown, "what is in order stays");
+                    }
+                }
+            }
+        }
     }
 }

@@ -143,7 +143,7 @@ fn attached(table: &TableDef) -> Attached {
     let standing = Standing::new(0, Some(3), PIPELINE.0);
     standing.words.store(Arc::new("Running".into()));
     standing.fetched.store(103, Ordering::Relaxed);
-    standing.last_stable_offset.store(110, Ordering::Relaxed);
+    standing.say_log_end(110, NOW_UNIX_MS - 40);
     standing.log_start_offset.store(90, Ordering::Relaxed);
     standing
         .last_timestamp_ms
@@ -176,7 +176,7 @@ async fn the_views_say_how_a_leaf_partition_stands() {
     for (sql, expected) in [
         (
             "select * from information_schema.pipelines_partitions",
-            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|7|5|2|1|0|12|250|1|NULL|NULL",
+            "db|p|t|4|0|3|7|2|h:1|Running|103|103|NULL|100|110|40|7|5|2|1|0|12|250|1|NULL|NULL",
         ),
         (
             "select * from information_schema.PIPELINES_CURSORS",
@@ -220,4 +220,66 @@ async fn the_views_say_how_a_leaf_partition_stands() {
         shown.ends_with("FORMAT JSON;\nALTER PIPELINE `p` SET OFFSETS '{\"7\":103}'"),
         "{shown}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_show_pipelines() {
+    let (catalog, table) = catalog().await;
+    let views = Views::new();
+    let attached = Arc::new(attached(&table));
+    views.insert(LEAF_PARTITION, Arc::clone(&attached));
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory
+        .path()
+        .join(format!("tables/{TABLE}/{LEAF_PARTITION}"));
+    std::fs::create_dir_all(place).expect("its directory");
+    let rig = rig_on(catalog, views, directory).await;
+    let session = &mut rig.session();
+    let cursors = "select fetched_offset, visible_offset, committed_offset, durable_offset \
+                   from information_schema.pipelines_partitions";
+    // What is fetched was shown before the last step was; the others were read after a rewind.
+    let gauges = &attached.view.gauges;
+    attached.standing.fetched.store(101, Ordering::Relaxed);
+    gauges.committed.store(900, Ordering::Relaxed);
+    gauges.durable.store(800, Ordering::Relaxed);
+    assert_eq!(ok(session, cursors).await, "103|103|103|103");
+    gauges.committed.store(102, Ordering::Relaxed);
+    assert_eq!(ok(session, cursors).await, "103|103|102|102");
+    gauges.durable.store(100, Ordering::Relaxed);
+    attached.standing.fetched.store(150, Ordering::Relaxed);
+    assert_eq!(ok(session, cursors).await, "150|103|102|100");
+
+    ok(session, "use db").await;
+    assert_eq!(ok(session, "show pipelines").await, "p|Stopped|False|NULL");
+    let held = "Held: the disk is full; goes on when there is room";
+    attached.standing.words.store(Arc::new(held.into()));
+    let shown = format!("p|Stopped|False|partition 7: {held}");
+    assert_eq!(ok(session, "show pipelines").await, shown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lag_of_0_by_an_old_answer_is_unknown_and_how_old_it_is_is_shown() {
+    let (catalog, table) = catalog().await;
+    let views = Views::new();
+    let attached = Arc::new(attached(&table));
+    views.insert(LEAF_PARTITION, Arc::clone(&attached));
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory
+        .path()
+        .join(format!("tables/{TABLE}/{LEAF_PARTITION}"));
+    std::fs::create_dir_all(place).expect("its directory");
+    let rig = rig_on(catalog, views, directory).await;
+    let session = &mut rig.session();
+    let lag = "select last_stable_offset, heard_ms, lag_records, lag_ms \
+               from information_schema.pipelines_partitions";
+    for (offset, heard_ms, expected) in [
+        (103, 500, "103|500|0|0"),
+        (103, 60_000, "103|60000|NULL|NULL"),
+        (110, 60_000, "110|60000|7|5"),
+    ] {
+        attached
+            .standing
+            .say_log_end(offset, NOW_UNIX_MS - heard_ms);
+        assert_eq!(ok(session, lag).await, expected);
+    }
 }

@@ -3,11 +3,10 @@
 use storage::ids::{Offset, TopicId};
 
 use super::super::wire::{put_count, put_string, put_uvarint};
+use super::session::{SESSION_FROM, SessionPlace};
 use super::{FLEXIBLE_FROM, TOPIC_ID_FROM, VERSION_MAX, VERSION_MIN};
 
 const API_KEY: i16 = 1;
-/// Sessionless: every request names all of its partitions.
-const NO_SESSION: (i32, i32) = (0, -1);
 
 /// What is asked of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +28,17 @@ pub struct FetchPartition<'a> {
     pub bytes_max: i32,
 }
 
+/// A partition that is to leave the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten<'a> {
+    /// The topic's name: sent below version 13.
+    pub topic: &'a str,
+    /// The topic's id: sent from version 13 on.
+    pub topic_id: TopicId,
+    /// The partition's index.
+    pub partition: i32,
+}
+
 /// One request. Partitions of one topic must stand beside each other.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchRequest<'a> {
@@ -46,6 +56,8 @@ pub struct FetchRequest<'a> {
     pub bytes_max: i32,
     /// Records of open transactions are held back, and aborted ones named.
     pub read_committed: bool,
+    /// Sent from version 7 on; none below.
+    pub session: SessionPlace,
 }
 
 /// Appends the request with its length in front, ready to be sent.
@@ -58,6 +70,20 @@ pub fn encode<'a>(
     out: &mut Vec<u8>,
     request: &FetchRequest<'_>,
     partitions: impl Iterator<Item = FetchPartition<'a>> + Clone,
+) {
+    encode_changes(out, request, partitions, std::iter::empty());
+}
+
+/// The same of a session: `partitions` are what is new or asked otherwise, `forgotten` what leaves it,
+/// those of one topic beside each other. A broker forgets last: none may be in both.
+///
+/// # Panics
+/// As [`encode`], and where something is forgotten below version 7.
+pub fn encode_changes<'a>(
+    out: &mut Vec<u8>,
+    request: &FetchRequest<'_>,
+    partitions: impl Iterator<Item = FetchPartition<'a>> + Clone,
+    forgotten: impl Iterator<Item = Forgotten<'a>> + Clone,
 ) {
     let version = request.version;
     assert!((VERSION_MIN..=VERSION_MAX).contains(&version));
@@ -78,13 +104,22 @@ pub fn encode<'a>(
     out.extend_from_slice(&request.min_bytes.to_be_bytes());
     out.extend_from_slice(&request.bytes_max.to_be_bytes());
     out.push(u8::from(request.read_committed));
-    if version >= 7 {
-        out.extend_from_slice(&NO_SESSION.0.to_be_bytes());
-        out.extend_from_slice(&NO_SESSION.1.to_be_bytes());
+    if version >= SESSION_FROM {
+        out.extend_from_slice(&request.session.id.to_be_bytes());
+        out.extend_from_slice(&request.session.epoch.to_be_bytes());
     }
-    put_topics(out, version, partitions);
-    if version >= 7 {
-        put_count(out, 0, flexible); // forgotten topics
+    let topic = |one: &FetchPartition<'a>| (one.topic, one.topic_id);
+    put_topics(out, version, partitions, topic, |out, partition| {
+        put_partition(out, version, partition);
+    });
+    let mut left = forgotten.clone();
+    if version >= SESSION_FROM {
+        let topic = |one: &Forgotten<'a>| (one.topic, one.topic_id);
+        put_topics(out, version, forgotten, topic, |out, partition| {
+            out.extend_from_slice(&partition.partition.to_be_bytes());
+        });
+    } else {
+        assert!(left.next().is_none(), "no session to forget it");
     }
     if version >= 11 {
         put_string(out, "", flexible); // rack
@@ -94,22 +129,26 @@ pub fn encode<'a>(
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
 }
 
-fn put_topics<'a>(
+/// Topics with their partitions: each topic once where its partitions stand beside each other.
+fn put_topics<'a, T: Copy>(
     out: &mut Vec<u8>,
     version: i16,
-    partitions: impl Iterator<Item = FetchPartition<'a>> + Clone,
+    partitions: impl Iterator<Item = T> + Clone,
+    topic: impl Fn(&T) -> (&'a str, TopicId),
+    put: impl Fn(&mut Vec<u8>, &T),
 ) {
     let flexible = version >= FLEXIBLE_FROM;
     let by_id = version >= TOPIC_ID_FROM;
-    let same_topic = |one: &FetchPartition<'_>, other: &FetchPartition<'_>| {
+    let same_topic = |one: &T, other: &T| {
+        let (one, other) = (topic(one), topic(other));
         if by_id {
-            one.topic_id == other.topic_id
+            one.1 == other.1
         } else {
-            one.topic == other.topic
+            one.0 == other.0
         }
     };
     let mut topics = 0_u32;
-    let mut last: Option<FetchPartition<'_>> = None;
+    let mut last: Option<T> = None;
     for partition in partitions.clone() {
         if !last.is_some_and(|last| same_topic(&last, &partition)) {
             topics += 1;
@@ -120,14 +159,14 @@ fn put_topics<'a>(
     let mut rest = partitions.peekable();
     while let Some(&first) = rest.peek() {
         if by_id {
-            out.extend_from_slice(&first.topic_id.0);
+            out.extend_from_slice(&topic(&first).1.0);
         } else {
-            put_string(out, first.topic, flexible);
+            put_string(out, topic(&first).0, flexible);
         }
         let run = rest.clone().take_while(|next| same_topic(&first, next));
         put_count(out, run.count() as u32, flexible);
         while let Some(partition) = rest.next_if(|next| same_topic(&first, next)) {
-            put_partition(out, version, &partition);
+            put(out, &partition);
         }
         put_tags(out, flexible);
     }
@@ -179,6 +218,16 @@ mod tests {
             one("a", 1, 2, 1 << 40),
             one("bb", 2, 0, 0),
         ];
+        let forgotten = |topic, id, partition| Forgotten {
+            topic,
+            topic_id: TopicId([id; 16]),
+            partition,
+        };
+        let gone = [
+            forgotten("a", 1, 3),
+            forgotten("ccc", 3, 0),
+            forgotten("ccc", 3, 8),
+        ];
         for version in VERSION_MIN..=VERSION_MAX {
             let request = FetchRequest {
                 version,
@@ -188,9 +237,16 @@ mod tests {
                 min_bytes: 1,
                 bytes_max: 2 << 20,
                 read_committed: true,
+                session: SessionPlace { id: 9, epoch: 4 },
             };
             let mut out = vec![0xee];
-            encode(&mut out, &request, partitions.iter().copied());
+            let forgotten = if version >= SESSION_FROM {
+                &gone[..]
+            } else {
+                &[]
+            };
+            let forgotten = forgotten.iter().copied();
+            encode_changes(&mut out, &request, partitions.iter().copied(), forgotten);
             let mut bytes = bytes::Bytes::from(out.split_off(1));
             assert_eq!(bytes.get_u32() as usize, bytes.remaining());
             let header_version = if version >= FLEXIBLE_FROM { 2 } else { 1 };
@@ -212,6 +268,17 @@ mod tests {
             assert_eq!(first.partitions[1].partition, 2);
             assert_eq!(first.partitions[1].fetch_offset, 1 << 40);
             assert_eq!(first.partitions[1].partition_max_bytes, 1 << 20);
+            if version >= SESSION_FROM {
+                assert_eq!((theirs.session_id, theirs.session_epoch), (9, 4));
+                let forgotten = &theirs.forgotten_topics_data;
+                let gone: Vec<&[i32]> = forgotten.iter().map(|one| &one.partitions[..]).collect();
+                assert_eq!(gone, [&[3][..], &[0, 8]]);
+                if version >= TOPIC_ID_FROM {
+                    assert_eq!(forgotten[1].topic_id.as_bytes(), &[3; 16]);
+                } else {
+                    assert_eq!(forgotten[1].topic.as_str(), "ccc");
+                }
+            }
             if version >= 12 {
                 assert_eq!(first.partitions[0].last_fetched_epoch, 6);
                 assert_eq!(first.partitions[0].current_leader_epoch, 7);

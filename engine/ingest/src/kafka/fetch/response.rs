@@ -46,6 +46,8 @@ pub struct FetchResponse<'a> {
     pub throttle_ms: i32,
     /// Of the request as a whole. Sent from version 7 on.
     pub error: ErrorCode,
+    /// The session that it is in, or that it made; 0 none. Sent from version 7 on.
+    pub session_id: i32,
     /// The partitions.
     pub partitions: &'a [ResponsePartition<'a>],
     /// Id, host and port of the leaders named. Sent from version 16 on.
@@ -67,7 +69,7 @@ pub fn encode_response(out: &mut Vec<u8>, response: &FetchResponse<'_>) {
     out.extend_from_slice(&response.throttle_ms.to_be_bytes());
     if version >= 7 {
         out.extend_from_slice(&response.error.code().to_be_bytes());
-        out.extend_from_slice(&0_i32.to_be_bytes()); // no session
+        out.extend_from_slice(&response.session_id.to_be_bytes());
     }
     let same_topic = |one: &ResponsePartition<'_>, other: &ResponsePartition<'_>| {
         one.topic == other.topic && one.topic_id == other.topic_id

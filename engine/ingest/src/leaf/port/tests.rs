@@ -77,6 +77,7 @@ fn a_leaf_ends_while_a_name_is_still_looked_up() {
         flush_age_ms: 100,
         sync_age_ms: 100,
         disk_reserve_bytes: 1,
+        session_partitions_min: crate::limits::FETCH_SESSION_PARTITIONS_MIN,
         spin: false,
     };
     let mut leaf = spawn_resolving(config, Views::new(), stuck).unwrap();

@@ -1,0 +1,246 @@
+//! Every wait has its reason in SQL, and nothing is said of now that was heard long ago.
+
+use ingest::kafka::ErrorCode;
+use ingest::leaf::order::{Goal, Order};
+use ingest::leaf::{Event, LogEnd};
+use ingest::limits;
+
+use crate::log::lines_of;
+use crate::rig::{Part, Rig, Said, Setup, rows};
+
+const CAUGHT_UP: &str = "Running: caught up";
+const WAITS: &str = "Running: waits for an answer of broker 1 (broker:9092)";
+
+/// Two leaf partitions whose commits cover five offsets at most.
+fn two(name: &'static str) -> Rig {
+    let mut setup = Setup::new(name);
+    setup.partitions = 2;
+    setup.settings.max_offsets_per_batch_partition = 5;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig
+}
+
+/// Rows for the first partition, nothing for the second.
+fn rows_for_one(rig: &mut Rig, base: i64, count: i64) {
+    let some = Said::records(base + count, &[rows(base, count)]);
+    let nothing = Said::nothing(0);
+    rig.answer_each(0, |partition| if partition == 0 { &some } else { &nothing });
+}
+
+#[test]
+fn a_full_disk_holds_one_and_its_neighbour_says_behind_whom_it_waits() {
+    let mut rig = two("full-disk");
+    rig.answer(&Said::nothing(0));
+    assert_eq!(
+        (rig.words_of(1), rig.words_of(2)),
+        (CAUGHT_UP.into(), CAUGHT_UP.into())
+    );
+    assert_eq!(rig.lag_of(2), Some(0));
+    rig.disk_full = true;
+    let lines = lines_of(|| {
+        // Two responses are all that a lane holds: both keep records of the first partition.
+        rows_for_one(&mut rig, 0, 20);
+        rows_for_one(&mut rig, 20, 20);
+        assert_eq!(
+            rig.visible(),
+            10,
+            "a block that is written and one that is filled"
+        );
+        let held = "the disk is full; goes on when there is room";
+        assert_eq!(rig.words_of(1), format!("Held: {held}"));
+        let behind = format!("Held: behind partition 0 of topic 'orders': {held}");
+        assert_eq!(rig.words_of(2), behind);
+        // As it stood a moment ago, and then unknown: never frozen at 0.
+        assert_eq!(rig.lag_of(2), Some(0));
+        for _ in 0..20 {
+            rig.pass(1_000);
+            assert_eq!((rig.words_of(2), rig.lag_of(2)), (behind.clone(), None));
+        }
+        rig.hold_disk = true;
+        rig.pass(1_000);
+        assert_eq!(rig.disk.len(), 1, "an attempt is on its way");
+        assert_eq!(
+            rig.words_of(1),
+            format!("Held: {held}"),
+            "and the disk no less full"
+        );
+        rig.hold_disk = false;
+        rig.settle();
+        assert_eq!(rig.lag_of(1), Some(30), "what is known to wait waits");
+        assert!(rig.fetches.is_empty(), "no response has room");
+    });
+    let full =
+        "WARN: the disk is full: nothing is committed until there is room; what is visible stays";
+    assert_eq!(lines, [full]);
+    rig.disk_full = false;
+    let lines = lines_of(|| {
+        for _ in 0..20 {
+            rig.pass(1_000);
+        }
+        rig.answer(&Said::nothing(40));
+        rig.answer(&Said::nothing(40));
+    });
+    let (end, rest) = lines.split_first().expect("that it ends is said");
+    assert_eq!(end, "INFO: nothing waits for room on the disk any more");
+    assert!(rest.iter().all(|line| !line.contains("disk")), "{rest:?}");
+    assert_eq!(rig.visible(), 40);
+    assert_eq!(rig.words_of(1), CAUGHT_UP);
+    assert_eq!(
+        (rig.words_of(2), rig.lag_of(2)),
+        ("Running".into(), Some(40))
+    );
+}
+
+#[test]
+fn a_full_disk_is_said_where_nothing_waits_to_be_loaded_and_while_it_drains() {
+    let mut rig = two("full-disk-idle");
+    rig.disk_full = true;
+    rows_for_one(&mut rig, 0, 3);
+    rig.pass(200);
+    rig.answer(&Said::nothing(3));
+    let full = "; the disk is full, nothing is committed until there is room";
+    assert_eq!(rig.words_of(1), format!("{CAUGHT_UP}{full}"));
+    assert_eq!(rig.words_of(2), "Running", "its log ends at 3");
+    rig.goal(Goal::Stop);
+    assert_eq!(rig.words_of(1), format!("Draining{full}"));
+    assert_eq!(rig.words_of(2), "Stopped");
+    rig.disk_full = false;
+    for _ in 0..4 {
+        rig.pass(1_000);
+    }
+    assert_eq!(rig.words_of(1), "Stopped");
+}
+
+#[test]
+fn caught_up_is_said_as_long_as_a_broker_said_so_and_no_longer() {
+    let mut rig = Rig::new(Setup::new("heard"));
+    assert_eq!(rig.words(), "Stopped");
+    rig.goal(Goal::Run);
+    assert_eq!(rig.words(), "Locating: asks who leads");
+    rig.run(Goal::Run);
+    assert_eq!(rig.words(), WAITS);
+    rig.answer(&Said::records(4, &[rows(0, 4)]));
+    assert_eq!(rig.words(), CAUGHT_UP);
+    // Two answers in a fetch's own wait each, then the broker is silent.
+    rig.pass(450);
+    rig.answer(&Said::nothing(4));
+    rig.pass(450);
+    rig.answer(&Said::nothing(4));
+    let heard_us = rig.now.us - 1_000;
+    assert_eq!((rig.words(), rig.lag_of(1)), (CAUGHT_UP.into(), Some(0)));
+    let due_us = loop {
+        let due_us = rig.leaf.deadline_us().expect("it is thought over");
+        let ms = due_us.saturating_sub(rig.now.us).div_ceil(1_000);
+        rig.pass(ms);
+        if rig.attached().standing.words() != CAUGHT_UP {
+            break rig.now.us;
+        }
+    };
+    let late_us = due_us - heard_us;
+    let most_us = (limits::HEARD_MS_MAX + limits::SHOW_AGE_MS + 2) * 1_000;
+    assert!(
+        (1_000_000..most_us).contains(&late_us),
+        "after {late_us} us"
+    );
+    assert_eq!((rig.words(), rig.lag_of(1)), (WAITS.into(), None));
+    rig.answer(&Said::nothing(9));
+    assert_eq!((rig.words(), rig.lag_of(1)), ("Running".into(), Some(5)));
+    rig.goal(Goal::Stop);
+    rig.pass(30_000);
+    assert_eq!((rig.words(), rig.lag_of(1)), ("Stopped".into(), Some(5)));
+}
+
+#[test]
+fn a_broker_that_throttles_refuses_or_is_away_is_named() {
+    let mut rig = Rig::new(Setup::new("broker-waits"));
+    rig.run(Goal::Run);
+    rig.answer_each(5_000, |_| &EMPTY);
+    assert_eq!(rig.words(), "Held: broker 1 (broker:9092) throttles");
+    rig.pass(6_000);
+    assert_eq!(rig.words(), WAITS);
+    let refused = |code| -> [Part<'static>; 1] { [(0, code, &EMPTY)] };
+    rig.answer_with(0, &refused(ErrorCode::KafkaStorageError));
+    let storage = "Held: broker 1 (broker:9092) answers KAFKA_STORAGE_ERROR (56), 1 times in a row";
+    assert_eq!(rig.words(), storage);
+    rig.pass(1_000);
+    rig.answer_with(0, &refused(ErrorCode::NotLeaderOrFollower));
+    let moved =
+        "Locating: broker 1 (broker:9092) answers NOT_LEADER_OR_FOLLOWER (6); asks who leads";
+    assert_eq!(rig.words(), moved);
+    rig.run(Goal::Run);
+    rig.pass(3_000);
+    assert_eq!(rig.words(), WAITS);
+    rig.break_connection("reset by the broker");
+    assert_eq!(
+        rig.words(),
+        "Held: no connection to broker 1 (broker:9092): reset by the broker"
+    );
+}
+
+#[test]
+fn brokers_that_are_more_than_regions_take_turns_and_none_is_left_behind() {
+    let mut setup = Setup::new("regions");
+    (setup.partitions, setup.brokers) = (5, 5);
+    // A sixteenth of it is too little for one region: there are two at least.
+    setup.memory_bytes = 16 << 20;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    assert_eq!(rig.fetches.len(), 2);
+    assert_eq!(
+        rig.words_of(5),
+        "Held: the leaf's memory for responses is in use"
+    );
+    let mut asked = Vec::new();
+    for _ in 0..40 {
+        let fetch = &rig.fetches[0];
+        asked.push(fetch.asked[0].0);
+        let short = fetch.wait_ms == limits::FETCH_WAIT_PARTIAL_MS as i32;
+        assert!(short || asked.len() <= 2, "others wait for its region");
+        rig.answer(&Said::nothing(0));
+    }
+    for partition in 0..5 {
+        let times = asked.iter().filter(|one| **one == partition).count();
+        assert!((7..=9).contains(&times), "{partition} of {asked:?}");
+    }
+}
+
+#[test]
+fn a_leaf_partition_under_another_pipeline_is_shown_as_it_stands() {
+    let setup = Setup::new("restood");
+    let mut rig = Rig::new(Setup::new("restood"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::nothing(0));
+    rig.goal(Goal::Stop);
+    assert_eq!(rig.words(), "Stopped");
+    let Order::Attach {
+        generation,
+        mut pairing,
+        schema_version,
+        columns,
+        settings,
+    } = Rig::attach_order(&setup)
+    else {
+        panic!("an Attach");
+    };
+    pairing.pipeline = 2;
+    let attach = Order::Attach {
+        generation: generation + 10,
+        pairing,
+        schema_version,
+        columns,
+        settings,
+    };
+    rig.on(Event::Order(attach));
+    assert_eq!(rig.words(), "Stopped");
+    let standing = &rig.attached().standing;
+    assert_eq!((standing.pipeline, standing.log_end()), (2, None::<LogEnd>));
+    let leader = standing.leader.load_full().expect("known");
+    assert_eq!(leader.host, "broker");
+}
+
+static EMPTY: Said = Said {
+    high_watermark: 0,
+    last_stable_offset: 0,
+    records: Vec::new(),
+};
