@@ -19,6 +19,8 @@ pub(super) enum Member {
 enum Step {
     /// This one precedes it.
     Precedes(Member),
+    /// So many of them stay, and this one precedes those.
+    Instead(usize, Member),
     /// Nothing does, and nothing should.
     Done,
     /// Drop it: what it hangs on is not there.
@@ -73,6 +75,10 @@ impl Walk<'_> {
             loop {
                 match self.precedes(&chain)? {
                     Step::Precedes(member) => chain.push(member),
+                    Step::Instead(at, member) => {
+                        chain.truncate(at);
+                        chain.push(member);
+                    }
                     Step::Done => return Ok(Chain::Members(chain)),
                     Step::DropNewer => {
                         for member in chain {
@@ -178,6 +184,10 @@ impl Walk<'_> {
                 Ok(Step::Precedes(Member::Segment(Box::new(scan))))
             }
             (PredecessorAction::DropNewer, _) => Ok(Step::DropNewer),
+            (_, None) if self.merged_hole(chain).is_some() => {
+                let (at, (sequence, rewrite)) = self.merged_hole(chain).expect("matched");
+                Ok(Step::Instead(at, Member::Hole(sequence, rewrite)))
+            }
             (_, None) => Err(Failure::Mismatch {
                 path: before,
                 what: format!(
@@ -193,6 +203,18 @@ impl Walk<'_> {
                 Err(self.quarantine_scan(&scan, Some(prev), what))
             }
         }
+    }
+
+    /// Where the chain broke among a merge's inputs, some of which are unlinked, and the merged segment is in
+    /// quarantine: the place of the newest of them, and the hole.
+    fn merged_hole(&self, chain: &[Member]) -> Option<(usize, (Sequence, Rewrite))> {
+        chain.iter().enumerate().rev().find_map(|(at, member)| {
+            let (sequence, rewrite) = match member {
+                Member::Segment(scan) => (scan.opened.id.sequence, scan.opened.id.rewrite),
+                Member::Hole(sequence, rewrite) => (*sequence, *rewrite),
+            };
+            Some((at, self.holes.of_merge(sequence, rewrite)?))
+        })
     }
 
     /// Reads one file. `None`: it was unlinked, because its header was never durable.
@@ -233,7 +255,6 @@ impl Walk<'_> {
             {
                 self.disk.unlink(&path).map_err(Failure::File)?;
                 self.files.remove(&sequence);
-                self.holes.fill(sequence);
                 return Ok(None);
             }
             _ => return Err(self.quarantine_torn(&opened, &beyond, reach.end)),
@@ -262,6 +283,13 @@ impl Walk<'_> {
             let what = format!("{:?} at byte {at}, which was durable", scan.stop);
             return Err(self.quarantine_scan(&scan, reach.end, what));
         }
+        // A crash came before it went to quarantine, and some of what its hole tells was cut since.
+        if let Some(hole) = self.holes.get((sequence, rewrite))
+            && reach.end.is_none()
+            && scan.end() < (hole.next_offset, hole.next_commit_number)
+        {
+            return Err(self.quarantine(&scan.opened, hole.clone()));
+        }
         Ok(Some(scan))
     }
 
@@ -273,7 +301,6 @@ impl Walk<'_> {
 
     /// Unlinks all rewrites of a sequence.
     fn remove(&mut self, sequence: Sequence) -> Result<(), Failure> {
-        self.holes.fill(sequence);
         for rewrite in self.files.remove(&sequence).unwrap_or_default() {
             let path = self.path(sequence, rewrite);
             self.disk.unlink(&path).map_err(Failure::File)?;
@@ -292,13 +319,7 @@ pub(super) fn winner(rewrites: &[Rewrite]) -> Rewrite {
 }
 
 pub(super) fn reaches(scan: &Scan, prev: Predecessor) -> bool {
-    let (number, offset) = match scan.commits.last() {
-        Some((_, record)) => (record.facts.commit_number + 1, record.facts.next_offset),
-        None => {
-            let header = &scan.header.header;
-            (header.first_commit_number, header.first_offset)
-        }
-    };
+    let (offset, number) = scan.end();
     scan.header.header.lineage == prev.lineage
         && number == prev.next_commit_number
         && offset == prev.next_offset

@@ -17,14 +17,13 @@
 //! | | earlier, whole | sealed |
 //! | | earlier, none or torn | the footer again |
 //! | | a merge's, torn, newest or not | the footer again, in its place: it is never opened |
-//! | hole | its segment is there, or never was durable | unlink |
+//! | hole | its segment is there, with all that it tells | unlink |
 //! | | torn, and its segment is not there | refuse |
 //! | | neither loaded again nor given up | tell every query |
 //! | | loaded again or given up, the chain leads over it | a bridge from now on |
 //! | | the same, it does not | unlink |
 //!
-//! *Over it*: a segment of the chain names the one in quarantine as the one before it, or as the one before
-//! that.
+//! *Over it*: something newer in the chain names the segment in quarantine as the one before it.
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, which says
 //! that all before it was durable when it was written.
@@ -323,10 +322,10 @@ pub fn footer(facts: FooterFacts) -> (Option<Row>, FooterAction) {
 pub struct HoleFacts {
     /// Whether it reads.
     pub whole: bool,
-    /// Whether its segment is in the chain, or was found never to have been durable.
+    /// Whether its segment is in the chain, with all that it tells.
     pub filled: bool,
     /// Whether the chain leads over it.
-    pub bridged: bool,
+    pub over: bool,
     /// Whether what it held is loaded again, or was given up.
     pub settled: bool,
 }
@@ -352,7 +351,7 @@ pub fn hole(facts: HoleFacts) -> (Option<Row>, HoleAction) {
         HoleFacts { filled: true, .. } => by(Row::HoleFilled, Unlink, Tell),
         HoleFacts { whole: false, .. } => by(Row::HoleTorn, Refuse, Unlink),
         HoleFacts { settled: false, .. } => by(Row::HoleTold, Tell, Unlink),
-        HoleFacts { bridged: true, .. } => by(Row::HoleBridge, Bridge, Unlink),
+        HoleFacts { over: true, .. } => by(Row::HoleBridge, Bridge, Unlink),
         HoleFacts { .. } => by(Row::HoleClosed, Unlink, Tell),
     }
 }

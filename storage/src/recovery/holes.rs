@@ -65,10 +65,14 @@ struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     found: BTreeMap<Key, Found>,
-    /// What the chain leads over.
+    /// What the chain leads over: a newer segment or hole names it.
+    over: BTreeSet<Key>,
+    /// Those that a newer segment follows.
     bridged: BTreeSet<Key>,
-    /// Segments that are in the chain, or were never durable.
-    filled: BTreeSet<Sequence>,
+    /// Where each segment of the chain ends.
+    ends: BTreeMap<Sequence, (Offset, u64)>,
+    /// Segments that were there, whatever became of them.
+    listed: BTreeSet<Sequence>,
 }
 
 impl Holes {
@@ -203,12 +207,47 @@ impl Holes {
         }
     }
 
-    pub fn bridge(&mut self, key: Key) {
-        self.bridged.insert(key);
+    /// The hole of a merge whose newest input this segment is.
+    pub fn of_merge(&self, sequence: Sequence, rewrite: Rewrite) -> Option<Key> {
+        let from = (sequence, Rewrite(rewrite.0 + 1));
+        let to = (sequence, Rewrite(u32::MAX));
+        let known = |(_, found): &(&Key, &Found)| {
+            let hole = found.hole.as_ref();
+            hole.is_some_and(|hole| hole.before != Before::Unknown)
+        };
+        let found = self.found.range(from..=to).find(known);
+        found.map(|(key, _)| *key)
     }
 
-    pub fn fill(&mut self, sequence: Sequence) {
-        self.filled.insert(sequence);
+    /// The chain leads over this one, from a newer segment or from a newer hole alone.
+    pub fn lead_over(&mut self, key: Key, segment: bool) {
+        self.over.insert(key);
+        if segment {
+            self.bridged.insert(key);
+        }
+    }
+
+    /// A segment of the chain ends here.
+    pub fn ends(&mut self, sequence: Sequence, end: (Offset, u64)) {
+        self.ends.insert(sequence, end);
+    }
+
+    /// A segment is there.
+    pub fn list(&mut self, sequence: Sequence) {
+        self.listed.insert(sequence);
+    }
+
+    /// Whether what a hole tells is there: then a crash came before its segment went, or it was put back.
+    fn is_filled(&self, sequence: Sequence, hole: Option<&Hole>) -> bool {
+        match hole {
+            // What a cut took back of it is missing all the same.
+            Some(hole) => {
+                let end = (hole.next_offset, hole.next_commit_number);
+                self.ends.get(&sequence).is_some_and(|at| *at >= end)
+            }
+            // Torn: it was never synced, and so the segment never went.
+            None => self.listed.contains(&sequence),
+        }
     }
 
     /// Decides about each, once the chain is known and mended; returns those that stay. `keep`: one that
@@ -223,6 +262,12 @@ impl Holes {
         notes: &mut Vec<Note>,
     ) -> Result<Vec<KnownHole>, Failure> {
         let mut known = Vec::new();
+        let filled: BTreeSet<Key> = self
+            .found
+            .iter()
+            .filter(|(key, found)| self.is_filled(key.0, found.hole.as_ref()))
+            .map(|(key, _)| *key)
+            .collect();
         for (key, found) in self.found {
             if keep == Some(key) {
                 continue;
@@ -242,8 +287,8 @@ impl Holes {
             let settled = |one: &KnownHole| found.bridge || one.is_settled(lineage, durable);
             let (row, action) = decide::hole(HoleFacts {
                 whole: one.is_some(),
-                filled: self.filled.contains(&key.0),
-                bridged,
+                filled: filled.contains(&key),
+                over: self.over.contains(&key),
                 settled: one.as_ref().is_some_and(settled),
             });
             // A bridge says what it always said.

@@ -10,8 +10,9 @@ use super::decide::{self, Found, MessageAction, MessageFacts, Row};
 use crate::disk::{DiskError, DiskFile};
 use crate::error::Corruption;
 use crate::format::{
-    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Predecessor, Prefix, SegmentId,
-    check_body, check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
+    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Predecessor, Prefix, Seal,
+    SegmentId, check_body, check_commit, header_bytes, parse_commit, parse_header, parse_prefix,
+    parse_seal,
 };
 use crate::ids::{Lineage, Offset, Rewrite};
 use crate::limits::{ALIGN_BYTES, SEARCH_BYTES, SEGMENT_COMMITS_MAX};
@@ -51,6 +52,19 @@ pub(super) struct Scan {
     pub quarantine: bool,
     /// What stands behind damage.
     pub beyond: Beyond,
+}
+
+impl Scan {
+    /// Where the content ends: the offset and the commit number that would follow.
+    pub fn end(&self) -> (Offset, u64) {
+        match self.commits.last() {
+            Some((_, record)) => (record.facts.next_offset, record.facts.commit_number + 1),
+            None => {
+                let header = &self.header.header;
+                (header.first_offset, header.first_commit_number)
+            }
+        }
+    }
 }
 
 /// What the records say that were found in a file, whatever lies between them.
@@ -280,10 +294,19 @@ impl Opened {
         Ok(walk)
     }
 
+    /// Its seal, where that is whole and its own.
+    pub fn seal(&self) -> Result<Option<Seal>, DiskError> {
+        let seal = parse_seal(self.file_bytes, |at, len| read(&*self.file, at, len))?;
+        let own = |seal: &Seal| {
+            let mut records = seal.commits.iter();
+            records.all(|(_, record)| record.segment == self.id)
+        };
+        Ok(seal.ok().filter(own))
+    }
+
     /// Whether a whole seal stands exactly behind this content and says the same commits.
     pub fn has_seal(&self, scan: &[(u64, CommitRecord)], end: u64) -> Result<bool, DiskError> {
-        let seal = parse_seal(self.file_bytes, |at, len| read(&*self.file, at, len))?;
-        Ok(seal.is_ok_and(|seal| {
+        Ok(self.seal()?.is_some_and(|seal| {
             let same = |(mine, theirs): (&(u64, CommitRecord), &(u64, CommitRecord))| {
                 mine.0 == theirs.0 && mine.1 == theirs.1
             };

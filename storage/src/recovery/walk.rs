@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
             let vouches = self.vouches(&member);
             match member {
                 Member::Segment(scan) => {
-                    self.holes.fill(scan.opened.id.sequence);
+                    self.holes.ends(scan.opened.id.sequence, scan.end());
                     segment = true;
                     links.push(Link {
                         scan: *scan,
@@ -121,10 +121,10 @@ impl<'a> Walk<'a> {
                         vouched,
                     });
                 }
-                Member::Hole(sequence, rewrite) if segment => {
-                    self.holes.bridge((sequence, rewrite));
+                Member::Hole(..) if newest => {}
+                Member::Hole(sequence, rewrite) => {
+                    self.holes.lead_over((sequence, rewrite), segment);
                 }
-                Member::Hole(..) => {}
             }
             newest = false;
             vouched |= vouches;
@@ -199,6 +199,7 @@ impl<'a> Walk<'a> {
                 }
                 Some(FileName::Segment(sequence, rewrite)) => {
                     self.files.entry(sequence).or_default().push(rewrite);
+                    self.holes.list(sequence);
                     self.sequence_last = self.sequence_last.max(sequence);
                 }
                 Some(FileName::Hole(sequence, rewrite)) => {

@@ -258,13 +258,6 @@ impl SimDisk {
         }
     }
 
-    /// Whether a file was moved to quarantine.
-    #[must_use]
-    pub fn quarantined(&self) -> bool {
-        let world = self.world();
-        world.names.keys().any(|path| path.starts_with(QUARANTINE))
-    }
-
     /// The files and their lengths, for a trace.
     #[must_use]
     pub fn files(&self) -> Vec<(String, usize)> {

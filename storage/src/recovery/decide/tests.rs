@@ -168,18 +168,11 @@ fn a_merges_footer_is_never_opened() {
     }
 }
 
-fn check_hole(
-    whole: bool,
-    filled: bool,
-    bridged: bool,
-    settled: bool,
-    row: Row,
-    action: HoleAction,
-) {
+fn check_hole(whole: bool, filled: bool, over: bool, settled: bool, row: Row, action: HoleAction) {
     let facts = HoleFacts {
         whole,
         filled,
-        bridged,
+        over,
         settled,
     };
     assert_eq!(hole(facts), (Some(row), action), "{facts:?}");
@@ -215,8 +208,8 @@ fn a_torn_hole_without_its_segment_is_refused() {
 
 #[test]
 fn a_hole_is_told_until_it_is_loaded_again_or_given_up() {
-    for bridged in [true, false] {
-        check_hole(true, false, bridged, false, Row::HoleTold, HoleAction::Tell);
+    for over in [true, false] {
+        check_hole(true, false, over, false, Row::HoleTold, HoleAction::Tell);
     }
     check_hole(
         true,
