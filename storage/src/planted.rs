@@ -66,16 +66,12 @@ pub enum Rule {
     HoleSynced,
     /// And so is its name.
     HoleNameSynced,
-    /// The hole of the newest segment stands at the chain's end.
-    HoleInChain,
     /// A hole is given up by a lineage that is begun after it was found, not by one before.
     HoleStanding,
     /// What a hole held is loaded again once it is durable, not when it is visible.
     HoleTillDurable,
     /// What was done about holes is durable before a drain ends.
     HolesBeforeDrained,
-    /// Nothing is begun any more when a segment is to go to quarantine.
-    QuarantineWaits,
     /// Segments before and behind a hole are not merged.
     NoMergeOverHole,
     /// A merge's torn footer is written over: its end of stream is never cut off.
@@ -90,7 +86,7 @@ impl Rule {
         Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
     }
 
-    const BESIDE_ROWS: [Rule; 36] = [
+    const BESIDE_ROWS: [Rule; 34] = [
         Rule::HeaderRead,
         Rule::MessageKept,
         Rule::EndOfFileIsTheEnd,
@@ -119,11 +115,9 @@ impl Rule {
         Rule::HoleWritten,
         Rule::HoleSynced,
         Rule::HoleNameSynced,
-        Rule::HoleInChain,
         Rule::HoleStanding,
         Rule::HoleTillDurable,
         Rule::HolesBeforeDrained,
-        Rule::QuarantineWaits,
         Rule::NoMergeOverHole,
         Rule::MergedFooterInPlace,
         Rule::MergedFooterMended,

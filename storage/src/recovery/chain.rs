@@ -1,5 +1,7 @@
 //! Step 2: from the newest segment back by `prev`, over what is in quarantine.
 
+use std::path::PathBuf;
+
 use super::decide::{self, HeaderAction, HeaderFacts, PredecessorAction, PredecessorFacts, Row};
 use super::scan::{Beyond, Opened, Reach, Scan};
 use super::walk::Walk;
@@ -101,7 +103,7 @@ impl Walk<'_> {
         loop {
             let file = self.files.last_key_value();
             let file = file.map(|(sequence, rewrites)| (*sequence, winner(rewrites)));
-            let hole = self.holes.newest().filter(|_| !out(Rule::HoleInChain));
+            let hole = self.holes.newest();
             match (file, hole) {
                 (None, None) => return Ok(None),
                 // Of one sequence the file counts: a crash left both, or it was put back.
@@ -126,21 +128,7 @@ impl Walk<'_> {
     }
 
     fn precedes(&mut self, chain: &[Member]) -> Result<Step, Failure> {
-        let last = &chain[chain.len() - 1];
-        let (sequence, path, prev) = match last {
-            Member::Segment(scan) => {
-                let path = scan.opened.path.clone();
-                (scan.opened.id.sequence, path, scan.header.header.prev)
-            }
-            Member::Hole(sequence, rewrite) => {
-                let hole = self.holes.get((*sequence, *rewrite));
-                let prev = match hole.map(|hole| hole.before) {
-                    Some(Before::Segment(prev)) => Some(prev),
-                    _ => None,
-                };
-                (*sequence, self.path(*sequence, *rewrite), prev)
-            }
-        };
+        let (sequence, path, prev) = self.named_by(&chain[chain.len() - 1]);
         let Some(prev) = prev else {
             return Ok(Step::Done);
         };
@@ -164,10 +152,13 @@ impl Walk<'_> {
             Some(rewrite) => self.read(prev.sequence, rewrite, reach)?,
             None => None,
         };
-        if found.is_none()
-            && let Some((sequence, rewrite)) = self.holes.before(&prev)?
-        {
-            return Ok(Step::Precedes(Member::Hole(sequence, rewrite)));
+        if found.is_none() {
+            if let Some((sequence, rewrite)) = self.holes.before(&prev)? {
+                return Ok(Step::Precedes(Member::Hole(sequence, rewrite)));
+            }
+            if let Some((at, (sequence, rewrite))) = self.merged_hole(chain)? {
+                return Ok(Step::Instead(at, Member::Hole(sequence, rewrite)));
+            }
         }
         // Where a test has it so, damage below the durable end is not seen at all.
         let unseen = |scan: &Scan| {
@@ -184,10 +175,6 @@ impl Walk<'_> {
                 Ok(Step::Precedes(Member::Segment(Box::new(scan))))
             }
             (PredecessorAction::DropNewer, _) => Ok(Step::DropNewer),
-            (_, None) if self.merged_hole(chain).is_some() => {
-                let (at, (sequence, rewrite)) = self.merged_hole(chain).expect("matched");
-                Ok(Step::Instead(at, Member::Hole(sequence, rewrite)))
-            }
             (_, None) => Err(Failure::Mismatch {
                 path: before,
                 what: format!(
@@ -205,16 +192,43 @@ impl Walk<'_> {
         }
     }
 
-    /// Where the chain broke among a merge's inputs, some of which are unlinked, and the merged segment is in
-    /// quarantine: the place of the newest of them, and the hole.
-    fn merged_hole(&self, chain: &[Member]) -> Option<(usize, (Sequence, Rewrite))> {
-        chain.iter().enumerate().rev().find_map(|(at, member)| {
+    /// Its place, its path and what it names as the one before it.
+    fn named_by(&self, member: &Member) -> (Sequence, PathBuf, Option<Predecessor>) {
+        match member {
+            Member::Segment(scan) => {
+                let path = scan.opened.path.clone();
+                (scan.opened.id.sequence, path, scan.header.header.prev)
+            }
+            Member::Hole(sequence, rewrite) => {
+                let hole = self.holes.get((*sequence, *rewrite));
+                let prev = match hole.map(|hole| hole.before) {
+                    Some(Before::Segment(prev)) => Some(prev),
+                    _ => None,
+                };
+                (*sequence, self.path(*sequence, *rewrite), prev)
+            }
+        }
+    }
+
+    /// Where the chain breaks among a merge's inputs, some of which are unlinked, and the merged segment is
+    /// in quarantine: the place of the newest of them, and the hole. They all were durable.
+    ///
+    /// # Errors
+    /// The hole does not tell where it began.
+    fn merged_hole(
+        &self,
+        chain: &[Member],
+    ) -> Result<Option<(usize, (Sequence, Rewrite))>, Failure> {
+        for (at, member) in chain.iter().enumerate().rev() {
             let (sequence, rewrite) = match member {
                 Member::Segment(scan) => (scan.opened.id.sequence, scan.opened.id.rewrite),
                 Member::Hole(sequence, rewrite) => (*sequence, *rewrite),
             };
-            Some((at, self.holes.of_merge(sequence, rewrite)?))
-        })
+            if let Some(key) = self.holes.of_merge(sequence, rewrite)? {
+                return Ok(Some((at, key)));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads one file. `None`: it was unlinked, because its header was never durable.

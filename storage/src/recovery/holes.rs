@@ -194,29 +194,35 @@ impl Holes {
                 Some(hole) if hole.ends_at(prev) && hole.before != Before::Unknown => {
                     return Ok(Some(*key));
                 }
-                Some(hole) => {
-                    let what = format!("{hole}, and where they begin is not known");
-                    wrong = Some((found.path.clone(), what));
+                Some(hole) => wrong = Some(unknown(found, hole)),
+                None => {
+                    let (path, what) = (found.path.clone(), torn());
+                    wrong = Some(Failure::Mismatch { path, what });
                 }
-                None => wrong = Some((found.path.clone(), torn())),
             }
         }
         match wrong {
-            Some((path, what)) => Err(Failure::Mismatch { path, what }),
+            Some(failure) => Err(failure),
             None => Ok(None),
         }
     }
 
     /// The hole of a merge whose newest input this segment is.
-    pub fn of_merge(&self, sequence: Sequence, rewrite: Rewrite) -> Option<Key> {
+    ///
+    /// # Errors
+    /// It is there, and does not tell where it began.
+    pub fn of_merge(&self, sequence: Sequence, rewrite: Rewrite) -> Result<Option<Key>, Failure> {
         let from = (sequence, Rewrite(rewrite.0 + 1));
         let to = (sequence, Rewrite(u32::MAX));
-        let known = |(_, found): &(&Key, &Found)| {
-            let hole = found.hole.as_ref();
-            hole.is_some_and(|hole| hole.before != Before::Unknown)
+        let whole = |(key, found): (&Key, &Found)| {
+            let hole = found.hole.as_ref()?;
+            Some((*key, hole.before, unknown(found, hole)))
         };
-        let found = self.found.range(from..=to).find(known);
-        found.map(|(key, _)| *key)
+        match self.found.range(from..=to).find_map(whole) {
+            Some((_, Before::Unknown, failure)) => Err(failure),
+            Some((key, _, _)) => Ok(Some(key)),
+            None => Ok(None),
+        }
     }
 
     /// The chain leads over this one, from a newer segment or from a newer hole alone.
@@ -311,6 +317,13 @@ impl Holes {
             }
         }
         Ok(known)
+    }
+}
+
+fn unknown(found: &Found, hole: &Hole) -> Failure {
+    Failure::Mismatch {
+        path: found.path.clone(),
+        what: format!("{hole}, and where they begin is not known: put the segment back"),
     }
 }
 

@@ -221,8 +221,8 @@ impl Store {
         match result {
             Ok(()) => {}
             Err(failure @ Failure::Directory(_)) => self.fail(failure, Again::Never, out),
-            // They say too much for now; the next recovery decides about them again.
-            Err(error) => tracing::warn!(%error, "holes that say nothing any more stay"),
+            // In another lineage they would say that it is missing again.
+            Err(failure) => self.fail(failure, Again::Recover, out),
         }
     }
 

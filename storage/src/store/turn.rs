@@ -33,9 +33,7 @@ impl Store {
             Phase::Recovering { started: false } if self.on_their_way == 0 => {
                 self.recover(now_ms, out);
             }
-            Phase::Quarantining { started: false }
-                if self.on_their_way == 0 || taken_out(Rule::QuarantineWaits) =>
-            {
+            Phase::Quarantining { started: false } if self.on_their_way == 0 => {
                 self.quarantine(now_ms, out);
             }
             Phase::Dropping { started: false } if self.on_their_way == 0 => {

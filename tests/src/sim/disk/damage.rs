@@ -1,6 +1,7 @@
 //! What no crash does to a segment's file and disks do all the same: flipped bits, lost files, bytes that
 //! were meant for another place.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use storage::format::{
@@ -19,6 +20,8 @@ pub struct Damaged {
     pub path: PathBuf,
     /// What it was may not pass unnoticed: a record says that it was durable.
     pub must_be_named: bool,
+    /// No power loss takes back the record that says so.
+    pub stays_named: bool,
     /// What is left may not tell what it held: the partition may be refused.
     pub may_be_refused: bool,
 }
@@ -88,6 +91,25 @@ impl Lying {
     fn durable_end(&self) -> u64 {
         let ends = self.commits.iter().map(|(_, record)| record.durable_end);
         ends.max().unwrap_or(0)
+    }
+
+    /// Whether damage at this byte of its content must be met: a record of its own says that it was
+    /// durable, or the newest of `all` does.
+    fn is_named(&self, at: u64, all: &[Lying]) -> bool {
+        let ends = self.commits.last();
+        let content_end = ends.map_or(0, |(at, record)| at + record.message_bytes());
+        let newest = all.last();
+        let vouched = newest.is_some_and(|one| one.is_vouching() && one.sequence > self.sequence);
+        // What a void gave up stands there, and says nothing.
+        let prev = |one: &Lying| one.header.as_ref().and_then(|header| header.header.prev);
+        let prevs = all.iter().filter_map(prev);
+        let next = prevs.filter(|prev| prev.sequence.0 == self.sequence).last();
+        let counts = |record: &&CommitRecord| {
+            next.is_none_or(|next| record.facts.commit_number < next.next_commit_number)
+        };
+        let records = self.commits.iter().map(|(_, record)| record);
+        let durable_end = records.filter(counts).map(|record| record.durable_end);
+        durable_end.max().unwrap_or(0) > at || (self.rewrite > 0 || vouched) && at < content_end
     }
 
     /// Whether it says, as the newest, that all before it was durable.
@@ -180,20 +202,32 @@ impl Lying {
     }
 }
 
+fn lying<'a>(
+    names: &BTreeMap<PathBuf, usize>,
+    directory: &Path,
+    bytes: impl Fn(usize) -> &'a Vec<u8>,
+) -> Vec<Lying> {
+    let here = names.iter();
+    let here = here.filter(|(path, _)| path.parent() == Some(directory));
+    let mut lying: Vec<Lying> = here
+        .filter_map(|(path, &inode)| Lying::new(path, bytes(inode)))
+        .collect();
+    lying.sort_by_key(|one| (one.sequence, one.rewrite));
+    lying
+}
+
 impl SimDisk {
     /// The segments in a directory, oldest first.
     #[must_use]
     pub fn lying(&self, directory: &Path) -> Vec<Lying> {
         let world = self.world();
-        let here = world
-            .names
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(directory));
-        let mut lying: Vec<Lying> = here
-            .filter_map(|(path, &inode)| Lying::new(path, &world.inodes[inode].cache))
-            .collect();
-        lying.sort_by_key(|one| (one.sequence, one.rewrite));
-        lying
+        lying(&world.names, directory, |at| &world.inodes[at].cache)
+    }
+
+    /// The same as a power loss would leave them, at least.
+    fn lying_on_disk(&self, directory: &Path) -> Vec<Lying> {
+        let world = self.world();
+        lying(&world.disk_names, directory, |at| &world.inodes[at].disk)
     }
 
     /// The names in a directory.
@@ -262,18 +296,19 @@ impl SimDisk {
                 (of, at)
             }
         };
+        let named = |lying: &[Lying]| {
+            let of = lying.iter().find(|one| one.path == of.path);
+            of.is_some_and(|of| of.is_named(at as u64, lying))
+        };
+        let (must_be_named, stays_named) = (named(&lying), named(&self.lying_on_disk(directory)));
         if !self.flip(&of.path, at, 1 << random.below(8)) {
             return None;
         }
-        let ends = of.commits.last();
-        let content_end = ends.map_or(0, |(at, record)| at + record.message_bytes());
-        let merged = of.rewrite > 0 && (at as u64) < content_end;
         Some(Damaged {
             what: format!("a bit of {} rots at {at}", of.path.display()),
             path: of.path.clone(),
-            must_be_named: of.durable_end() > at as u64
-                || merged
-                || matches!(place, Rot::Earlier | Rot::Body),
+            must_be_named: must_be_named || matches!(place, Rot::Earlier | Rot::Body),
+            stays_named,
             may_be_refused: of
                 .header
                 .as_ref()
@@ -312,6 +347,7 @@ impl SimDisk {
             what: format!("a bit of {} rots at {at}", path.display()),
             path: path.clone(),
             must_be_named: true,
+            stays_named: false,
             may_be_refused: true,
         })
     }
@@ -352,6 +388,7 @@ impl SimDisk {
             what: format!("{} is gone", path.display()),
             path: path.clone(),
             must_be_named: true,
+            stays_named: false,
             may_be_refused: true,
         })
     }

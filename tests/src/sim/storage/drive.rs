@@ -125,10 +125,10 @@ enum Change {
 }
 
 /// A segment in quarantine, as it is true.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct TrueHole {
-    sequence: u64,
-    rewrite: u32,
+    /// Its name in quarantine: no two have one.
+    moved_to: String,
     lineage: u64,
     from: i64,
     to: i64,
@@ -490,6 +490,9 @@ impl<'a> Drive<'a> {
                 self.hit("event: drain");
                 self.drained = true;
                 self.promise(self.process.store.lineage(), cursor)?;
+                if !self.holes.is_empty() {
+                    self.look()?;
+                }
                 match self.on_drained.take() {
                     Some(change) => self.change(change, cursor),
                     None => Ok(()),

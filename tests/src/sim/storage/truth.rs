@@ -1,6 +1,6 @@
 //! What is true: what each offset of the simulated topic is, and what a table must therefore hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::Array;
@@ -211,25 +211,23 @@ impl Seen {
 
     /// Goes on to `to` over what may be missing; whether that leads there.
     fn skip(&mut self, lineage: u64, to: i64, missing: &[Missing]) -> bool {
-        while self.skip_one(lineage, to, missing, |_| true) {}
+        self.end = self.reach(lineage, to, missing, |_| true);
         self.end == to
     }
 
-    /// Over the widest that begins here and does not lead beyond `to`.
-    fn skip_one(
-        &mut self,
-        lineage: u64,
-        to: i64,
-        missing: &[Missing],
-        of: fn(&Missing) -> bool,
-    ) -> bool {
-        let here = |one: &&Missing| {
-            let ends = self.end < one.to && one.to <= to;
-            one.lineage == lineage && one.from == self.end && ends && of(one)
-        };
-        let found = missing.iter().filter(here).map(|one| one.to).max();
-        self.end = found.unwrap_or(self.end);
-        found.is_some()
+    /// How far it leads at most, and not beyond `to`: what was loaded again may have been lost again.
+    fn reach(&self, lineage: u64, to: i64, missing: &[Missing], of: fn(&Missing) -> bool) -> i64 {
+        let mut reached = BTreeSet::from([self.end]);
+        let mut next = Some(self.end);
+        while let Some(from) = next {
+            let here = |one: &&Missing| {
+                let ends = from < one.to && one.to <= to;
+                one.lineage == lineage && one.from == from && ends && of(one)
+            };
+            reached.extend(missing.iter().filter(here).map(|one| one.to));
+            next = reached.range(from + 1..).next().copied();
+        }
+        reached.last().copied().unwrap_or(self.end)
     }
 
     fn take(&mut self, to: i64) {
@@ -328,7 +326,7 @@ impl Expected<'_> {
                 // What is not committed follows.
                 let mut seen = seen.unwrap_or_else(|| Seen::from(truth));
                 let end = self.next_offset;
-                while seen.skip_one(lineage, end, self.missing, |one| one.bridged) {}
+                seen.end = seen.reach(lineage, end, self.missing, |one| one.bridged);
                 if seen.end > self.next_offset {
                     return law(format!("a commit ends at {}, behind the cursor", seen.end));
                 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use storage::disk::DiskOp;
 use storage::format::{Before, Hole};
 use storage::published::Snapshot;
-use storage::recovery::KnownHole;
+use storage::recovery::decide::Row;
+use storage::recovery::{KnownHole, Note};
 
 use super::super::truth::Missing;
 use super::{DIRECTORY, Drive, Law, TrueHole, check};
@@ -70,6 +71,21 @@ impl Drive<'_> {
         }
     }
 
+    /// Recovery cut what was damaged: so may it the record that said that it was durable.
+    pub(super) fn cut_by(&mut self, notes: &[Note]) {
+        let Some(damage) = &mut self.damage else {
+            return;
+        };
+        let rows = [
+            Row::CutAtBody,
+            Row::CutAtMetadata,
+            Row::CutAtZeros,
+            Row::CutAtForeign,
+        ];
+        let cut = |note: &Note| rows.contains(&note.row) && note.path == damage.path;
+        damage.must_be_named &= !notes.iter().any(cut);
+    }
+
     /// A crash comes now and then while a segment goes to quarantine or holes are closed.
     pub(super) fn about_holes(&mut self, op: &DiskOp) {
         let calls = match op {
@@ -99,12 +115,8 @@ impl Drive<'_> {
         check(hole.standing <= self.catalog.lineage, || {
             format!("a hole that was found in lineage {}", hole.standing)
         })?;
-        // The same segment a second time: it was put back by a power loss.
-        self.holes
-            .retain(|one| (one.sequence, one.rewrite) != (hole.id.sequence.0, hole.id.rewrite.0));
         self.holes.push(TrueHole {
-            sequence: hole.id.sequence.0,
-            rewrite: hole.id.rewrite.0,
+            moved_to: hole.moved_to.clone(),
             lineage,
             from,
             to,
@@ -121,11 +133,10 @@ impl Drive<'_> {
     pub(super) fn learn_holes(&mut self) -> Law {
         let known: Vec<KnownHole> = self.process.store.holes().to_vec();
         for one in &known {
-            let id = one.hole.id;
-            let same = |of: &&TrueHole| (of.sequence, of.rewrite) == (id.sequence.0, id.rewrite.0);
+            let same = |of: &TrueHole| of.moved_to == one.hole.moved_to;
             if !one.told {
                 self.hit("event: a bridge");
-            } else if self.holes.iter().find(same).is_none() {
+            } else if !self.holes.iter().any(same) {
                 check(self.damage.is_some(), || {
                     format!("{} without damage", one.hole)
                 })?;
@@ -179,15 +190,17 @@ impl Drive<'_> {
             self.hit("event: a hole is told");
         }
         for at in 0..self.holes.len() {
-            let hole = self.holes[at];
-            let id = (hole.sequence, hole.rewrite);
-            let now = told
-                .iter()
-                .find(|known| (known.hole.id.sequence.0, known.hole.id.rewrite.0) == id);
+            let hole = self.holes[at].clone();
+            let same = |known: &&KnownHole| known.hole.moved_to == hole.moved_to;
+            let now = told.iter().find(same);
             let reached = durable >= hole.to;
             let by_hand = reached && current > hole.standing;
             match now {
-                Some(_) if hole.closed => return Err(format!("{hole:?} is told again")),
+                // What it was closed with may be in quarantine by now.
+                Some(_) if hole.closed && told.len() == 1 => {
+                    return Err(format!("{hole:?} is told again"));
+                }
+                Some(_) if hole.closed => {}
                 Some(known) => {
                     let again = reached && current == hole.lineage && !known.bridged;
                     check(!by_hand && !again, || {
@@ -199,12 +212,8 @@ impl Drive<'_> {
                     let live = hole.lineage >= self.catalog.live_lineage.0;
                     let again = reached && current == hole.lineage;
                     // What a segment that was put back holds is seen, or `compare` says so.
-                    let back = self
-                        .process
-                        .store
-                        .holes()
-                        .iter()
-                        .all(|known| (known.hole.id.sequence.0, known.hole.id.rewrite.0) != id);
+                    let mut known = self.process.store.holes().iter();
+                    let back = known.find(same).is_none();
                     check(again || !live || back, || {
                         format!("{hole:?} is not told, durable is {durable} in lineage {current}")
                     })?;

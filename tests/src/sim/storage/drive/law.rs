@@ -1,12 +1,8 @@
 //! Crashes, starts, and the law: what a store says afterwards, beside what is true.
 
-use std::path::Path;
-
 use storage::disk::Failure;
 use storage::ids::Offset;
 use storage::published::Snapshot;
-use storage::recovery::Note;
-use storage::recovery::decide::Row;
 use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
 
 use super::super::truth::{Expected, Wrong};
@@ -48,7 +44,7 @@ impl Drive<'_> {
             self.disk.lose_power();
             if let Some(damage) = &mut self.damage {
                 // The record that says so may be lost.
-                damage.must_be_named = false;
+                damage.must_be_named &= damage.stays_named;
             }
         } else {
             self.disk.kill();
@@ -81,8 +77,13 @@ impl Drive<'_> {
             self.trace.say(|| format!("arm {kind:?}"));
             self.disk.arm(kind);
         }
-        if self.random.chance(150) && !self.finishing {
-            let calls = self.random.below(60) as u32;
+        let (often, calls) = if self.footer_rots {
+            (500, 40)
+        } else {
+            (150, 60)
+        };
+        if self.random.chance(often) && !self.finishing {
+            let calls = self.random.below(calls) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
@@ -107,21 +108,6 @@ impl Drive<'_> {
             .lineages
             .get_mut(&report.lineage.0)
             .expect("the current lineage");
-        let cut = |note: &Note, path: &Path| {
-            let rows = [
-                Row::CutAtBody,
-                Row::CutAtMetadata,
-                Row::CutAtZeros,
-                Row::CutAtForeign,
-            ];
-            rows.contains(&note.row) && note.path == path
-        };
-        if let Some(damage) = self.damage.as_mut()
-            && report.notes.iter().any(|note| cut(note, &damage.path))
-        {
-            // So may the record that said it was durable.
-            damage.must_be_named = false;
-        }
         let (before, owed) = (truth.durable, truth.owed);
         let told = self.process.store.holes().iter().any(|known| {
             let hole = &known.hole;

@@ -21,6 +21,12 @@ impl Drive<'_> {
         let before = looked_at.then(|| self.disk.lying(&partition.directory));
         drop(self.disk.take_cuts());
         let done = perform(&self.disk, DiskOp::Recover(partition));
+        if let DiskDone::Recovered(result) = &done {
+            self.cut_by(match result {
+                Ok(recovered) => &recovered.notes,
+                Err(failed) => &failed.notes,
+            });
+        }
         if let (Some(before), DiskDone::Recovered(Ok(recovered))) = (before, &done)
             && let Err(what) = self.whole(&before, recovered)
         {
