@@ -387,8 +387,10 @@ impl DiskFile for SimFile {
         if world.process != self.process {
             return self.error(DiskAction::Write, EIO);
         }
+        // Now and then before it began.
         let stopped = |world: &mut World| {
-            let part = world.random.below(bytes.len() as u64 + 1) as usize;
+            let all = world.random.chance(750);
+            let part = world.random.below(bytes.len() as u64 * u64::from(all) + 1) as usize;
             world.inodes[self.inode].write(at_byte as usize, &bytes[..part]);
         };
         if let Err(error) = called {

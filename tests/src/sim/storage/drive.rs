@@ -333,7 +333,7 @@ impl<'a> Drive<'a> {
         store.publish(self.now_ms, &step, &mut self.out);
         self.hit("event: step");
         self.trace.say(|| format!("step {visible}..{next}"));
-        Ok(())
+        self.about_to_close(next)
     }
 
     fn fault_record(&mut self) -> Law {
@@ -449,7 +449,7 @@ impl<'a> Drive<'a> {
         match effect {
             StoreEffect::Disk(op) => {
                 self.trace.say(|| format!("submit {}", words(&op)));
-                let slow = self.slow_syncs && is_later_sync(&op);
+                let slow = self.is_slow(&op);
                 self.about_holes(&op);
                 self.process.pending.push(Pending::Submitted(*op));
                 if !slow && self.random.chance(500) {
@@ -572,7 +572,7 @@ impl<'a> Drive<'a> {
             .map(|(at, _)| at)
             .collect();
         let slow = |at: &usize| match &self.process.pending[*at] {
-            Pending::Submitted(op) => self.slow_syncs && is_later_sync(op),
+            Pending::Submitted(op) => self.is_slow(op),
             Pending::Done(_) => false,
         };
         let (slow, mut found): (Vec<usize>, Vec<usize>) = found.into_iter().partition(slow);
@@ -584,6 +584,18 @@ impl<'a> Drive<'a> {
             return Some(last);
         }
         Some(found[self.random.below(found.len() as u64) as usize])
+    }
+
+    /// Whether others overtake it: a sync that is not a file's first, which takes the directory along, or
+    /// what is done about holes.
+    fn is_slow(&self, op: &DiskOp) -> bool {
+        match op {
+            DiskOp::Sync {
+                directory: None, ..
+            } => self.slow_syncs,
+            DiskOp::CloseHoles(_) => self.seed.is_multiple_of(2),
+            _ => false,
+        }
     }
 
     /// Some operation that is on its way is performed.
@@ -628,17 +640,6 @@ impl<'a> Drive<'a> {
         }
         self.send(StoreEvent::Done(done))
     }
-}
-
-/// Not the first one, which takes the directory along.
-fn is_later_sync(op: &DiskOp) -> bool {
-    matches!(
-        op,
-        DiskOp::Sync {
-            directory: None,
-            ..
-        }
-    )
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Law {

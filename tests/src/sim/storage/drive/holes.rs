@@ -10,7 +10,7 @@ use storage::recovery::decide::Row;
 use storage::recovery::{KnownHole, Note};
 
 use super::super::truth::Missing;
-use super::{DIRECTORY, Drive, Law, TrueHole, check};
+use super::{Change, DIRECTORY, Drive, Law, TrueHole, check};
 use crate::sim::disk::Rot;
 
 impl Drive<'_> {
@@ -88,16 +88,27 @@ impl Drive<'_> {
 
     /// A crash comes now and then while a segment goes to quarantine or holes are closed.
     pub(super) fn about_holes(&mut self, op: &DiskOp) {
-        let calls = match op {
-            DiskOp::Quarantine { .. } => 20,
-            DiskOp::CloseHoles(_) => 4,
+        let (from, to) = match op {
+            DiskOp::Quarantine { .. } => (5, 17),
+            DiskOp::CloseHoles(_) => (0, 4),
             _ => return,
         };
-        if !self.finishing && self.random.chance(400) {
-            let calls = self.random.below(calls) as u32;
+        if !self.finishing && self.random.chance(500) {
+            let calls = (from + self.random.below(to - from)) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
+    }
+
+    /// What is visible closes a hole once it is durable: SET OFFSETS comes now and then just then.
+    pub(super) fn about_to_close(&mut self, visible: i64) -> Law {
+        let known = self.process.store.holes().iter();
+        let reached = |known: &KnownHole| known.told && known.hole.next_offset.0 <= visible;
+        let closes = self.owes() && known.into_iter().any(reached);
+        if closes && !self.finishing && self.random.chance(300) {
+            return self.drain(Some(Change::SetOffsets));
+        }
+        Ok(())
     }
 
     /// The store said that a segment went to quarantine.
