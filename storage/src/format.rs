@@ -49,6 +49,16 @@
 //! no row is NULL); then values, or `rows + 1` `i32` offsets and the string bytes. Where a buffer lies
 //! follows from the lengths, each rounded up to 64.
 //!
+//! A hole, the file `<sequence>.<rewrite>.hole` (or `.bridge`) that a segment leaves in its directory when
+//! it goes to quarantine; the whole file is one record:
+//!
+//! ```text
+//! "PLHOLE" 00 00  format version 4  vouches 1  predecessor unknown 1  reserved 2
+//! table 8  leaf partition 8  sequence 8  rewrite 4  lineage 8  first offset 8  next offset 8
+//! next commit number 8  lineage that the partition stood in 8  found ms 8  prev { as a header's }
+//! name in quarantine (2 + n)  reason (2 + n)  own length 4  CRC-32 of all before it 4
+//! ```
+//!
 //! Invariants (the writer asserts them, the reader returns `Corrupt`):
 //!
 //! 1. Every column of a commit holds exactly `rows` rows, at most `BLOCK_ROWS_MAX`.
@@ -65,6 +75,7 @@ pub mod arrow;
 mod bytes;
 mod commit;
 mod header;
+mod hole;
 mod parse;
 mod record;
 pub mod rejects;
@@ -75,6 +86,7 @@ pub use header::{
     FORMAT_VERSION, HEADER_PREFIX_BYTES, ParsedHeader, Predecessor, SegmentHeader, encode_header,
     header_bytes, parse_header,
 };
+pub use hole::{Before, Hole, encode_hole, parse_hole};
 pub use parse::{PREFIX_BYTES, Prefix, check_body, check_commit, parse_commit, parse_prefix};
 pub use record::{
     BufferRecord, ColumnRecord, ColumnStatistics, CommitFacts, CommitLeader, CommitRecord,

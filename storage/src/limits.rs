@@ -82,7 +82,16 @@ pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// A segment is sealed when the index of its records reaches this: many columns, many commits. A merge
 /// takes no more than has so much.
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
+/// A file's name in quarantine: the last three parts of its path, which are ours, and a number.
+pub const HOLE_NAME_BYTES_MAX: usize = 255;
+/// Why a segment is in quarantine; a longer text is cut.
+pub const HOLE_REASON_BYTES_MAX: usize = 1 << 10;
+/// A hole's file.
+pub const HOLE_BYTES_MAX: usize = 2 << 10;
+/// Holes of one leaf partition: with more the disk keeps nothing that it is given, and nothing is loaded.
+pub const HOLES_MAX: usize = 1_024;
 
+const _: () = assert!(HOLE_NAME_BYTES_MAX + HOLE_REASON_BYTES_MAX + 256 <= HOLE_BYTES_MAX);
 const _: () = assert!(BLOCK_ROWS_MIN.is_power_of_two() && BLOCK_ROWS_MAX.is_power_of_two());
 const _: () = assert!(BLOCK_ROWS_MAX / BLOCK_ROWS_PER_MARK == BLOCK_MARKS_MAX);
 const _: () = assert!(BLOCK_MARKS_MIN <= BLOCK_MARKS_MAX);

@@ -60,6 +60,24 @@ pub enum Rule {
     DirectoryFailureIsFinal,
     /// Bodies past the durable end are checked.
     BodiesChecked,
+    /// A segment that goes to quarantine leaves a hole.
+    HoleWritten,
+    /// The hole is synced before the segment goes.
+    HoleSynced,
+    /// And so is its name.
+    HoleNameSynced,
+    /// A hole is given up by a lineage that is begun after it was found, not by one before.
+    HoleStanding,
+    /// What a hole held is loaded again once it is durable, not when it is visible.
+    HoleTillDurable,
+    /// What was done about holes is durable before a drain ends.
+    HolesBeforeDrained,
+    /// Segments before and behind a hole are not merged.
+    NoMergeOverHole,
+    /// A merge's torn footer is written over: its end of stream is never cut off.
+    MergedFooterInPlace,
+    /// A merge's torn footer is mended also where it is the newest.
+    MergedFooterMended,
 }
 
 impl Rule {
@@ -68,7 +86,7 @@ impl Rule {
         Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
     }
 
-    const BESIDE_ROWS: [Rule; 25] = [
+    const BESIDE_ROWS: [Rule; 34] = [
         Rule::HeaderRead,
         Rule::MessageKept,
         Rule::EndOfFileIsTheEnd,
@@ -94,6 +112,15 @@ impl Rule {
         Rule::SyncCoversWhatWasSubmitted,
         Rule::DirectoryFailureIsFinal,
         Rule::BodiesChecked,
+        Rule::HoleWritten,
+        Rule::HoleSynced,
+        Rule::HoleNameSynced,
+        Rule::HoleStanding,
+        Rule::HoleTillDurable,
+        Rule::HolesBeforeDrained,
+        Rule::NoMergeOverHole,
+        Rule::MergedFooterInPlace,
+        Rule::MergedFooterMended,
     ];
 }
 

@@ -16,6 +16,7 @@ use crate::block::{Block, Mark};
 use crate::error::StorageError;
 use crate::format::CommitFacts;
 use crate::ids::{LeafPartitionId, Offset, Sequence, TableId};
+use crate::recovery::KnownHole;
 use crate::schema::Schema;
 use crate::segment::{Alarm, Bell, Commit, Open, Segment, SegmentFile};
 
@@ -55,6 +56,8 @@ pub struct Published {
     pub durable: Durable,
     /// The cursor where there is neither segment nor block.
     pub start_offset: Offset,
+    /// What is missing: segments in quarantine held it, and it is neither loaded again nor given up.
+    pub holes: Arc<[KnownHole]>,
 }
 
 /// How far a leaf partition is durable: every segment of a lower sequence, the first `commits` of the
@@ -78,6 +81,7 @@ impl Published {
             blocks: [None, None],
             durable: Durable::default(),
             start_offset,
+            holes: Arc::new([]),
         }
     }
 }
@@ -227,6 +231,13 @@ impl Snapshot {
     fn blocks(&self) -> impl DoubleEndedIterator<Item = (&Arc<Block>, Mark)> {
         let blocks = self.inner.published.blocks.iter().zip(self.inner.marks);
         blocks.filter_map(|(block, mark)| Some((block.as_ref()?, mark?)))
+    }
+
+    /// What is missing among its rows: segments in quarantine held it. A query that says nothing of it would
+    /// give fewer rows without a word.
+    #[must_use]
+    pub fn holes(&self) -> &[KnownHole] {
+        &self.inner.published.holes
     }
 
     /// Rows.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use arrow_array::ArrayRef;
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 
@@ -95,7 +96,7 @@ impl fmt::Debug for Bell {
 /// Rung by the first reader that meets damage; the store looks and takes the partition to Failed.
 #[derive(Debug, Default)]
 pub struct Alarm {
-    first: OnceLock<(PathBuf, Damage)>,
+    first: ArcSwapOption<(PathBuf, Damage)>,
     quiet: Mutex<()>,
     bell: Option<Bell>,
 }
@@ -113,7 +114,9 @@ impl Alarm {
     /// Keeps the first damage, and says so in the log once.
     fn ring(&self, path: &Path, damage: &Damage) {
         let _one_at_a_time = self.quiet.lock();
-        if self.first.set((path.to_owned(), damage.clone())).is_ok() {
+        if self.first.load().is_none() {
+            let first = (path.to_owned(), damage.clone());
+            self.first.store(Some(Arc::new(first)));
             tracing::error!(path = %path.display(), %damage, "a segment is damaged");
             if let Some(Bell(ring)) = &self.bell {
                 ring();
@@ -123,10 +126,13 @@ impl Alarm {
 
     /// The first damage that a reader met.
     #[must_use]
-    pub fn damage(&self) -> Option<(&Path, &Damage)> {
-        self.first
-            .get()
-            .map(|(path, damage)| (path.as_path(), damage))
+    pub fn damage(&self) -> Option<Arc<(PathBuf, Damage)>> {
+        self.first.load_full()
+    }
+
+    /// It was of a file that nobody needs any more: the next damage rings again.
+    pub(crate) fn silence(&self) {
+        self.first.store(None);
     }
 }
 

@@ -20,7 +20,7 @@ use storage::limits::{
     SEGMENT_COMMITS_MAX, SEGMENT_MAP_BYTES, SEQUENCE_MAX,
 };
 use storage::map::Pages;
-use storage::recovery::{RecoverPartition, RecoveredPartition, recover, segment_path};
+use storage::recovery::{RecoverPartition, RecoveredPartition, hole_path, recover, segment_path};
 use storage::store::LineageStart;
 
 /// Counts what is allocated at a time.
@@ -158,6 +158,10 @@ impl Place {
         segment_path(&self.directory, Sequence(3), Rewrite(0))
     }
 
+    fn hole(&self) -> PathBuf {
+        hole_path(&self.directory, Sequence(3), Rewrite(0))
+    }
+
     fn recover(&self) -> Result<RecoveredPartition, Failure> {
         let partition = RecoverPartition {
             table: TableId(5),
@@ -172,6 +176,7 @@ impl Place {
             },
             mapped: false,
             pages_bytes_max: SEGMENT_MAP_BYTES,
+            unix_ms: 1_700_000_000_000,
         };
         recover(&Hasty, &partition).map_err(|failed| failed.failure)
     }
@@ -179,6 +184,7 @@ impl Place {
     /// Writes the file, looks at it, recovers it twice; what it keeps is what `truth` says.
     fn meet(&self, bytes: &[u8], truth: &[(u64, CommitRecord)], what: &str) -> Outcome {
         let _ = std::fs::remove_dir_all(&self.quarantine);
+        let _ = std::fs::remove_file(self.hole());
         std::fs::write(self.file(), bytes).expect("written");
         let before = NOW_BYTES.load(Ordering::Relaxed);
         PEAK_BYTES.store(before, Ordering::Relaxed);
@@ -217,12 +223,22 @@ impl Place {
                 }
                 segments => panic!("{what}: {} segments", segments.len()),
             },
-            Err(Failure::Corrupt { moved_to, .. }) => {
+            Err(Failure::Corrupt { hole, .. }) => {
+                let hole = hole.expect(what);
+                let moved_to = self.quarantine.join(&hole.moved_to);
                 assert!(moved_to.is_file() && !self.file().exists(), "{what}");
+                // From then on every start says so.
+                for _ in 0..2 {
+                    let again = self.recover().expect(what);
+                    assert!(again.segments.is_empty(), "{what}");
+                    let known: Vec<_> = again.holes.iter().map(|known| &known.hole).collect();
+                    assert_eq!(known, [&*hole], "{what}");
+                }
                 Outcome::Damaged
             }
             Err(Failure::Mismatch { path, .. }) => {
                 assert!(path == self.file() && path.is_file(), "{what}");
+                assert!(!self.hole().exists(), "{what}");
                 Outcome::Refused
             }
             Err(other) => panic!("{what}: {other}"),
@@ -365,6 +381,7 @@ fn lengths(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
                     "{what}: {peak} bytes at a time"
                 );
                 let _ = std::fs::remove_dir_all(&place.quarantine);
+                let _ = std::fs::remove_file(place.hole());
             }
         }
     }

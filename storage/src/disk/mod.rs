@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use op::{
-    CommitWrite, CreateSegment, CreatedSegment, DiskDone, DiskOp, Failure, WrittenCommit, perform,
+    CloseHoles, CommitWrite, CreateSegment, CreatedSegment, DiskDone, DiskOp, Failure,
+    WrittenCommit, perform,
 };
 
 pub use real::RealDisk;

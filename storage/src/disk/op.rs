@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Disk, DiskAction, DiskError, DiskFault, DiskFile};
 use crate::block::{Block, Mark};
 use crate::format::{
-    CommitFacts, CommitInput, CommitRecord, encode_commit, encode_header, encode_seal,
+    CommitFacts, CommitInput, CommitRecord, Hole, encode_commit, encode_header, encode_seal,
 };
 use crate::format::{ParsedHeader, SegmentHeader};
 use crate::ids::Sequence;
@@ -63,15 +63,18 @@ pub enum DiskOp {
         /// Their paths.
         paths: Vec<PathBuf>,
     },
-    /// Move a damaged segment away.
+    /// Move a damaged segment away, and leave its hole.
     Quarantine {
         /// Its path.
         path: PathBuf,
         /// `data_dir/quarantine`.
         quarantine: PathBuf,
-        /// Why, in a line.
-        reason: String,
+        /// What it held, and why it goes.
+        hole: Box<Hole>,
     },
+    /// What holes held is loaded again or given up: their files go or become bridges, and the directory
+    /// is synced.
+    CloseHoles(CloseHoles),
     /// Unlink a leaf partition's directory and the files in it. A directory in it is not ours: it is
     /// moved away, never deleted.
     Drop {
@@ -80,6 +83,19 @@ pub enum DiskOp {
         /// `data_dir/orphans`.
         orphans: PathBuf,
     },
+}
+
+/// Holes that say nothing any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CloseHoles {
+    /// Where they lie.
+    pub directory: PathBuf,
+    /// To be renamed first: the chain still leads over them.
+    pub rename: Vec<(PathBuf, PathBuf)>,
+    /// To be unlinked then.
+    pub unlink: Vec<PathBuf>,
+    /// Tells this directory sync from any other of the store.
+    pub ticket: u64,
 }
 
 /// A segment to be created.
@@ -128,15 +144,15 @@ pub enum Failure {
     /// The second void within a minute.
     #[error("{0}; the second failure of this disk within {within_ms} ms", within_ms = crate::limits::VOID_WINDOW_MS)]
     Again(DiskError),
-    /// The bytes are not what was written; the file went to quarantine.
-    #[error("{}: {what}; moved to {}", path.display(), moved_to.display())]
+    /// The bytes are not what was written.
+    #[error("{}: {what}{}", path.display(), moved(hole.as_deref()))]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Where it is now.
-        moved_to: PathBuf,
-        /// What is wrong.
+        /// What is wrong; and why it stays where it is, if so.
         what: String,
+        /// It went to quarantine, whole, and this is what is missing.
+        hole: Option<Box<Hole>>,
     },
     /// The directory and the catalog do not fit together.
     #[error("{}: {what}", path.display())]
@@ -146,6 +162,13 @@ pub enum Failure {
         /// What does not fit.
         what: String,
     },
+}
+
+fn moved(hole: Option<&Hole>) -> String {
+    hole.map_or(String::new(), |hole| {
+        let (name, offsets) = (&hole.moved_to, hole.offsets());
+        format!("; the whole segment moved to quarantine/{name}, and with it {offsets}")
+    })
 }
 
 /// A segment that was created.
@@ -211,12 +234,19 @@ pub enum DiskDone {
     Merged(Result<Box<MergedSegment>, MergeFailure>),
     /// Of [`DiskOp::Unlink`].
     Unlinked(Result<(), DiskError>),
-    /// Of [`DiskOp::Quarantine`]: where the file is now.
+    /// Of [`DiskOp::Quarantine`]: the hole with the file's new name.
     Quarantined {
         /// From where.
         path: PathBuf,
-        /// To where.
-        result: Result<PathBuf, DiskError>,
+        /// What it left.
+        result: Result<Box<Hole>, DiskError>,
+    },
+    /// Of [`DiskOp::CloseHoles`].
+    HolesClosed {
+        /// Its own.
+        ticket: u64,
+        /// The outcome.
+        result: Result<(), Failure>,
     },
     /// Of [`DiskOp::Drop`].
     Dropped(Result<(), DiskError>),
@@ -284,11 +314,15 @@ pub fn perform(disk: &dyn Disk, op: DiskOp) -> DiskDone {
         DiskOp::Quarantine {
             path,
             quarantine,
-            reason,
+            hole,
         } => {
-            let result = recovery::quarantine(disk, &path, &quarantine, &reason);
+            let result = recovery::quarantine(disk, &path, &quarantine, *hole).map(Box::new);
             DiskDone::Quarantined { path, result }
         }
+        DiskOp::CloseHoles(holes) => DiskDone::HolesClosed {
+            ticket: holes.ticket,
+            result: close_holes(disk, &holes),
+        },
         DiskOp::Drop { directory, orphans } => {
             DiskDone::Dropped(drop_directory(disk, &directory, &orphans))
         }
@@ -367,6 +401,17 @@ fn seal(
     let bytes = encode_seal(&segment.header().header, &records, at_byte);
     file.write_at(&[IoSlice::new(&bytes)], at_byte)?;
     file.truncate(at_byte + bytes.len() as u64)
+}
+
+fn close_holes(disk: &dyn Disk, holes: &CloseHoles) -> Result<(), Failure> {
+    // What is renamed may be unlinked in the same breath: its lineage died meanwhile.
+    let mut renames = holes.rename.iter();
+    renames
+        .try_for_each(|(from, to)| disk.rename(from, to))
+        .and_then(|()| holes.unlink.iter().try_for_each(|path| disk.unlink(path)))
+        .map_err(Failure::File)?;
+    disk.sync_directory(&holes.directory)
+        .map_err(Failure::Directory)
 }
 
 fn drop_directory(disk: &dyn Disk, directory: &Path, orphans: &Path) -> Result<(), DiskError> {

@@ -92,11 +92,7 @@ pub fn encode_header(header: &SegmentHeader) -> (ParsedHeader, Vec<u8>) {
     record.put(header.first_offset.0.to_le_bytes());
     record.put(header.first_commit_number.to_le_bytes());
     record.put(header.created_unix_ms.to_le_bytes());
-    let prev = header.prev.unwrap_or(NO_PREDECESSOR);
-    record.put(prev.sequence.0.to_le_bytes());
-    record.put(prev.lineage.0.to_le_bytes());
-    record.put(prev.next_offset.0.to_le_bytes());
-    record.put(prev.next_commit_number.to_le_bytes());
+    put_predecessor(&mut record, &header.prev.unwrap_or(NO_PREDECESSOR));
     assert!(
         header.schema.columns.len() <= COLUMNS_MAX,
         "columns of a table"
@@ -176,14 +172,8 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
     let first_offset = Offset(fields.i64()?);
     let first_commit_number = fields.u64()?;
     let created_unix_ms = fields.i64()?;
-    let prev = Predecessor {
-        sequence: Sequence(fields.u64()?),
-        lineage: Lineage(fields.u64()?),
-        next_offset: Offset(fields.i64()?),
-        next_commit_number: fields.u64()?,
-    };
-    let numbers = [first_commit_number, prev.next_commit_number];
-    if numbers.iter().any(|&number| number > COMMIT_NUMBER_MAX + 1) {
+    let prev = parse_predecessor(&mut fields)?;
+    if first_commit_number > COMMIT_NUMBER_MAX + 1 {
         return Err(fields.damage(Corruption::Field("commit number")));
     }
     let columns = parse_columns(&mut fields)?;
@@ -199,7 +189,7 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
         first_offset,
         first_commit_number,
         created_unix_ms,
-        prev: (prev.sequence != NO_PREDECESSOR.sequence).then_some(prev),
+        prev,
         schema: Arc::new(Schema {
             version: schema_version,
             columns,
@@ -213,12 +203,33 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
 }
 
 /// Sequences begin at 1.
-const NO_PREDECESSOR: Predecessor = Predecessor {
+pub(super) const NO_PREDECESSOR: Predecessor = Predecessor {
     sequence: Sequence(0),
     lineage: Lineage(0),
     next_offset: Offset(0),
     next_commit_number: 0,
 };
+
+pub(super) fn put_predecessor(to: &mut Vec<u8>, prev: &Predecessor) {
+    to.put(prev.sequence.0.to_le_bytes());
+    to.put(prev.lineage.0.to_le_bytes());
+    to.put(prev.next_offset.0.to_le_bytes());
+    to.put(prev.next_commit_number.to_le_bytes());
+}
+
+/// `None`: the first segment.
+pub(super) fn parse_predecessor(fields: &mut Fields<'_>) -> Result<Option<Predecessor>, Damage> {
+    let prev = Predecessor {
+        sequence: Sequence(fields.u64()?),
+        lineage: Lineage(fields.u64()?),
+        next_offset: Offset(fields.i64()?),
+        next_commit_number: fields.u64()?,
+    };
+    if prev.next_commit_number > COMMIT_NUMBER_MAX + 1 {
+        return Err(fields.damage(Corruption::Field("commit number")));
+    }
+    Ok((prev.sequence != NO_PREDECESSOR.sequence).then_some(prev))
+}
 
 fn parse_columns(fields: &mut Fields<'_>) -> Result<Arc<[Column]>, Damage> {
     let count = fields.u32()? as usize;

@@ -91,6 +91,8 @@ pub struct Candidate {
     pub ready: bool,
     /// A merge made it: it is taken along, and never merged for its own sake, so merging ends.
     pub merged: bool,
+    /// The one before it in the chain is the one that it names: no segment in quarantine lies between.
+    pub follows: bool,
     /// Its lineage.
     pub lineage: Lineage,
     /// Its schema's version.
@@ -123,6 +125,7 @@ pub fn choose(segments: &[Candidate], settings: &StoreSettings) -> Option<Range<
     while first > 0 && last - first + 1 < MERGE_INPUTS_MAX {
         let before = &segments[first - 1];
         let fits = before.ready
+            && segments[first].follows
             && before.lineage == newest.lineage
             && before.schema_version == newest.schema_version
             && before.rows <= 2 * rows

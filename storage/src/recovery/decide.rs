@@ -17,6 +17,13 @@
 //! | | earlier, whole | sealed |
 //! | | earlier, none or torn | the footer again |
 //! | | a merge's, torn, newest or not | the footer again, in its place: it is never opened |
+//! | hole | its segment is there, with all that it tells | unlink |
+//! | | torn, and its segment is not there | refuse |
+//! | | neither loaded again nor given up | tell every query |
+//! | | loaded again or given up, the chain leads over it | a bridge from now on |
+//! | | the same, it does not | unlink |
+//!
+//! *Over it*: something newer in the chain names the segment in quarantine as the one before it.
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, which says
 //! that all before it was durable when it was written.
@@ -68,6 +75,16 @@ pub enum Row {
     NewLineage,
     /// A segment's lineage is above the catalog's: refused.
     LineageAbove,
+    /// What a segment in quarantine held is missing: told.
+    HoleTold,
+    /// A hole whose segment is there: unlinked.
+    HoleFilled,
+    /// A hole that is torn, and its segment is gone: refused.
+    HoleTorn,
+    /// What a hole held is loaded again or given up, and the chain leads over it: a bridge.
+    HoleBridge,
+    /// The same, and the chain does not: unlinked.
+    HoleClosed,
 }
 
 impl Row {
@@ -88,7 +105,7 @@ impl Row {
     }
 
     /// All of them.
-    pub const ALL: [Row; 21] = [
+    pub const ALL: [Row; 26] = [
         Row::TornHeader,
         Row::TornHeaderDurable,
         Row::CutAtMetadata,
@@ -110,6 +127,11 @@ impl Row {
         Row::BelowLiveLineage,
         Row::NewLineage,
         Row::LineageAbove,
+        Row::HoleTold,
+        Row::HoleFilled,
+        Row::HoleTorn,
+        Row::HoleBridge,
+        Row::HoleClosed,
     ];
 }
 
@@ -292,6 +314,45 @@ pub fn footer(facts: FooterFacts) -> (Option<Row>, FooterAction) {
         } => (None, Open),
         FooterFacts { whole: true, .. } if !out(Rule::EarlierSealed) => (None, Sealed),
         FooterFacts { .. } => by(Row::FooterAgain, Again, Sealed),
+    }
+}
+
+/// A few facts about a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoleFacts {
+    /// Whether it reads.
+    pub whole: bool,
+    /// Whether its segment is in the chain, with all that it tells.
+    pub filled: bool,
+    /// Whether the chain leads over it.
+    pub over: bool,
+    /// Whether what it held is loaded again, or was given up.
+    pub settled: bool,
+}
+
+/// What to do about a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoleAction {
+    /// Every query is told.
+    Tell,
+    /// It stays, as a bridge.
+    Bridge,
+    /// Unlink.
+    Unlink,
+    /// What is missing is not known: the partition is not attached.
+    Refuse,
+}
+
+/// Decides about a hole.
+#[must_use]
+pub fn hole(facts: HoleFacts) -> (Option<Row>, HoleAction) {
+    use HoleAction::{Bridge, Refuse, Tell, Unlink};
+    match facts {
+        HoleFacts { filled: true, .. } => by(Row::HoleFilled, Unlink, Tell),
+        HoleFacts { whole: false, .. } => by(Row::HoleTorn, Refuse, Unlink),
+        HoleFacts { settled: false, .. } => by(Row::HoleTold, Tell, Unlink),
+        HoleFacts { over: true, .. } => by(Row::HoleBridge, Bridge, Unlink),
+        HoleFacts { .. } => by(Row::HoleClosed, Unlink, Tell),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Recovery: five steps that make a directory whole again, before anything is mapped.
+//! Recovery: six steps that make a directory whole again, before anything is mapped.
 //!
 //! 1. Touch the directory (a name comes and goes) and sync it. Unlink temporaries and what is below the live lineage.
 //! 2. From the newest segment walk back by `prev`; unlink what is off that chain. In a predecessor
@@ -8,19 +8,25 @@
 //! 4. In every segment that no later durable end vouches for, what is kept past its own durable end is
 //!    written again, same bytes, same place, and synced: the page cache proves nothing. The bytes are
 //!    checked as they are written; where they are no longer what step 3 saw, all steps begin anew.
-//! 5. Sync the directory. Only now is it durable, and only now may anything be appended.
+//! 5. What segments in quarantine held is loaded again, given up, or told from now on ([`KnownHole`]).
+//! 6. Sync the directory. Only now is it durable, and only now may anything be appended.
 //!
 //! A crash anywhere inside leaves what the same steps repair from the start. Nothing a file holds can
 //! make it panic: what is not ours is refused with its name.
 
+mod chain;
+mod damaged;
 pub mod decide;
+mod holes;
 mod name;
+mod quarantine;
 mod repair;
 mod scan;
 mod walk;
 
-pub use name::{FileName, parse_name, segment_path, temporary_path};
-pub use repair::{move_away, quarantine};
+pub use holes::KnownHole;
+pub use name::{FileName, bridge_path, hole_path, parse_name, segment_path, temporary_path};
+pub use quarantine::{move_away, quarantine};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -52,6 +58,8 @@ pub struct RecoverPartition {
     pub mapped: bool,
     /// What a reader may map of the segment that is appended to.
     pub pages_bytes_max: u64,
+    /// The wall clock, ms since 1970: when damage that is met was found.
+    pub unix_ms: i64,
 }
 
 /// A leaf partition as it was left: all of it durable.
@@ -66,6 +74,8 @@ pub struct RecoveredPartition {
     /// The newest segment below the live lineage: it keeps sequence and commit number from coming
     /// twice, and goes when the new lineage's segment is durable.
     pub leftover: Option<PathBuf>,
+    /// What segments in quarantine held and is missing, and what the chain leads over.
+    pub holes: Vec<KnownHole>,
     /// What was done, in order.
     pub notes: Vec<Note>,
 }

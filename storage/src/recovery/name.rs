@@ -1,4 +1,5 @@
-//! Names of a leaf partition's files: `<sequence>.<rewrite>.arrow`, and a merge's temporary.
+//! Names of a leaf partition's files: `<sequence>.<rewrite>.arrow`, a merge's temporary, and what a
+//! segment in quarantine leaves, `<sequence>.<rewrite>.hole` or `.bridge`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,8 @@ use crate::limits::{REWRITE_MAX, SEQUENCE_MAX};
 
 const SUFFIX: &str = ".arrow";
 const TEMPORARY_SUFFIX: &str = ".arrow.tmp";
+const HOLE_SUFFIX: &str = ".hole";
+const BRIDGE_SUFFIX: &str = ".bridge";
 
 /// What a name in a leaf partition's directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +18,10 @@ pub enum FileName {
     Segment(Sequence, Rewrite),
     /// What a merge did not finish.
     Temporary,
+    /// What a segment in quarantine held is missing.
+    Hole(Sequence, Rewrite),
+    /// The same, loaded again or given up since: it is kept because the chain leads over it.
+    Bridge(Sequence, Rewrite),
 }
 
 /// The path of a segment.
@@ -29,13 +36,30 @@ pub fn temporary_path(directory: &Path, sequence: Sequence, rewrite: Rewrite) ->
     directory.join(format!("{sequence}.{rewrite}{TEMPORARY_SUFFIX}"))
 }
 
+/// The path of a hole.
+#[must_use]
+pub fn hole_path(directory: &Path, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
+    directory.join(format!("{sequence}.{rewrite}{HOLE_SUFFIX}"))
+}
+
+/// The path of a hole that is but a bridge.
+#[must_use]
+pub fn bridge_path(directory: &Path, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
+    directory.join(format!("{sequence}.{rewrite}{BRIDGE_SUFFIX}"))
+}
+
 /// Reads a name; `None` for one that is not ours.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<FileName> {
-    let (numbers, temporary) = match name.strip_suffix(TEMPORARY_SUFFIX) {
-        Some(numbers) => (numbers, true),
-        None => (name.strip_suffix(SUFFIX)?, false),
-    };
+    let suffixes: [(&str, fn(Sequence, Rewrite) -> FileName); 4] = [
+        (TEMPORARY_SUFFIX, |_, _| FileName::Temporary),
+        (SUFFIX, FileName::Segment),
+        (HOLE_SUFFIX, FileName::Hole),
+        (BRIDGE_SUFFIX, FileName::Bridge),
+    ];
+    let (numbers, of) = suffixes
+        .iter()
+        .find_map(|(suffix, of)| Some((name.strip_suffix(suffix)?, of)))?;
     let (sequence, rewrite) = numbers.split_once('.')?;
     let sequence: u64 = sequence.parse().ok()?;
     let rewrite: u32 = rewrite.parse().ok()?;
@@ -44,11 +68,7 @@ pub fn parse_name(name: &str) -> Option<FileName> {
     if numbers != format!("{sequence}.{rewrite}") || !bounded {
         return None;
     }
-    Some(if temporary {
-        FileName::Temporary
-    } else {
-        FileName::Segment(Sequence(sequence), Rewrite(rewrite))
-    })
+    Some(of(Sequence(sequence), Rewrite(rewrite)))
 }
 
 #[cfg(test)]
@@ -62,6 +82,21 @@ mod tests {
         let segment = Some(FileName::Segment(Sequence(12), Rewrite(3)));
         assert_eq!(parse_name("12.3.arrow"), segment);
         assert_eq!(parse_name("12.3.arrow.tmp"), Some(FileName::Temporary));
+        for (path, name, of) in [
+            (
+                hole_path(Path::new("/d"), Sequence(12), Rewrite(3)),
+                "12.3.hole",
+                FileName::Hole(Sequence(12), Rewrite(3)),
+            ),
+            (
+                bridge_path(Path::new("/d"), Sequence(12), Rewrite(3)),
+                "12.3.bridge",
+                FileName::Bridge(Sequence(12), Rewrite(3)),
+            ),
+        ] {
+            assert_eq!(path, Path::new("/d").join(name));
+            assert_eq!(parse_name(name), Some(of));
+        }
         for other in [
             "012.3.arrow",
             "+1.0.arrow",
@@ -74,6 +109,8 @@ mod tests {
             "1.99999999999.arrow",
             "x.y.arrow",
             "1.0.arrow.tmp.tmp",
+            "1.0.hole.tmp",
+            "1.hole",
         ] {
             assert_eq!(parse_name(other), None, "{other}");
         }

@@ -1,5 +1,5 @@
-//! Steps 4 and 5: what is kept is written again where nothing vouches for it, footers are mended, and
-//! the directory is synced.
+//! Steps 4 to 6: what is kept is written again where nothing vouches for it, footers are mended, holes are
+//! decided about, and the directory is synced.
 //!
 //! Nothing is written that was not checked as it was written: a page that an earlier process failed to
 //! write is clean, and reads otherwise once the kernel has dropped it.
@@ -13,7 +13,7 @@ use super::walk::Walked;
 use super::{Note, RecoverPartition, RecoveredPartition, RecoveredSegment};
 use crate::disk::{Disk, DiskError, Failure};
 use crate::format::{CommitRecord, check_body, encode_seal, parse_commit, parse_header};
-use crate::ids::Rewrite;
+use crate::ids::{Offset, Rewrite};
 use crate::planted::{Rule, out};
 
 /// Why a repair stopped.
@@ -43,24 +43,24 @@ pub(super) fn repair(
     walked: Walked,
     notes: &mut Vec<Note>,
 ) -> Result<RecoveredPartition, Stopped> {
-    let newest = walked.chain.len().saturating_sub(1);
     let mut segments = Vec::with_capacity(walked.chain.len());
-    // A segment is vouched for by any newer one.
-    let vouching: Vec<bool> = walked
-        .chain
-        .iter()
-        .map(|scan| scan.durable_end > 0 || scan.opened.id.rewrite > Rewrite(0))
-        .collect();
-    for (index, scan) in walked.chain.into_iter().enumerate() {
-        let vouched = vouching[index + 1..].contains(&true);
+    for link in walked.chain {
         let segment = Repair {
             disk,
             partition,
-            newest: index == newest,
-            vouched,
+            newest: link.newest,
+            vouched: link.vouched,
         };
-        segments.push(segment.run(scan, notes)?);
+        segments.push(segment.run(link.scan, notes)?);
     }
+    let holes = walked.holes.decide(
+        disk,
+        partition,
+        walked.live_lineage,
+        walked.leftover_hole,
+        durable(&segments, partition),
+        notes,
+    )?;
     if !out(Rule::DirectorySyncAtRecoveryEnds) {
         let synced = disk.sync_directory(&partition.directory);
         synced.map_err(Failure::Directory)?;
@@ -70,8 +70,22 @@ pub(super) fn repair(
         sequence_last: walked.sequence_last,
         next_commit_number: walked.next_commit_number,
         leftover: walked.leftover,
+        holes,
         notes: Vec::new(),
     })
+}
+
+/// Where the partition stands in its lineage: all that was kept is durable now.
+fn durable(segments: &[RecoveredSegment], partition: &RecoverPartition) -> Offset {
+    match segments.last() {
+        Some(last) if last.header.header.lineage == partition.start.lineage => {
+            let end = last.commits.last();
+            end.map_or(last.header.header.first_offset, |(_, record)| {
+                record.facts.next_offset
+            })
+        }
+        _ => partition.start.start_offset,
+    }
 }
 
 struct Repair<'a> {
@@ -90,14 +104,15 @@ impl Repair<'_> {
             newest: self.newest,
             whole,
             begun: scan.stop == Found::EndOfStream,
-            merged,
+            merged: merged && !out(Rule::MergedFooterMended),
         });
         let mut sealed = action == FooterAction::Sealed;
         let mut end_of_file = opened.file_bytes;
         let mut changed = false;
         if !sealed && !self.partition.mapped {
             // Without its end of stream a merged file passes for a damaged one: its footer is written over.
-            if opened.file_bytes > scan.end_byte && !merged {
+            let in_place = merged && !out(Rule::MergedFooterInPlace);
+            if opened.file_bytes > scan.end_byte && !in_place {
                 opened.file.truncate(scan.end_byte)?;
                 changed = true;
             }
@@ -206,82 +221,4 @@ fn write_footer(scan: &Scan) -> Result<u64, DiskError> {
     let file = &*scan.opened.file;
     file.write_at(&[IoSlice::new(&seal)], scan.end_byte)?;
     Ok(scan.end_byte + seal.len() as u64)
-}
-
-/// Moves a damaged file to the quarantine, with its reason beside it; returns where it is now.
-///
-/// # Errors
-/// The disk's; the file is then where it was.
-pub fn quarantine(
-    disk: &dyn Disk,
-    path: &Path,
-    quarantine: &Path,
-    reason: &str,
-) -> Result<PathBuf, DiskError> {
-    let name = free_name(disk, path, quarantine)?;
-    let reason_path = quarantine.join(format!("{name}.reason.txt"));
-    let text = format!("{}: {reason}\n", path.display());
-    let told = disk
-        .unlink(&reason_path)
-        .and_then(|()| disk.create(&reason_path))
-        .and_then(|file| {
-            file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
-            file.sync()
-        });
-    if let Err(error) = told {
-        // On a full disk the file goes all the same: the log has the reason too.
-        tracing::error!(%error, reason, "a quarantine without its reason");
-    }
-    move_to(disk, path, quarantine, &name)
-}
-
-/// Moves what is not ours, under a name that says where it lay; returns where it is now.
-///
-/// # Errors
-/// The disk's; it is then where it was.
-pub fn move_away(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<PathBuf, DiskError> {
-    let name = free_name(disk, path, directory)?;
-    move_to(disk, path, directory, &name)
-}
-
-/// A name that is not taken in `directory`, which is made: the path's last three parts, then a number.
-///
-/// What is moved into it is gone from where it lay, so its own name is durable first: also one that an
-/// earlier process made.
-fn free_name(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<String, DiskError> {
-    disk.make_directory(directory)?;
-    if let Some(parent) = directory.parent() {
-        disk.sync_directory(parent)?;
-    }
-    let parts: Vec<String> = path
-        .iter()
-        .rev()
-        .take(3)
-        .map(|part| part.to_string_lossy().into_owned())
-        .collect();
-    let stem = parts.iter().rev().cloned().collect::<Vec<_>>().join("-");
-    let taken: Vec<String> = disk.list(directory)?.into_iter().map(|e| e.name).collect();
-    let name = (0u32..)
-        .map(|n| match n {
-            0 => stem.clone(),
-            n => format!("{stem}.{n}"),
-        })
-        .find(|name| !taken.contains(name));
-    Ok(name.unwrap_or(stem))
-}
-
-/// Renames, and syncs both directories.
-fn move_to(
-    disk: &dyn Disk,
-    path: &Path,
-    directory: &Path,
-    name: &str,
-) -> Result<PathBuf, DiskError> {
-    let target = directory.join(name);
-    disk.rename(path, &target)?;
-    disk.sync_directory(directory)?;
-    if let Some(parent) = path.parent() {
-        disk.sync_directory(parent)?;
-    }
-    Ok(target)
 }

@@ -10,10 +10,11 @@ use super::decide::{self, Found, MessageAction, MessageFacts, Row};
 use crate::disk::{DiskError, DiskFile};
 use crate::error::Corruption;
 use crate::format::{
-    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Prefix, SegmentId, check_body,
-    check_commit, header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
+    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Predecessor, Prefix, Seal,
+    SegmentId, check_body, check_commit, header_bytes, parse_commit, parse_header, parse_prefix,
+    parse_seal,
 };
-use crate::ids::Rewrite;
+use crate::ids::{Lineage, Offset, Rewrite};
 use crate::limits::{ALIGN_BYTES, SEARCH_BYTES, SEGMENT_COMMITS_MAX};
 use crate::planted::{Rule, out};
 
@@ -49,13 +50,39 @@ pub(super) struct Scan {
     /// What was decided there, where it says more than "the end".
     pub decided: Option<Row>,
     pub quarantine: bool,
+    /// What stands behind damage.
+    pub beyond: Beyond,
+}
+
+impl Scan {
+    /// Where the content ends: the offset and the commit number that would follow.
+    pub fn end(&self) -> (Offset, u64) {
+        match self.commits.last() {
+            Some((_, record)) => (record.facts.next_offset, record.facts.commit_number + 1),
+            None => {
+                let header = &self.header.header;
+                (header.first_offset, header.first_commit_number)
+            }
+        }
+    }
+}
+
+/// What the records say that were found in a file, whatever lies between them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beyond {
+    /// The highest durable end.
+    pub durable_end: u64,
+    /// Of the first: its lineage, first offset and first commit number.
+    pub first: Option<(Lineage, Offset, u64)>,
+    /// Of the last: the offset and the commit number that follow.
+    pub last: Option<(Offset, u64)>,
 }
 
 /// How far to read, and what to trust.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reach {
-    /// Content ends before the commit of this number.
-    pub next_commit_number: Option<u64>,
+    /// Content ends where the successor says.
+    pub end: Option<Predecessor>,
     /// A newer segment says that all of it was durable.
     pub vouched: bool,
 }
@@ -106,9 +133,9 @@ impl Opened {
         })
     }
 
-    /// The highest durable end that a record from `from` on says, in steps of 64 bytes.
-    pub fn search(&self, from: u64) -> Result<u64, DiskError> {
-        let mut highest = 0;
+    /// What the records from `from` on say, looked for in steps of 64 bytes.
+    pub fn search(&self, from: u64) -> Result<Beyond, DiskError> {
+        let mut beyond = Beyond::default();
         let mut at = from.next_multiple_of(ALIGN_BYTES as u64);
         while at < self.file_bytes {
             // A record that begins in the window's first half is whole in it, or read on its own.
@@ -122,7 +149,7 @@ impl Opened {
                 }
                 let place = at + (step * ALIGN_BYTES) as u64;
                 if let Some(record) = self.record_at(place, bytes)? {
-                    highest = highest.max(record.durable_end);
+                    beyond.take(&record);
                 }
             }
             if window.is_empty() {
@@ -130,7 +157,7 @@ impl Opened {
             }
             at += (steps * ALIGN_BYTES) as u64;
         }
-        Ok(highest)
+        Ok(beyond)
     }
 
     /// A record of this file at a place, whatever its number.
@@ -161,22 +188,22 @@ impl Opened {
         // A merged file was synced before it got its name.
         let vouched = reach.vouched || merged;
         let damaged = !matches!(walk.stop, Found::ContentEnd | Found::FileEnd);
-        let later = match walk.stop {
-            Found::EndOfStream => 0,
+        let beyond = match walk.stop {
+            Found::EndOfStream => Beyond::default(),
             _ if damaged => self.search(walk.end_byte + ALIGN_BYTES as u64)?,
-            _ => 0,
+            _ => Beyond::default(),
         };
         if !vouched && !out(Rule::BodiesChecked) {
             walk.check_bodies(&self)?;
         }
         // The content of what a successor vouches for reaches the end that it names.
-        let vouched_short = vouched && reach.next_commit_number.is_some();
+        let vouched_short = vouched && reach.end.is_some();
         let facts = MessageFacts {
             found: walk.stop,
             below_durable: walk.end_byte < walk.durable_end
                 || vouched_short
                 || merged && walk.stop != Found::EndOfStream,
-            later_record: later > walk.end_byte,
+            later_record: beyond.durable_end > walk.end_byte,
         };
         let (decided, action) = decide::message(facts);
         Ok(Scan {
@@ -187,6 +214,7 @@ impl Opened {
             durable_end: walk.durable_end,
             decided,
             quarantine: action == MessageAction::Quarantine,
+            beyond,
             opened: self,
         })
     }
@@ -202,7 +230,9 @@ impl Opened {
         let mut offset = header.header.first_offset;
         let exact = self.id.rewrite == Rewrite(0);
         loop {
-            if reach.next_commit_number.is_some_and(|next| number >= next)
+            if reach
+                .end
+                .is_some_and(|end| number >= end.next_commit_number)
                 && !out(Rule::ContentEndsWherePrevSays)
             {
                 walk.stop = Found::ContentEnd;
@@ -264,10 +294,19 @@ impl Opened {
         Ok(walk)
     }
 
+    /// Its seal, where that is whole and its own.
+    pub fn seal(&self) -> Result<Option<Seal>, DiskError> {
+        let seal = parse_seal(self.file_bytes, |at, len| read(&*self.file, at, len))?;
+        let own = |seal: &Seal| {
+            let mut records = seal.commits.iter();
+            records.all(|(_, record)| record.segment == self.id)
+        };
+        Ok(seal.ok().filter(own))
+    }
+
     /// Whether a whole seal stands exactly behind this content and says the same commits.
     pub fn has_seal(&self, scan: &[(u64, CommitRecord)], end: u64) -> Result<bool, DiskError> {
-        let seal = parse_seal(self.file_bytes, |at, len| read(&*self.file, at, len))?;
-        Ok(seal.is_ok_and(|seal| {
+        Ok(self.seal()?.is_some_and(|seal| {
             let same = |(mine, theirs): (&(u64, CommitRecord), &(u64, CommitRecord))| {
                 mine.0 == theirs.0 && mine.1 == theirs.1
             };
@@ -275,6 +314,19 @@ impl Opened {
                 && seal.commits.len() == scan.len()
                 && scan.iter().zip(&seal.commits).all(same)
         }))
+    }
+}
+
+impl Beyond {
+    fn take(&mut self, record: &CommitRecord) {
+        self.durable_end = self.durable_end.max(record.durable_end);
+        let facts = &record.facts;
+        let first = record.batches()[0].commit_number;
+        self.first
+            .get_or_insert((facts.lineage, facts.first_offset, first));
+        let end = (facts.next_offset, facts.commit_number + 1);
+        // One that went astray does not set it back.
+        self.last = self.last.max(Some(end));
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::decide::{self, HeaderAction, HeaderFacts, PredecessorAction, PredecessorFacts, Row};
+use super::chain::{Chain, Member};
+use super::decide::Row;
+use super::holes::Holes;
 use super::name::{FileName, parse_name, segment_path, temporary_path};
-use super::scan::{Opened, Reach, Scan};
-use super::{Note, RecoverPartition, quarantine};
+use super::scan::Scan;
+use super::{Note, RecoverPartition};
 use crate::disk::{Disk, DiskError, Failure};
-use crate::format::{Predecessor, SegmentId};
+use crate::format::SegmentId;
 use crate::ids::{Lineage, Rewrite, Sequence};
 use crate::limits::{COMMIT_NUMBER_MAX, NUMBERS_LEFT_MIN, SEQUENCE_MAX};
 use crate::planted::{Rule, out};
@@ -17,31 +19,36 @@ use crate::planted::{Rule, out};
 #[derive(Debug)]
 pub(super) struct Walked {
     /// Oldest first.
-    pub chain: Vec<Scan>,
+    pub chain: Vec<Link>,
     pub sequence_last: Sequence,
     pub next_commit_number: u64,
     pub leftover: Option<PathBuf>,
+    /// The leftover, where it is a hole.
+    pub leftover_hole: Option<(Sequence, Rewrite)>,
+    pub holes: Holes,
+    pub live_lineage: Lineage,
+}
+
+/// One segment of the chain, and what stands behind it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub scan: Scan,
+    /// Nothing does, not even a hole.
+    pub newest: bool,
+    /// Something that says that all before it was durable.
+    pub vouched: bool,
 }
 
 pub(super) struct Walk<'a> {
-    disk: &'a dyn Disk,
-    partition: &'a RecoverPartition,
-    notes: &'a mut Vec<Note>,
+    pub disk: &'a dyn Disk,
+    pub partition: &'a RecoverPartition,
+    pub notes: &'a mut Vec<Note>,
     /// What is in the directory: by sequence, the rewrites there.
-    files: BTreeMap<Sequence, Vec<Rewrite>>,
-    sequence_last: Sequence,
-    next_commit_number: u64,
-    live_lineage: Lineage,
-}
-
-/// What is to be done with the chain so far.
-enum Step {
-    /// This one precedes it.
-    Precedes(Box<Scan>),
-    /// Nothing does, and nothing should.
-    Done,
-    /// Drop it: what it hangs on is not there.
-    DropNewer,
+    pub files: BTreeMap<Sequence, Vec<Rewrite>>,
+    pub holes: Holes,
+    pub sequence_last: Sequence,
+    pub next_commit_number: u64,
+    pub live_lineage: Lineage,
 }
 
 impl<'a> Walk<'a> {
@@ -55,6 +62,7 @@ impl<'a> Walk<'a> {
             partition,
             notes,
             files: BTreeMap::new(),
+            holes: Holes::default(),
             sequence_last: Sequence(0),
             next_commit_number: 1,
             live_lineage: if out(Rule::LiveLineage) {
@@ -76,17 +84,65 @@ impl<'a> Walk<'a> {
         self.list()?;
         // Before anything is unlinked: a torn file with the last sequence would be.
         self.numbers_left()?;
-        let (mut chain, leftover) = self.chain()?;
-        chain.reverse();
+        let (members, leftover, leftover_hole) = match self.chain()? {
+            Chain::Members(members) => (members, None, None),
+            Chain::Leftover(id) => (Vec::new(), Some(id), None),
+            Chain::LeftoverHole(sequence, rewrite) => (Vec::new(), None, Some((sequence, rewrite))),
+        };
+        let chain = self.links(members);
         self.numbers_left()?;
         self.unlink_others(&chain, leftover)?;
         let leftover = leftover.map(|id| self.path(id.sequence, id.rewrite));
+        let hole_left = leftover_hole.and_then(|key| self.holes.path(key));
         Ok(Walked {
             chain,
             sequence_last: self.sequence_last,
             next_commit_number: self.next_commit_number,
-            leftover,
+            leftover: leftover.or(hole_left),
+            leftover_hole,
+            holes: self.holes,
+            live_lineage: self.live_lineage,
         })
+    }
+
+    /// The segments, oldest first, each with what stands behind it.
+    fn links(&mut self, members: Vec<Member>) -> Vec<Link> {
+        let mut links = Vec::with_capacity(members.len());
+        let (mut newest, mut vouched, mut segment) = (true, false, false);
+        for member in members {
+            let vouches = self.vouches(&member);
+            match member {
+                Member::Segment(scan) => {
+                    self.holes.ends(scan.opened.id.sequence, scan.end());
+                    segment = true;
+                    links.push(Link {
+                        scan: *scan,
+                        newest,
+                        vouched,
+                    });
+                }
+                Member::Hole(..) if newest => {}
+                Member::Hole(sequence, rewrite) => {
+                    self.holes.lead_over((sequence, rewrite), segment);
+                }
+            }
+            newest = false;
+            vouched |= vouches;
+        }
+        links.reverse();
+        links
+    }
+
+    /// Whether it says that all before it was durable.
+    pub fn vouches(&self, member: &Member) -> bool {
+        match member {
+            // A merged file was made of durable ones: what is before it was durable too.
+            Member::Segment(scan) => scan.durable_end > 0 || scan.opened.id.rewrite > Rewrite(0),
+            Member::Hole(sequence, rewrite) => {
+                let hole = self.holes.get((*sequence, *rewrite));
+                hole.is_some_and(|hole| hole.vouches)
+            }
+        }
     }
 
     /// Whether there are numbers for what will be written. No leaf comes near the last ones; what
@@ -116,11 +172,11 @@ impl<'a> Walk<'a> {
             .map_err(Failure::File)
     }
 
-    fn path(&self, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
+    pub fn path(&self, sequence: Sequence, rewrite: Rewrite) -> PathBuf {
         segment_path(&self.partition.directory, sequence, rewrite)
     }
 
-    fn note(&mut self, row: Option<Row>, path: PathBuf, at_byte: u64) {
+    pub fn note(&mut self, row: Option<Row>, path: PathBuf, at_byte: u64) {
         if let Some(row) = row {
             self.notes.push(Note { row, path, at_byte });
         }
@@ -143,7 +199,16 @@ impl<'a> Walk<'a> {
                 }
                 Some(FileName::Segment(sequence, rewrite)) => {
                     self.files.entry(sequence).or_default().push(rewrite);
+                    self.holes.list(sequence);
                     self.sequence_last = self.sequence_last.max(sequence);
+                }
+                Some(FileName::Hole(sequence, rewrite)) => {
+                    let key = (sequence, rewrite);
+                    self.holes.take(self.disk, self.partition, key, false)?;
+                }
+                Some(FileName::Bridge(sequence, rewrite)) => {
+                    let key = (sequence, rewrite);
+                    self.holes.take(self.disk, self.partition, key, true)?;
                 }
                 // Not ours: neither read nor touched.
                 None => {}
@@ -152,215 +217,19 @@ impl<'a> Walk<'a> {
         for rewrites in self.files.values_mut() {
             rewrites.sort_unstable_by(|a, b| b.cmp(a));
         }
+        let (sequence, number) = self.holes.numbers();
+        self.sequence_last = self.sequence_last.max(sequence);
+        self.next_commit_number = self.next_commit_number.max(number);
         Ok(())
     }
 
-    /// The chain, newest first, or the newest segment below the live lineage where nothing is above.
-    fn chain(&mut self) -> Result<(Vec<Scan>, Option<SegmentId>), Failure> {
-        'newest: loop {
-            let Some((&sequence, rewrites)) = self.files.last_key_value() else {
-                return Ok((Vec::new(), None));
-            };
-            let reach = Reach {
-                next_commit_number: None,
-                vouched: false,
-            };
-            let Some(newest) = self.read(sequence, winner(rewrites), reach)? else {
-                self.remove(sequence)?;
-                continue;
-            };
-            let lineage = newest.header.header.lineage;
-            if lineage > self.partition.start.lineage && !out(Rule::Row(Row::LineageAbove)) {
-                self.note(Some(Row::LineageAbove), newest.opened.path.clone(), 0);
-                return Err(Failure::Mismatch {
-                    path: newest.opened.path,
-                    what: format!(
-                        "holds lineage {lineage}, the catalog says {}: was an older catalog restored?",
-                        self.partition.start.lineage
-                    ),
-                });
-            }
-            if lineage < self.partition.start.lineage {
-                self.note(Some(Row::NewLineage), newest.opened.path.clone(), 0);
-            }
-            if lineage < self.live_lineage {
-                return Ok((Vec::new(), Some(newest.opened.id)));
-            }
-            let mut chain = vec![newest];
-            loop {
-                match self.precedes(&chain)? {
-                    Step::Precedes(scan) => chain.push(*scan),
-                    Step::Done => return Ok((chain, None)),
-                    Step::DropNewer => {
-                        for scan in chain {
-                            self.remove(scan.opened.id.sequence)?;
-                        }
-                        continue 'newest;
-                    }
-                }
-            }
-        }
-    }
-
-    fn precedes(&mut self, chain: &[Scan]) -> Result<Step, Failure> {
-        let last = &chain[chain.len() - 1];
-        let Some(prev) = last.header.header.prev else {
-            return Ok(Step::Done);
-        };
-        if prev.lineage < self.live_lineage {
-            return Ok(Step::Done);
-        }
-        if prev.sequence >= last.opened.id.sequence {
-            // No leaf writes that; walking back would not end.
-            return Err(Failure::Mismatch {
-                path: last.opened.path.clone(),
-                what: format!("names segment {} as the one before it", prev.sequence.0),
-            });
-        }
-        let vouched = chain.iter().any(|scan| scan.durable_end > 0)
-            // A merged file was made of durable ones: what is before it was durable too.
-            || chain.iter().any(|scan| scan.opened.id.rewrite > Rewrite(0));
-        let reach = Reach {
-            next_commit_number: Some(prev.next_commit_number),
-            vouched,
-        };
-        let rewrites = self.files.get(&prev.sequence);
-        let found = match rewrites.map(|rewrites| winner(rewrites)) {
-            Some(rewrite) => self.read(prev.sequence, rewrite, reach)?,
-            None => None,
-        };
-        // Where a test has it so, damage below the durable end is not seen at all.
-        let unseen = |scan: &Scan| {
-            scan.decided == Some(Row::DamageBelowDurable) && out(Rule::Row(Row::DamageBelowDurable))
-        };
-        let reached = |scan: &Scan| reaches(scan, prev) || unseen(scan);
-        let reaches = found.as_ref().is_some_and(reached);
-        let (row, action) = decide::predecessor(PredecessorFacts { reaches, vouched });
-        let path = self.path(prev.sequence, Rewrite(0));
-        let at_byte = found.as_ref().map_or(0, |scan| scan.end_byte);
-        self.note(row, path.clone(), at_byte);
-        match (action, found) {
-            (PredecessorAction::Keep, Some(scan)) => Ok(Step::Precedes(Box::new(scan))),
-            (PredecessorAction::DropNewer, _) => Ok(Step::DropNewer),
-            (_, None) => Err(Failure::Mismatch {
-                path,
-                what: format!(
-                    "is missing: {} follows it and was durable",
-                    last.opened.path.display()
-                ),
-            }),
-            (_, Some(scan)) => Err(self.quarantine(
-                scan.opened.path,
-                format!(
-                    "ends at byte {} before commit {}, which was durable",
-                    scan.end_byte, prev.next_commit_number
-                ),
-            )),
-        }
-    }
-
-    /// Reads one file. `None`: it was unlinked, because its header was never durable.
-    fn read(
-        &mut self,
-        sequence: Sequence,
-        rewrite: Rewrite,
-        reach: Reach,
-    ) -> Result<Option<Scan>, Failure> {
-        let id = SegmentId {
-            leaf_partition: self.partition.leaf_partition,
-            sequence,
-            rewrite,
-        };
-        let path = self.path(sequence, rewrite);
-        let file = self.disk.open(&path).map_err(Failure::File)?;
-        let opened = Opened::new(id, file).map_err(Failure::File)?;
-        // Whole and not ours: neither unlinked nor moved.
-        if let Some(what) = opened.foreign.clone() {
-            return Err(Failure::Mismatch { path, what });
-        }
-        let merged = rewrite > Rewrite(0);
-        let header = opened.header.clone();
-        let durable_record = match header {
-            Some(_) => false,
-            None => opened.search(0).map_err(Failure::File)? > 0,
-        };
-        let (row, action) = decide::header(HeaderFacts {
-            whole: header.is_some(),
-            durable_record,
-            vouched: reach.vouched || merged,
-        });
-        self.note(row, path.clone(), 0);
-        let header = match (action, header) {
-            (HeaderAction::Read, Some(header)) => header,
-            (HeaderAction::Unlink, _)
-                if !(out(Rule::TornHeaderIsLegal) && self.has_records(&opened)?) =>
-            {
-                self.disk.unlink(&path).map_err(Failure::File)?;
-                self.files.remove(&sequence);
-                return Ok(None);
-            }
-            _ => return Err(self.quarantine(path, "its header is torn".to_owned())),
-        };
-        if header.header.table != self.partition.table {
-            return Err(Failure::Mismatch {
-                path,
-                what: format!("belongs to table {}", header.header.table),
-            });
-        }
-        let scan = opened.scan(header, reach).map_err(Failure::File)?;
-        let last = scan.commits.last();
-        let next = last.map_or(scan.header.header.first_commit_number, |(_, record)| {
-            record.facts.commit_number + 1
-        });
-        self.next_commit_number = self.next_commit_number.max(next);
-        let row = if merged && scan.quarantine {
-            Some(Row::DamagedRewrite)
-        } else {
-            scan.decided
-        };
-        self.note(row, path.clone(), scan.end_byte);
-        let damaged = merged && out(Rule::Row(Row::DamagedRewrite));
-        if scan.quarantine && !damaged {
-            let at = scan.end_byte;
-            let what = format!("{:?} at byte {at}, which was durable", scan.stop);
-            return Err(self.quarantine(path, what));
-        }
-        Ok(Some(scan))
-    }
-
-    /// Whether anything of this segment stands behind its torn header; asked by a test alone.
-    fn has_records(&self, opened: &Opened) -> Result<bool, Failure> {
-        let bytes = super::scan::read(&*opened.file, 0, 1 << 16).map_err(Failure::File)?;
-        Ok(bytes.windows(8).any(|window| window == b"PLCOMMIT"))
-    }
-
-    fn quarantine(&mut self, path: PathBuf, what: String) -> Failure {
-        match quarantine(self.disk, &path, &self.partition.quarantine, &what) {
-            Ok(moved_to) => Failure::Corrupt {
-                path,
-                moved_to,
-                what,
-            },
-            Err(error) => Failure::File(error),
-        }
-    }
-
-    /// Unlinks all rewrites of a sequence.
-    fn remove(&mut self, sequence: Sequence) -> Result<(), Failure> {
-        for rewrite in self.files.remove(&sequence).unwrap_or_default() {
-            let path = self.path(sequence, rewrite);
-            self.disk.unlink(&path).map_err(Failure::File)?;
-        }
-        Ok(())
-    }
-
-    fn unlink_others(&mut self, chain: &[Scan], keep: Option<SegmentId>) -> Result<(), Failure> {
-        let oldest = chain.first().and_then(|scan| scan.header.header.prev);
+    fn unlink_others(&mut self, chain: &[Link], keep: Option<SegmentId>) -> Result<(), Failure> {
+        let oldest = chain.first().and_then(|link| link.scan.header.header.prev);
         let below_live = keep.is_some() || oldest.is_some_and(|p| p.lineage < self.live_lineage);
         for (&sequence, rewrites) in &self.files {
             let kept = chain
                 .iter()
-                .map(|scan| scan.opened.id)
+                .map(|link| link.scan.opened.id)
                 .chain(keep)
                 .find(|id| id.sequence == sequence);
             for &rewrite in rewrites {
@@ -387,26 +256,4 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
-}
-
-/// The highest, which stands first.
-fn winner(rewrites: &[Rewrite]) -> Rewrite {
-    if out(Rule::Row(Row::HigherRewrite)) {
-        rewrites[rewrites.len() - 1]
-    } else {
-        rewrites[0]
-    }
-}
-
-fn reaches(scan: &Scan, prev: Predecessor) -> bool {
-    let (number, offset) = match scan.commits.last() {
-        Some((_, record)) => (record.facts.commit_number + 1, record.facts.next_offset),
-        None => {
-            let header = &scan.header.header;
-            (header.first_commit_number, header.first_offset)
-        }
-    };
-    scan.header.header.lineage == prev.lineage
-        && number == prev.next_commit_number
-        && offset == prev.next_offset
 }

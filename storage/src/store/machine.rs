@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::chain::{Chain, Link};
+use super::holes::Holes;
 use super::tail::{Filling, Flushing};
 use super::{
     Blocked, Cursors, FaultRecord, LineageStart, StoreEffect, StoreEffects, StoreEvent,
@@ -66,6 +67,8 @@ pub struct Store {
     /// Recovery is done but for the new lineage's segment.
     pub(super) recovered: Option<Box<super::RecoveredReport>>,
     pub(super) merge: Merge,
+    /// What segments in quarantine held.
+    pub(super) holes: Holes,
     /// To be unlinked once the newest segment is durable.
     pub(super) garbage: Vec<PathBuf>,
     pub(super) unlinking: bool,
@@ -93,6 +96,10 @@ pub(super) enum Phase {
     /// `again`: a new attempt in this process makes sense.
     Failed {
         again: Again,
+    },
+    /// A reader met damage. `started`: before it, what was begun is still on its way.
+    Quarantining {
+        started: bool,
     },
     Dropping {
         started: bool,
@@ -185,6 +192,7 @@ impl Store {
             rewinding: None,
             recovered: None,
             merge: Merge::Idle { not_before_ms: 0 },
+            holes: Holes::default(),
             garbage: Vec::new(),
             unlinking: false,
             last_void_ms: None,
@@ -217,7 +225,7 @@ impl Store {
     ) {
         match event {
             StoreEvent::Open(start) => self.open(start, out),
-            StoreEvent::Tick => self.look_at_alarm(out),
+            StoreEvent::Tick => self.look_at_alarm(),
             StoreEvent::Configure(settings) => self.settings = *settings,
             StoreEvent::Drain => self.draining = true,
             StoreEvent::Rewind(start) => self.rewind(start, out),
@@ -274,6 +282,7 @@ impl Store {
             DiskDone::Merged(result) => self.on_merged(now_ms, result, out),
             DiskDone::Unlinked(result) => self.on_unlinked(now_ms, result),
             DiskDone::Quarantined { path, result } => self.on_quarantined(path, result, out),
+            DiskDone::HolesClosed { ticket, result } => self.on_holes_closed(ticket, result, out),
             DiskDone::Dropped(result) => match result {
                 Ok(()) => {
                     self.phase = Phase::Dropped;
@@ -325,7 +334,7 @@ impl Store {
     }
 
     /// Recovers, once nothing that was begun before can change the directory any more.
-    pub(super) fn recover(&mut self, out: &mut StoreEffects) {
+    pub(super) fn recover(&mut self, now_ms: u64, out: &mut StoreEffects) {
         self.phase = Phase::Recovering { started: true };
         let partition = RecoverPartition {
             table: self.identity.table,
@@ -335,6 +344,7 @@ impl Store {
             start: self.start,
             mapped: self.mapped,
             pages_bytes_max: self.pages_bytes_max(),
+            unix_ms: self.unix_ms(now_ms),
         };
         self.submit(DiskOp::Recover(Box::new(partition)), out);
     }

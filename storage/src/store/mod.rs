@@ -17,6 +17,7 @@
 //! Invariants across a void, a drain and a new lineage stand where they are kept: `chain.rs`.
 
 mod chain;
+mod holes;
 mod machine;
 mod outcome;
 mod show;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::chain::{Chain, Face, Footer, Link};
+use super::holes::Holes;
 use super::machine::{Again, Merge, Phase, Store};
 use super::{StoreEffect, StoreEffects};
 use crate::disk::{CreatedSegment, DiskError, DiskFault, DiskOp, Failure, WrittenCommit};
@@ -44,6 +45,7 @@ impl Store {
         self.sequence_last = self.sequence_last.max(recovered.sequence_last);
         self.next_commit_number = self.next_commit_number.max(recovered.next_commit_number);
         self.garbage = recovered.leftover.into_iter().collect();
+        self.holes = Holes::new(recovered.holes);
         self.chain = Chain::default();
         let count = recovered.segments.len();
         for (index, segment) in recovered.segments.into_iter().enumerate() {
@@ -278,6 +280,7 @@ impl Store {
         let took_ms = now_ms.saturating_sub(cover.submitted_ms);
         gauges.sync_ms.store(took_ms, Ordering::Relaxed);
         self.chain.settle();
+        self.close_holes(now_ms);
         self.show();
         self.say_durable(out);
     }
@@ -317,7 +320,7 @@ impl Store {
                 self.merge = Merge::Idle {
                     not_before_ms: now_ms + MERGE_RETRY_MS,
                 };
-                return self.look_at_alarm(out);
+                return self.look_at_alarm();
             }
             Err(MergeFailure::Directory(error)) => {
                 self.merge = Merge::Idle { not_before_ms: 0 };
@@ -377,45 +380,6 @@ impl Store {
         } else {
             self.unlinking = false;
         }
-    }
-
-    /// A reader met damage: the file goes to quarantine and the partition stands still.
-    pub(super) fn look_at_alarm(&mut self, out: &mut StoreEffects) {
-        if self.alarm_seen || self.phase != Phase::Running {
-            return;
-        }
-        let alarm = self.view.alarm();
-        if let Some((path, damage)) = alarm.damage() {
-            self.alarm_seen = true;
-            let op = DiskOp::Quarantine {
-                path: path.to_path_buf(),
-                quarantine: self.identity.quarantine.clone(),
-                reason: damage.to_string(),
-            };
-            self.submit(op, out);
-        }
-    }
-
-    pub(super) fn on_quarantined(
-        &mut self,
-        path: PathBuf,
-        result: Result<PathBuf, DiskError>,
-        out: &mut StoreEffects,
-    ) {
-        let what = self
-            .view
-            .alarm()
-            .damage()
-            .map(|(_, damage)| damage.to_string());
-        let failure = match result {
-            Ok(moved_to) => Failure::Corrupt {
-                path,
-                moved_to,
-                what: what.unwrap_or_default(),
-            },
-            Err(error) => Failure::File(error),
-        };
-        self.fail(failure, Again::Recover, out);
     }
 }
 

@@ -49,6 +49,7 @@ impl Store {
             ],
             durable: durable.unwrap_or_default(),
             start_offset: self.start.start_offset,
+            holes: self.told().cloned().collect(),
         });
         self.show_gauges();
     }

@@ -21,15 +21,21 @@ impl Store {
         }
         match self.phase {
             Phase::Running => {
-                self.answer(out);
+                self.answer(now_ms, out);
                 self.write_next(now_ms, out);
                 self.unlink_garbage(out);
-                self.answer(out);
+                self.close_next(out);
+                self.answer(now_ms, out);
             }
             Phase::Voiding if self.writing.is_none() && self.full_until_ms.is_none() => {
                 self.create(now_ms, out);
             }
-            Phase::Recovering { started: false } if self.on_their_way == 0 => self.recover(out),
+            Phase::Recovering { started: false } if self.on_their_way == 0 => {
+                self.recover(now_ms, out);
+            }
+            Phase::Quarantining { started: false } if self.on_their_way == 0 => {
+                self.quarantine(now_ms, out);
+            }
             Phase::Dropping { started: false } if self.on_their_way == 0 => {
                 self.phase = Phase::Dropping { started: true };
                 self.chain = Chain::default();
@@ -52,11 +58,12 @@ impl Store {
             && self.flushing.is_none()
             && self.writing.is_none()
             && self.faults.is_empty()
+            && self.holes_at_rest()
             && self.chain.links[self.chain.whole..].iter().all(durable)
     }
 
     /// Answers who waits for a drain, a lineage or recovery.
-    fn answer(&mut self, out: &mut StoreEffects) {
+    fn answer(&mut self, now_ms: u64, out: &mut StoreEffects) {
         let drained = self.is_drained()
             || taken_out(Rule::DrainBeforeNewLineage)
                 && self.flushing.is_none()
@@ -82,6 +89,7 @@ impl Store {
         if self.rewinding == Some(Rewinding::Beginning) && begun {
             self.rewinding = None;
             self.forget_dead_lineages();
+            self.close_holes(now_ms);
             if self.recovered.is_none() {
                 out.push(StoreEffect::Rewound {
                     lineage: self.start.lineage,
@@ -199,6 +207,11 @@ impl Store {
         self.submit(DiskOp::Create(Box::new(segment)), out);
     }
 
+    /// Whether nothing syncs the directory: of two syncs at a time either would take the other's error.
+    pub(super) fn directory_free(&self) -> bool {
+        self.directory_syncing.is_empty() && self.merge != Merge::Merging
+    }
+
     /// Which link would be synced now.
     pub(super) fn next_sync(&self, now_ms: u64) -> Option<(usize, SyncWanted)> {
         if self.phase != Phase::Running {
@@ -212,9 +225,7 @@ impl Store {
         let due = |(at, link): (usize, &Link)| {
             let since_ms = link.dirty_since_ms?;
             let free = link.syncing.is_empty() || two && link.syncing.len() < 2;
-            // A merge syncs the directory too: either would take the other's error.
-            let directory = self.directory_syncing.is_empty() && self.merge != Merge::Merging;
-            let names = link.durable.is_some() || directory || two;
+            let names = link.durable.is_some() || self.directory_free() || two;
             if !free || !names || !link.is_dirty() || link.file.is_none() {
                 return None;
             }
@@ -282,12 +293,19 @@ impl Store {
         if !self.directory_syncing.is_empty() && !taken_out(Rule::NeverTwoSyncs) {
             return;
         }
+        let follows = |at: usize, link: &Link| {
+            let before = at.checked_sub(1).map(|at| &self.chain.links[at]);
+            let prev = link.header().prev.map(|prev| prev.sequence);
+            before.is_some_and(|before| prev == Some(before.sequence()))
+                || taken_out(Rule::NoMergeOverHole)
+        };
         let any = taken_out(Rule::MergeDurableInputs);
         let candidate = |(at, link): (usize, &Link)| Candidate {
             ready: link.closed
                 && (at < self.chain.whole && link.footer == Footer::Durable
                     || any && matches!(link.footer, Footer::Written | Footer::Durable)),
             merged: link.header().id.rewrite > Rewrite(0),
+            follows: follows(at, link),
             lineage: link.lineage(),
             schema_version: link.header().schema.version,
             commits: link.end.commits,

@@ -94,6 +94,7 @@ impl Store {
             garbage.push(segment_path(directory, id.sequence, id.rewrite));
         }
         self.chain.forget_first(dead);
+        self.forget_dead_holes();
         if dead > 0 {
             self.show();
         }

@@ -192,6 +192,7 @@ impl Place {
             },
             mapped: false,
             pages_bytes_max: SEGMENT_MAP_BYTES,
+            unix_ms: 1_700_000_000_000,
         };
         recover(disk, &partition).map_err(|failed| failed.failure)
     }

@@ -3,6 +3,7 @@
 mod rig;
 
 mod dropped;
+mod holes;
 mod merges;
 mod numbers;
 mod quarantines;

@@ -68,6 +68,7 @@ fn a_merge_takes_no_more_records_than_its_index_may_hold() {
     let candidate = |index_bytes| Candidate {
         ready: true,
         merged: false,
+        follows: true,
         lineage: Lineage(1),
         schema_version: 1,
         commits: 4_096,

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use storage::counts::Counts;
 use storage::disk::{Disk, DiskDone, DiskOp, Failure, RealDisk, perform};
+use storage::error::StorageError;
 use storage::format::CommitFacts;
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
+use storage::published::Part;
 use storage::schema::{Column, Physical, Schema};
 use storage::store::{
     LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity, StoreSettings,
@@ -24,6 +26,8 @@ pub struct Rig {
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<DiskOp>,
     pub now_ms: u64,
+    /// What the catalog says.
+    pub start: LineageStart,
     /// What else it said, in order.
     pub said: Vec<StoreEffect>,
 }
@@ -68,20 +72,51 @@ impl Rig {
             out: StoreEffects::new(),
             disk: VecDeque::new(),
             now_ms: 1_000,
+            start: LineageStart {
+                lineage: Lineage(1),
+                live_lineage: Lineage(1),
+                start_offset: Offset(0),
+                topic_id: TopicId::default(),
+            },
             said: Vec::new(),
         };
         rig.open();
         rig
     }
 
-    fn open(&mut self) {
-        self.on(StoreEvent::Open(LineageStart {
-            lineage: Lineage(1),
-            live_lineage: Lineage(1),
-            start_offset: Offset(0),
-            topic_id: TopicId::default(),
-        }));
+    /// Opens, or opens again what failed.
+    pub fn open(&mut self) {
+        self.on(StoreEvent::Open(self.start));
         self.settle();
+    }
+
+    /// SET OFFSETS, or with `live` a TRUNCATE.
+    pub fn rewind(&mut self, start_offset: i64, live: bool) {
+        self.start.lineage.0 += 1;
+        self.start.start_offset = Offset(start_offset);
+        if live {
+            self.start.live_lineage = self.start.lineage;
+        }
+        self.on(StoreEvent::Rewind(self.start));
+        self.settle();
+    }
+
+    /// Reads all of it as a query does, and lets the store look.
+    pub fn read(&mut self) -> Result<usize, StorageError> {
+        let snapshot = self.store.view().snapshot();
+        let columns: Vec<usize> = (0..self.identity.schema.columns.len() + 2).collect();
+        let read = |part: &Part| part.read(&columns).map(|arrays| arrays[0].len());
+        let rows = snapshot.parts().iter().map(read).sum();
+        self.on(StoreEvent::Tick);
+        self.settle();
+        rows
+    }
+
+    /// What queries are told is missing.
+    pub fn told(&self) -> Vec<String> {
+        let snapshot = self.store.view().snapshot();
+        let holes = snapshot.holes().iter();
+        holes.map(|known| known.hole.offsets()).collect()
     }
 
     /// Another process over the same directory.
@@ -194,8 +229,7 @@ impl Rig {
         })
     }
 
-    /// The segments, oldest first.
-    pub fn segments(&self) -> Vec<PathBuf> {
+    fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.identity.directory).expect("it is there");
         let paths = entries.map(|entry| entry.expect("an entry").path());
         let mut paths: Vec<PathBuf> = paths.collect();
@@ -203,7 +237,14 @@ impl Rig {
         paths
     }
 
-    /// The names of the segments, oldest first.
+    /// The segments, oldest first.
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let mut segments = self.files();
+        segments.retain(|path| path.extension().is_some_and(|of| of == "arrow"));
+        segments
+    }
+
+    /// The names in the directory, oldest first.
     pub fn names(&self) -> Vec<String> {
         let name = |path: PathBuf| {
             let name = path
@@ -211,7 +252,7 @@ impl Rig {
                 .map(|name| name.to_string_lossy().into_owned());
             name.unwrap_or_default()
         };
-        self.segments().into_iter().map(name).collect()
+        self.files().into_iter().map(name).collect()
     }
 
     /// The history as a query sees it.

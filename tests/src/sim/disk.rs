@@ -258,13 +258,6 @@ impl SimDisk {
         }
     }
 
-    /// Whether a file was moved to quarantine.
-    #[must_use]
-    pub fn quarantined(&self) -> bool {
-        let world = self.world();
-        world.names.keys().any(|path| path.starts_with(QUARANTINE))
-    }
-
     /// The files and their lengths, for a trace.
     #[must_use]
     pub fn files(&self) -> Vec<(String, usize)> {
@@ -394,8 +387,10 @@ impl DiskFile for SimFile {
         if world.process != self.process {
             return self.error(DiskAction::Write, EIO);
         }
+        // Now and then before it began.
         let stopped = |world: &mut World| {
-            let part = world.random.below(bytes.len() as u64 + 1) as usize;
+            let all = world.random.chance(750);
+            let part = world.random.below(bytes.len() as u64 * u64::from(all) + 1) as usize;
             world.inodes[self.inode].write(at_byte as usize, &bytes[..part]);
         };
         if let Err(error) = called {

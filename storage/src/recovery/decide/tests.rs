@@ -168,6 +168,60 @@ fn a_merges_footer_is_never_opened() {
     }
 }
 
+fn check_hole(whole: bool, filled: bool, over: bool, settled: bool, row: Row, action: HoleAction) {
+    let facts = HoleFacts {
+        whole,
+        filled,
+        over,
+        settled,
+    };
+    assert_eq!(hole(facts), (Some(row), action), "{facts:?}");
+}
+
+#[test]
+fn a_hole_whose_segment_is_there_is_unlinked() {
+    for whole in [true, false] {
+        for settled in [true, false] {
+            check_hole(
+                whole,
+                true,
+                false,
+                settled,
+                Row::HoleFilled,
+                HoleAction::Unlink,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_torn_hole_without_its_segment_is_refused() {
+    check_hole(
+        false,
+        false,
+        false,
+        false,
+        Row::HoleTorn,
+        HoleAction::Refuse,
+    );
+}
+
+#[test]
+fn a_hole_is_told_until_it_is_loaded_again_or_given_up() {
+    for over in [true, false] {
+        check_hole(true, false, over, false, Row::HoleTold, HoleAction::Tell);
+    }
+    check_hole(
+        true,
+        false,
+        false,
+        true,
+        Row::HoleClosed,
+        HoleAction::Unlink,
+    );
+    check_hole(true, false, true, true, Row::HoleBridge, HoleAction::Bridge);
+}
+
 #[test]
 fn every_row_is_listed_once() {
     let mut rows = Row::ALL.to_vec();

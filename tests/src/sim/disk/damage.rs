@@ -1,6 +1,7 @@
 //! What no crash does to a segment's file and disks do all the same: flipped bits, lost files, bytes that
 //! were meant for another place.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use storage::format::{
@@ -15,8 +16,14 @@ use crate::sim::Random;
 pub struct Damaged {
     /// In words.
     pub what: String,
+    /// The file.
+    pub path: PathBuf,
     /// What it was may not pass unnoticed: a record says that it was durable.
     pub must_be_named: bool,
+    /// No power loss takes back the record that says so.
+    pub stays_named: bool,
+    /// What is left may not tell what it held: the partition may be refused.
+    pub may_be_refused: bool,
 }
 
 /// Where a bit is flipped.
@@ -32,6 +39,8 @@ pub enum Rot {
     Earlier,
     /// In a record of a merged segment.
     Merged,
+    /// In the body of a commit, where recovery does not look: a reader meets it.
+    Body,
 }
 
 /// A segment's file as it lies in the cache, and what can be read of it.
@@ -82,6 +91,25 @@ impl Lying {
     fn durable_end(&self) -> u64 {
         let ends = self.commits.iter().map(|(_, record)| record.durable_end);
         ends.max().unwrap_or(0)
+    }
+
+    /// Whether damage at this byte of its content must be met: a record of its own says that it was
+    /// durable, or the newest of `all` does.
+    fn is_named(&self, at: u64, all: &[Lying]) -> bool {
+        let ends = self.commits.last();
+        let content_end = ends.map_or(0, |(at, record)| at + record.message_bytes());
+        let newest = all.last();
+        let vouched = newest.is_some_and(|one| one.is_vouching() && one.sequence > self.sequence);
+        // What a void gave up stands there, and says nothing.
+        let prev = |one: &Lying| one.header.as_ref().and_then(|header| header.header.prev);
+        let prevs = all.iter().filter_map(prev);
+        let next = prevs.filter(|prev| prev.sequence.0 == self.sequence).last();
+        let counts = |record: &&CommitRecord| {
+            next.is_none_or(|next| record.facts.commit_number < next.next_commit_number)
+        };
+        let records = self.commits.iter().map(|(_, record)| record);
+        let durable_end = records.filter(counts).map(|record| record.durable_end);
+        durable_end.max().unwrap_or(0) > at || (self.rewrite > 0 || vouched) && at < content_end
     }
 
     /// Whether it says, as the newest, that all before it was durable.
@@ -136,6 +164,33 @@ impl Lying {
         Some((at + random.below(u64::from(record.head_bytes))) as usize)
     }
 
+    /// A byte of a column or the rejects of one of its commits that end before `end`.
+    fn body_byte(&self, random: &mut Random, end: u64) -> Option<usize> {
+        let buffers: Vec<(u64, u64)> = self
+            .commits
+            .iter()
+            .filter(|(at, record)| at + record.message_bytes() <= end)
+            .flat_map(|(at, record)| {
+                let body = at + u64::from(record.head_bytes);
+                let columns = record.columns.iter().flat_map(|column| column.buffers);
+                let all = columns.chain([record.rejects]);
+                all.map(move |buffer| (body + buffer.at, u64::from(buffer.bytes)))
+            })
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect();
+        if buffers.is_empty() {
+            return None;
+        }
+        let (at, bytes) = buffers[random.below(buffers.len() as u64) as usize];
+        Some((at + random.below(bytes)) as usize)
+    }
+
+    /// A byte of its index or footer, behind the end of stream.
+    fn footer_byte(&self, random: &mut Random) -> Option<usize> {
+        let end = self.seal()?.content_end + 8;
+        Some((end + random.below(self.bytes() - end)) as usize)
+    }
+
     /// One of its messages as it lies.
     fn message(&self, random: &mut Random) -> Option<&[u8]> {
         if self.commits.is_empty() {
@@ -147,20 +202,32 @@ impl Lying {
     }
 }
 
+fn lying<'a>(
+    names: &BTreeMap<PathBuf, usize>,
+    directory: &Path,
+    bytes: impl Fn(usize) -> &'a Vec<u8>,
+) -> Vec<Lying> {
+    let here = names.iter();
+    let here = here.filter(|(path, _)| path.parent() == Some(directory));
+    let mut lying: Vec<Lying> = here
+        .filter_map(|(path, &inode)| Lying::new(path, bytes(inode)))
+        .collect();
+    lying.sort_by_key(|one| (one.sequence, one.rewrite));
+    lying
+}
+
 impl SimDisk {
     /// The segments in a directory, oldest first.
     #[must_use]
     pub fn lying(&self, directory: &Path) -> Vec<Lying> {
         let world = self.world();
-        let here = world
-            .names
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(directory));
-        let mut lying: Vec<Lying> = here
-            .filter_map(|(path, &inode)| Lying::new(path, &world.inodes[inode].cache))
-            .collect();
-        lying.sort_by_key(|one| (one.sequence, one.rewrite));
-        lying
+        lying(&world.names, directory, |at| &world.inodes[at].cache)
+    }
+
+    /// The same as a power loss would leave them, at least.
+    fn lying_on_disk(&self, directory: &Path) -> Vec<Lying> {
+        let world = self.world();
+        lying(&world.disk_names, directory, |at| &world.inodes[at].disk)
     }
 
     /// The names in a directory.
@@ -211,6 +278,16 @@ impl SimDisk {
                 let at = of.record_byte(random, u64::MAX)?;
                 (of, at)
             }
+            Rot::Body => {
+                let of = any(random, &lying)?;
+                let vouched = newest.is_vouching() && of.sequence != newest.sequence;
+                let end = match vouched || of.rewrite > 0 {
+                    true => u64::MAX,
+                    false => of.durable_end(),
+                };
+                let at = of.body_byte(random, end)?;
+                (of, at)
+            }
             Rot::Merged => {
                 let mut merged = lying.clone();
                 merged.retain(|one| one.rewrite > 0);
@@ -219,15 +296,59 @@ impl SimDisk {
                 (of, at)
             }
         };
+        let named = |lying: &[Lying]| {
+            let of = lying.iter().find(|one| one.path == of.path);
+            of.is_some_and(|of| of.is_named(at as u64, lying))
+        };
+        let (must_be_named, stays_named) = (named(&lying), named(&self.lying_on_disk(directory)));
         if !self.flip(&of.path, at, 1 << random.below(8)) {
             return None;
         }
-        let ends = of.commits.last();
-        let content_end = ends.map_or(0, |(at, record)| at + record.message_bytes());
-        let merged = of.rewrite > 0 && (at as u64) < content_end;
         Some(Damaged {
             what: format!("a bit of {} rots at {at}", of.path.display()),
-            must_be_named: of.durable_end() > at as u64 || merged || place == Rot::Earlier,
+            path: of.path.clone(),
+            must_be_named: must_be_named || matches!(place, Rot::Earlier | Rot::Body),
+            stays_named,
+            may_be_refused: of
+                .header
+                .as_ref()
+                .is_none_or(|header| (at as u64) < u64::from(header.bytes)),
+        })
+    }
+
+    /// Flips a bit of a segment's footer: nothing is lost by it.
+    pub fn rot_footer(&self, random: &mut Random, directory: &Path) -> Option<PathBuf> {
+        let mut sealed = self.lying(directory);
+        sealed.retain(|one| one.seal().is_some());
+        // Most often a merged one's: there it may not be cut off.
+        if random.chance(700) {
+            sealed.retain(|one| one.rewrite > 0);
+        }
+        let of = sealed.get(random.below(sealed.len().max(1) as u64) as usize)?;
+        let at = of.footer_byte(random)?;
+        self.flip(&of.path, at, 1 << random.below(8))
+            .then(|| of.path.clone())
+    }
+
+    /// Flips a bit of a hole or bridge; `None` where there is none.
+    pub fn rot_hole(&self, random: &mut Random, directory: &Path) -> Option<Damaged> {
+        let mut names = self.names(directory);
+        names.retain(|path| {
+            let suffix = path.extension();
+            suffix.is_some_and(|suffix| suffix == "hole" || suffix == "bridge")
+        });
+        let path = names.get(random.below(names.len().max(1) as u64) as usize)?;
+        let bytes = {
+            let world = self.world();
+            world.inodes[*world.names.get(path)?].cache.len() as u64
+        };
+        let at = random.below(bytes.max(1)) as usize;
+        self.flip(path, at, 1 << random.below(8)).then(|| Damaged {
+            what: format!("a bit of {} rots at {at}", path.display()),
+            path: path.clone(),
+            must_be_named: true,
+            stays_named: false,
+            may_be_refused: true,
         })
     }
 
@@ -265,7 +386,10 @@ impl SimDisk {
         world.lost.retain(|op| !of_path(op));
         Some(Damaged {
             what: format!("{} is gone", path.display()),
+            path: path.clone(),
             must_be_named: true,
+            stays_named: false,
+            may_be_refused: true,
         })
     }
 

@@ -1,5 +1,6 @@
 //! One seed: chooses what happens next, and compares what the store says with the truth.
 
+mod holes;
 mod law;
 mod probe;
 mod words;
@@ -17,12 +18,12 @@ use storage::store::{
 };
 
 use super::truth::{LineageTruth, Topic, schema};
-use crate::sim::disk::{DiskFaultKind, QUARANTINE, SimDisk};
+use crate::sim::disk::{Damaged, DiskFaultKind, QUARANTINE, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
 use words::{outcome, words};
 
 /// What a run over many seeds must have met, beside the recovery table and the disk's faults.
-pub(super) const EVENTS: [&str; 20] = [
+pub(super) const EVENTS: [&str; 29] = [
     "event: step",
     "event: crash inside a disk operation",
     "event: crash inside recovery",
@@ -41,6 +42,15 @@ pub(super) const EVENTS: [&str; 20] = [
     "event: bit rot",
     "event: a file is gone",
     "event: a write went astray",
+    "event: a footer rots",
+    "event: a reader meets damage",
+    "event: a segment goes to quarantine",
+    "event: a hole is told",
+    "event: a hole that nobody was told of",
+    "event: a hole is closed by what is loaded",
+    "event: a hole is given up",
+    "event: a bridge",
+    "event: a hole rots",
     "event: an older catalog is refused",
     "event: what a power loss now would leave",
 ];
@@ -67,7 +77,10 @@ pub(super) struct Drive<'a> {
     /// What is to be done when the store is drained.
     on_drained: Option<Change>,
     drained: bool,
-    damage: Option<Damage>,
+    damage: Option<Damaged>,
+    holes: Vec<TrueHole>,
+    /// A footer rotted since the last recovery: with a record beside it nothing tells what a merge held.
+    footer_rots: bool,
     /// The catalog before the last change, and whether the change was ever said to be done.
     older: Option<LineageStart>,
     begun: bool,
@@ -111,10 +124,20 @@ enum Change {
     Truncate,
 }
 
-#[derive(Clone, Copy)]
-struct Damage {
-    /// It lies where the file itself says that it was durable: it must be met, and named.
-    must_be_named: bool,
+/// A segment in quarantine, as it is true.
+#[derive(Clone, Debug)]
+struct TrueHole {
+    /// Its name in quarantine: no two have one.
+    moved_to: String,
+    lineage: u64,
+    from: i64,
+    to: i64,
+    /// The catalog's lineage when it was first told.
+    standing: u64,
+    /// Nothing tells what was before it: the partition may be refused.
+    unknown: bool,
+    /// It is neither told nor missing in its lineage any more.
+    closed: bool,
 }
 
 impl Process {
@@ -161,6 +184,7 @@ impl<'a> Drive<'a> {
             start,
             end: None,
             durable: start,
+            owed: start,
         };
         Drive {
             seed,
@@ -183,6 +207,8 @@ impl<'a> Drive<'a> {
             on_drained: None,
             drained: false,
             damage: None,
+            holes: Vec::new(),
+            footer_rots: false,
             older: None,
             begun: false,
             restored: false,
@@ -196,15 +222,8 @@ impl<'a> Drive<'a> {
 
     pub fn run(mut self) -> Law {
         match self.history() {
-            // What rotted where nothing vouches for it yet looks torn: the group offset names it, or
-            // the file that a recovery which crashed had moved to quarantine.
-            Err(_)
-                if self
-                    .damage
-                    .is_some_and(|d| !d.must_be_named || self.disk.quarantined()) =>
-            {
-                Ok(())
-            }
+            // What rotted where nothing vouches for it yet looks torn: the group offset names it.
+            Err(_) if self.damage.is_some_and(|one| !one.must_be_named) => Ok(()),
             other => other,
         }
     }
@@ -314,7 +333,7 @@ impl<'a> Drive<'a> {
         store.publish(self.now_ms, &step, &mut self.out);
         self.hit("event: step");
         self.trace.say(|| format!("step {visible}..{next}"));
-        Ok(())
+        self.about_to_close(next)
     }
 
     fn fault_record(&mut self) -> Law {
@@ -375,6 +394,7 @@ impl<'a> Drive<'a> {
             start,
             end: None,
             durable: start,
+            owed: start,
         };
         self.lineages.insert(lineage, truth);
         self.trace.say(|| {
@@ -429,7 +449,8 @@ impl<'a> Drive<'a> {
         match effect {
             StoreEffect::Disk(op) => {
                 self.trace.say(|| format!("submit {}", words(&op)));
-                let slow = self.slow_syncs && is_later_sync(&op);
+                let slow = self.is_slow(&op);
+                self.about_holes(&op);
                 self.process.pending.push(Pending::Submitted(*op));
                 if !slow && self.random.chance(500) {
                     let last = self.process.pending.len() - 1;
@@ -469,6 +490,9 @@ impl<'a> Drive<'a> {
                 self.hit("event: drain");
                 self.drained = true;
                 self.promise(self.process.store.lineage(), cursor)?;
+                if !self.holes.is_empty() {
+                    self.look()?;
+                }
                 match self.on_drained.take() {
                     Some(change) => self.change(change, cursor),
                     None => Ok(()),
@@ -498,11 +522,22 @@ impl<'a> Drive<'a> {
                 "durable {offset} of lineage {lineage}, which never was"
             ));
         };
-        let (before, end) = (truth.durable, truth.end.unwrap_or(i64::MAX));
+        let (mut before, end) = (truth.durable, truth.end.unwrap_or(i64::MAX));
+        let told = self.process.store.holes().iter().any(|known| {
+            let hole = &known.hole;
+            known.told && hole.lineage == lineage && hole.next_offset.0 >= truth.owed
+        });
+        if told {
+            // It fell back to before a hole, and every query is told.
+            before = before.min(offset.0);
+        }
         truth.durable = offset.0;
+        truth.owed = truth.owed.max(offset.0);
         check(offset.0 >= before && offset.0 <= end, || {
             format!("durable went from {before} to {offset}")
-        })
+        })?;
+        self.closed_by_hand(lineage.0, offset.0);
+        Ok(())
     }
 
     /// An operation is performed: from here on its outcome stands.
@@ -537,7 +572,7 @@ impl<'a> Drive<'a> {
             .map(|(at, _)| at)
             .collect();
         let slow = |at: &usize| match &self.process.pending[*at] {
-            Pending::Submitted(op) => self.slow_syncs && is_later_sync(op),
+            Pending::Submitted(op) => self.is_slow(op),
             Pending::Done(_) => false,
         };
         let (slow, mut found): (Vec<usize>, Vec<usize>) = found.into_iter().partition(slow);
@@ -549,6 +584,18 @@ impl<'a> Drive<'a> {
             return Some(last);
         }
         Some(found[self.random.below(found.len() as u64) as usize])
+    }
+
+    /// Whether others overtake it: a sync that is not a file's first, which takes the directory along, or
+    /// what is done about holes.
+    fn is_slow(&self, op: &DiskOp) -> bool {
+        match op {
+            DiskOp::Sync {
+                directory: None, ..
+            } => self.slow_syncs,
+            DiskOp::CloseHoles(_) => self.seed.is_multiple_of(2),
+            _ => false,
+        }
     }
 
     /// Some operation that is on its way is performed.
@@ -593,17 +640,6 @@ impl<'a> Drive<'a> {
         }
         self.send(StoreEvent::Done(done))
     }
-}
-
-/// Not the first one, which takes the directory along.
-fn is_later_sync(op: &DiskOp) -> bool {
-    matches!(
-        op,
-        DiskOp::Sync {
-            directory: None,
-            ..
-        }
-    )
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Law {

@@ -1,6 +1,6 @@
 //! What is true: what each offset of the simulated topic is, and what a table must therefore hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::Array;
@@ -158,6 +158,21 @@ pub struct LineageTruth {
     pub end: Option<i64>,
     /// What was said to be durable.
     pub durable: i64,
+    /// The most that ever was: below it a query is told, or it was given up.
+    pub owed: i64,
+}
+
+/// What a segment in quarantine held.
+#[derive(Clone, Copy, Debug)]
+pub struct Missing {
+    /// Its lineage.
+    pub lineage: u64,
+    /// Its first offset.
+    pub from: i64,
+    /// The offset after its last.
+    pub to: i64,
+    /// What follows it is there; else it may be loaded again from its first offset.
+    pub bridged: bool,
 }
 
 /// What a snapshot must hold.
@@ -175,6 +190,50 @@ pub struct Expected<'a> {
     pub next_offset: i64,
     /// The most offsets that a commit may cover.
     pub offsets_max: u64,
+    /// What may be missing: it is told, or was given up.
+    pub missing: &'a [Missing],
+}
+
+/// The ranges of a lineage's offsets that are seen, in order.
+#[derive(Clone, Debug)]
+struct Seen {
+    pieces: Vec<(i64, i64)>,
+    end: i64,
+}
+
+impl Seen {
+    fn from(truth: &LineageTruth) -> Seen {
+        Seen {
+            pieces: Vec::new(),
+            end: truth.start,
+        }
+    }
+
+    /// Goes on to `to` over what may be missing; whether that leads there.
+    fn skip(&mut self, lineage: u64, to: i64, missing: &[Missing]) -> bool {
+        self.end = self.reach(lineage, to, missing, |_| true);
+        self.end == to
+    }
+
+    /// How far it leads at most, and not beyond `to`: what was loaded again may have been lost again.
+    fn reach(&self, lineage: u64, to: i64, missing: &[Missing], of: fn(&Missing) -> bool) -> i64 {
+        let mut reached = BTreeSet::from([self.end]);
+        let mut next = Some(self.end);
+        while let Some(from) = next {
+            let here = |one: &&Missing| {
+                let ends = from < one.to && one.to <= to;
+                one.lineage == lineage && one.from == from && ends && of(one)
+            };
+            reached.extend(missing.iter().filter(here).map(|one| one.to));
+            next = reached.range(from + 1..).next().copied();
+        }
+        reached.last().copied().unwrap_or(self.end)
+    }
+
+    fn take(&mut self, to: i64) {
+        self.pieces.push((self.end, to));
+        self.end = to;
+    }
 }
 
 /// Why a snapshot is not what it must be.
@@ -193,16 +252,16 @@ impl Expected<'_> {
     /// [`Wrong`].
     pub fn check(&self, snapshot: &Snapshot) -> Result<(), Wrong> {
         let commits: Vec<CommitFacts> = snapshot.commits().collect();
-        let mut ranges: BTreeMap<u64, (i64, i64)> = BTreeMap::new();
+        let mut seen: BTreeMap<u64, Seen> = BTreeMap::new();
         let mut number = 0;
         for commit in &commits {
             if commit.commit_number <= number {
                 return law(format!("commit {} after {number}", commit.commit_number));
             }
             number = commit.commit_number;
-            self.check_commit(commit, &mut ranges)?;
+            self.check_commit(commit, &mut seen)?;
         }
-        let spans = self.spans(&ranges)?;
+        let spans = self.spans(seen)?;
         self.check_rows(snapshot, &spans)?;
         self.check_rejects(snapshot, &spans)
     }
@@ -210,7 +269,7 @@ impl Expected<'_> {
     fn check_commit(
         &self,
         commit: &CommitFacts,
-        ranges: &mut BTreeMap<u64, (i64, i64)>,
+        seen: &mut BTreeMap<u64, Seen>,
     ) -> Result<(), Wrong> {
         let (lineage, first, next) = (
             commit.lineage.0,
@@ -220,20 +279,20 @@ impl Expected<'_> {
         let Some(truth) = self.lineages.get(&lineage) else {
             return law(format!("a commit of lineage {lineage}, which never was"));
         };
-        if ranges
+        if seen
             .last_key_value()
             .is_some_and(|(&last, _)| last > lineage)
         {
             return law(format!("lineage {lineage} after a newer one"));
         }
-        let range = ranges.entry(lineage).or_insert((truth.start, truth.start));
-        if first != range.1 {
+        let range = seen.entry(lineage).or_insert_with(|| Seen::from(truth));
+        if !range.skip(lineage, first, self.missing) {
             return law(format!(
                 "commit {} of lineage {lineage} begins at {first}, not at {}",
-                commit.commit_number, range.1
+                commit.commit_number, range.end
             ));
         }
-        range.1 = next;
+        range.take(next);
         if commit.counts != self.topic.counts(first, next) {
             return law(format!(
                 "commit {} counts {:?}",
@@ -250,37 +309,45 @@ impl Expected<'_> {
     }
 
     /// The ranges of offsets that must be seen, by lineage.
-    fn spans(&self, ranges: &BTreeMap<u64, (i64, i64)>) -> Result<Vec<(i64, i64)>, Wrong> {
+    fn spans(&self, mut all: BTreeMap<u64, Seen>) -> Result<Vec<(i64, i64)>, Wrong> {
         let mut spans = Vec::new();
         for (&lineage, truth) in self.lineages {
             if lineage > self.current {
                 continue;
             }
-            let seen = ranges.get(&lineage).copied();
+            let seen = all.remove(&lineage);
             if self.live.is_some_and(|live| lineage < live) {
                 if let Some(seen) = seen {
                     return law(format!("lineage {lineage} is dead and shows {seen:?}"));
                 }
                 continue;
             }
-            let end = if lineage == self.current {
-                self.next_offset
-            } else {
-                truth.end.unwrap_or(truth.start)
-            };
-            let dead_or_alive = self.live.is_none() && lineage < self.current;
-            if lineage < self.current {
-                let (_, seen_end) = seen.unwrap_or((truth.start, truth.start));
-                if dead_or_alive && seen.is_none() {
-                    continue;
+            if lineage == self.current {
+                // What is not committed follows.
+                let mut seen = seen.unwrap_or_else(|| Seen::from(truth));
+                let end = self.next_offset;
+                seen.end = seen.reach(lineage, end, self.missing, |one| one.bridged);
+                if seen.end > self.next_offset {
+                    return law(format!("a commit ends at {}, behind the cursor", seen.end));
                 }
-                if seen_end != end {
-                    return law(format!(
-                        "lineage {lineage} ends at {seen_end}, not at {end}"
-                    ));
+                if seen.end < self.next_offset {
+                    seen.take(self.next_offset);
                 }
+                spans.extend(seen.pieces);
+                continue;
             }
-            spans.push((truth.start, end));
+            let end = truth.end.unwrap_or(truth.start);
+            if self.live.is_none() && seen.is_none() {
+                continue;
+            }
+            let mut seen = seen.unwrap_or_else(|| Seen::from(truth));
+            if !seen.skip(lineage, end, self.missing) {
+                return law(format!(
+                    "lineage {lineage} ends at {}, not at {end}",
+                    seen.end
+                ));
+            }
+            spans.extend(seen.pieces);
         }
         Ok(spans)
     }

@@ -1,15 +1,13 @@
 //! Crashes, starts, and the law: what a store says afterwards, beside what is true.
 
-use std::path::Path;
-
 use storage::disk::Failure;
 use storage::ids::Offset;
 use storage::published::Snapshot;
 use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
 
 use super::super::truth::{Expected, Wrong};
-use super::{DIRECTORY, DRAIN_TURNS_MAX, Damage, Drive, Law, Pending, Process, check};
-use crate::sim::disk::{DiskFaultKind, Rot};
+use super::{DRAIN_TURNS_MAX, Drive, Law, Pending, Process, check};
+use crate::sim::disk::DiskFaultKind;
 
 impl Drive<'_> {
     // ---- crashes and starts
@@ -46,7 +44,7 @@ impl Drive<'_> {
             self.disk.lose_power();
             if let Some(damage) = &mut self.damage {
                 // The record that says so may be lost.
-                damage.must_be_named = false;
+                damage.must_be_named &= damage.stays_named;
             }
         } else {
             self.disk.kill();
@@ -54,47 +52,8 @@ impl Drive<'_> {
         self.coverage.merge(&self.disk.take_hits());
         let what = if power { "POWER LOSS" } else { "KILL" };
         self.trace.say(|| what.to_owned());
-        if self.seed % 5 < 2 && self.damage.is_none() && self.random.chance(500) {
-            self.spoil();
-        }
-        let directory = Path::new(DIRECTORY);
-        if self.random.chance(80)
-            && let Some(path) = self.disk.write_astray(&mut self.random, directory)
-        {
-            self.hit("event: a write went astray");
-            self.trace
-                .say(|| format!("a write went astray to {}", path.display()));
-        }
+        self.spoil();
         self.start()
-    }
-
-    /// What no crash does.
-    fn spoil(&mut self) {
-        let directory = Path::new(DIRECTORY);
-        let random = &mut self.random;
-        let (what, damaged) = match self.seed / 5 % 8 {
-            0 => (
-                "event: a file is gone",
-                self.disk.lose_file(random, directory),
-            ),
-            kind => {
-                let place = match kind {
-                    1 => Rot::Anywhere,
-                    2 => Rot::Header,
-                    3 => Rot::Newest,
-                    4..=6 => Rot::Earlier,
-                    _ => Rot::Merged,
-                };
-                ("event: bit rot", self.disk.rot(random, directory, place))
-            }
-        };
-        if let Some(damaged) = damaged {
-            self.hit(what);
-            self.trace.say(|| damaged.what.clone());
-            self.damage = Some(Damage {
-                must_be_named: damaged.must_be_named,
-            });
-        }
     }
 
     pub(super) fn start(&mut self) -> Law {
@@ -118,8 +77,13 @@ impl Drive<'_> {
             self.trace.say(|| format!("arm {kind:?}"));
             self.disk.arm(kind);
         }
-        if self.random.chance(150) && !self.finishing {
-            let calls = self.random.below(60) as u32;
+        let (often, calls) = if self.footer_rots {
+            (500, 40)
+        } else {
+            (150, 60)
+        };
+        if self.random.chance(often) && !self.finishing {
+            let calls = self.random.below(calls) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
@@ -129,6 +93,7 @@ impl Drive<'_> {
     pub(super) fn recovered(&mut self, report: &RecoveredReport) -> Law {
         self.process.ready = true;
         self.process.rewinding = false;
+        self.footer_rots = false;
         self.trace
             .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
         check(!self.restored, || {
@@ -143,19 +108,25 @@ impl Drive<'_> {
             .lineages
             .get_mut(&report.lineage.0)
             .expect("the current lineage");
-        if let Some(damage) = self.damage
-            && report.cursor.0 < truth.durable
+        let (before, owed) = (truth.durable, truth.owed);
+        let told = self.process.store.holes().iter().any(|known| {
+            let hole = &known.hole;
+            known.told && hole.lineage == report.lineage && hole.next_offset.0 >= owed
+        });
+        if let Some(damage) = self.damage.as_ref().filter(|_| !told)
+            && report.cursor.0 < before
         {
             check(!damage.must_be_named, || {
                 format!(
-                    "damage below a durable end went unnamed: cursor {}, durable was {}",
-                    report.cursor, truth.durable
+                    "damage below a durable end went unnamed: cursor {}, durable was {before}",
+                    report.cursor
                 )
             })?;
             // The group offset names it.
             self.ended = true;
             return Ok(());
         }
+        self.learn_holes()?;
         self.promise(report.lineage, report.cursor)?;
         self.look()?;
         if self.random.chance(100) {
@@ -176,7 +147,12 @@ impl Drive<'_> {
             return self.crash(false);
         }
         match failure {
-            Failure::Corrupt { .. } | Failure::Mismatch { .. } if self.damage.is_some() => {
+            Failure::Corrupt { hole, .. } if self.damage.is_some() => {
+                if let Some(hole) = hole {
+                    self.quarantined(hole)?;
+                }
+            }
+            Failure::Mismatch { .. } if self.may_be_refused() => {
                 self.ended = true;
                 return Ok(());
             }
@@ -213,6 +189,7 @@ impl Drive<'_> {
             || format!("{cursors:?}"),
         )?;
         let settled = self.process.ready && !self.process.rewinding;
+        self.holes_told(&snapshot, current, cursors.durable.0, settled)?;
         self.compare(&snapshot, current, cursors.visible, settled)?;
         let durable = snapshot.durable_prefix();
         self.compare(&durable, current, cursors.durable, settled)
@@ -225,7 +202,9 @@ impl Drive<'_> {
         next: Offset,
         settled: bool,
     ) -> Law {
+        let missing = self.may_be_missing(snapshot);
         let expected = Expected {
+            missing: &missing,
             topic: self.topic,
             lineages: &self.lineages,
             live: settled.then_some(self.catalog.live_lineage.0),
@@ -238,9 +217,11 @@ impl Drive<'_> {
             Err(Wrong::Law(what)) => Err(what),
             Err(Wrong::Damage(error)) if self.damage.is_some() => {
                 self.trace.say(|| format!("a query says: {error}"));
-                self.ended = true;
-                Ok(())
+                self.hit("event: a reader meets damage");
+                self.send(StoreEvent::Tick)
             }
+            // It stands still, and shows the segment that went to quarantine.
+            Err(Wrong::Damage(_)) if self.process.failed && !snapshot.holes().is_empty() => Ok(()),
             Err(Wrong::Damage(error)) => Err(format!("nothing is damaged: {error}")),
         }
     }
@@ -255,11 +236,14 @@ impl Drive<'_> {
             if self.ended {
                 return Ok(());
             }
-            if self.drained {
+            if self.drained && !self.owes() {
                 break;
             }
             if !self.process.ready {
                 self.process.asked = false;
+            } else if self.owes() {
+                (self.drained, self.process.asked) = (false, false);
+                self.step()?;
             } else if !self.process.asked && !self.process.rewinding {
                 self.process.asked = true;
                 self.on_drained = None;
@@ -276,7 +260,7 @@ impl Drive<'_> {
         if self.ended {
             return Ok(());
         }
-        check(self.drained, || {
+        check(self.drained && !self.owes(), || {
             "stuck: a healthy disk did not drain it".to_owned()
         })?;
         self.look()?;

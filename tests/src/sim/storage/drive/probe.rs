@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use storage::disk::{Disk, DiskDone, DiskOp, perform};
 use storage::ids::{LeafPartitionId, TableId};
-use storage::recovery::{RecoverPartition, RecoveredPartition, recover};
+use storage::recovery::{KnownHole, RecoverPartition, RecoveredPartition, recover};
 
-use super::{DIRECTORY, Drive, Law, QUARANTINE, check};
+use super::{DIRECTORY, Drive, Law, QUARANTINE, TrueHole, check};
 use crate::sim::disk::{Lying, SimDisk};
 
 impl Drive<'_> {
@@ -21,6 +21,12 @@ impl Drive<'_> {
         let before = looked_at.then(|| self.disk.lying(&partition.directory));
         drop(self.disk.take_cuts());
         let done = perform(&self.disk, DiskOp::Recover(partition));
+        if let DiskDone::Recovered(result) = &done {
+            self.cut_by(match result {
+                Ok(recovered) => &recovered.notes,
+                Err(failed) => &failed.notes,
+            });
+        }
         if let (Some(before), DiskDone::Recovered(Ok(recovered))) = (before, &done)
             && let Err(what) = self.whole(&before, recovered)
         {
@@ -38,9 +44,18 @@ impl Drive<'_> {
             storage::recovery::segment_path(directory, id.sequence, id.rewrite)
         });
         let kept: Vec<PathBuf> = kept.collect();
+        let holes = recovered.holes.iter().map(|known| {
+            let path = match known.told {
+                true => storage::recovery::hole_path,
+                false => storage::recovery::bridge_path,
+            };
+            path(directory, known.hole.id.sequence, known.hole.id.rewrite)
+        });
+        let holes: Vec<PathBuf> = holes.collect();
         for name in self.disk.names(directory) {
             let leftover = recovered.leftover.as_ref() == Some(&name);
-            check(leftover || kept.contains(&name), || {
+            let hole = holes.contains(&name);
+            check(leftover || hole || kept.contains(&name), || {
                 format!("recovery leaves {}", name.display())
             })?;
         }
@@ -71,7 +86,7 @@ impl Drive<'_> {
     /// A kill or a power loss now, and a power loss after the recovery from it: what was said to be
     /// durable is there each time.
     pub(super) fn probe(&mut self) -> Law {
-        if self.damage.is_some() || self.restored || self.disk.is_dead() {
+        if self.damage.is_some() || self.may_be_refused() || self.restored || self.disk.is_dead() {
             return Ok(());
         }
         self.hit("event: what a power loss now would leave");
@@ -102,6 +117,7 @@ impl Drive<'_> {
             start: self.catalog,
             mapped: false,
             pages_bytes_max: 0,
+            unix_ms: 0,
         };
         let disk: &dyn Disk = fork;
         let recovered = recover(disk, &partition).map_err(|failed| failed.failure.to_string())?;
@@ -116,14 +132,23 @@ impl Drive<'_> {
             Some((lineage, cursor)) if lineage == self.catalog.lineage => cursor,
             Some((lineage, cursor)) => {
                 let end = self.lineages.get(&lineage.0).and_then(|truth| truth.end);
-                check(end.is_none_or(|end| cursor == end), || {
+                let hole = |one: &TrueHole| one.lineage == lineage.0 && one.from == cursor;
+                let known = |known: &KnownHole| {
+                    known.hole.lineage == lineage && known.hole.first_offset.0 == cursor
+                };
+                let hole = self.holes.iter().any(hole) || recovered.holes.iter().any(known);
+                check(end.is_none_or(|end| cursor == end) || hole, || {
                     format!("lineage {lineage} ends at {cursor}, it was left at {end:?}")
                 })?;
                 self.catalog.start_offset.0
             }
             None => self.catalog.start_offset.0,
         };
-        check(cursor >= least, || {
+        let told = recovered.holes.iter().any(|known| {
+            let hole = &known.hole;
+            known.told && hole.lineage == self.catalog.lineage && hole.next_offset.0 >= least
+        });
+        check(cursor >= least || told, || {
             format!("the cursor is {cursor}, durable was {least}")
         })?;
         Ok(cursor)

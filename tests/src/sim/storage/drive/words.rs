@@ -48,7 +48,22 @@ pub(super) fn words(op: &DiskOp) -> String {
                 paths.iter().map(|path| name(path)).collect::<Vec<_>>()
             )
         }
-        DiskOp::Quarantine { path, .. } => format!("quarantine {}", name(path)),
+        DiskOp::Quarantine { path, hole, .. } => {
+            format!("quarantine {} with {}", name(path), hole.offsets())
+        }
+        DiskOp::CloseHoles(holes) => format!(
+            "close holes {:?}, bridges {:?}",
+            holes
+                .unlink
+                .iter()
+                .map(|path| name(path))
+                .collect::<Vec<_>>(),
+            holes
+                .rename
+                .iter()
+                .map(|(_, to)| name(to))
+                .collect::<Vec<_>>()
+        ),
         DiskOp::Drop { .. } => "drop".to_owned(),
     }
 }
@@ -71,6 +86,7 @@ pub(super) fn outcome(done: &DiskDone) -> String {
         DiskDone::Merged(result) => said("merge".to_owned(), result),
         DiskDone::Unlinked(result) => said("unlink".to_owned(), result),
         DiskDone::Quarantined { result, .. } => said("quarantine".to_owned(), result),
+        DiskDone::HolesClosed { result, .. } => said("close holes".to_owned(), result),
         DiskDone::Dropped(result) => said("drop".to_owned(), result),
     }
 }

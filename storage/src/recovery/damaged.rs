@@ -1,0 +1,155 @@
+//! What becomes of a damaged segment that recovery meets: it goes to quarantine, and its hole says what
+//! it held, as far as its header, its records and its successor still tell.
+
+use super::chain::{reaches, winner};
+use super::quarantine;
+use super::scan::{Beyond, Opened, Reach, Scan};
+use super::walk::Walk;
+use crate::disk::{DiskError, Failure};
+use crate::format::{Before, CommitRecord, Hole, Predecessor, SegmentId};
+use crate::ids::{Lineage, Offset, Rewrite};
+
+fn end_of(record: &CommitRecord) -> (Offset, u64) {
+    let facts = &record.facts;
+    (facts.next_offset, facts.commit_number.saturating_add(1))
+}
+
+/// What is missing could not be told: it stays where it is, and every start meets it again.
+fn unknown(opened: &Opened) -> Failure {
+    Failure::Mismatch {
+        path: opened.path.clone(),
+        what: "is damaged, and nothing tells any more what it held: put it back from a copy"
+            .to_owned(),
+    }
+}
+
+impl Walk<'_> {
+    /// A damaged segment whose header is whole; `end`: where its successor says that it ends.
+    pub fn quarantine_scan(&self, scan: &Scan, end: Option<Predecessor>, what: String) -> Failure {
+        let mut hole = Hole::of(&scan.header.header, what);
+        let read = scan.commits.last().map(|(_, record)| end_of(record));
+        let (offset, number) = match self.held(&scan.opened, &scan.beyond, end) {
+            Ok(Some(held)) => read.map_or(held, |read| read.max(held)),
+            Ok(None) => return unknown(&scan.opened),
+            Err(error) => return Failure::File(error),
+        };
+        // A record that went astray may say less.
+        hole.next_offset = offset.max(hole.first_offset);
+        hole.next_commit_number = number;
+        self.quarantine_met(&scan.opened, hole)
+    }
+
+    /// One whose header is torn: its records and its successor say what it held.
+    pub fn quarantine_torn(
+        &self,
+        opened: &Opened,
+        beyond: &Beyond,
+        end: Option<Predecessor>,
+    ) -> Failure {
+        let lineage = (end.map(|end| end.lineage)).or(beyond.first.map(|first| first.0));
+        let (held, lineage) = match (self.held(opened, beyond, end), lineage) {
+            (Ok(Some(held)), Some(lineage)) => (held, lineage),
+            (Ok(_), _) => return unknown(opened),
+            (Err(error), _) => return Failure::File(error),
+        };
+        let first = beyond.first.filter(|first| first.0 == lineage);
+        let hole = Hole {
+            table: self.partition.table,
+            id: opened.id,
+            lineage,
+            first_offset: first.map_or(held.0, |first| first.1.min(held.0)),
+            next_offset: held.0,
+            next_commit_number: held.1,
+            before: self.before_torn(opened, first),
+            vouches: true,
+            standing: lineage,
+            found_unix_ms: 0,
+            moved_to: String::new(),
+            reason: "its header is torn".to_owned(),
+        };
+        self.quarantine_met(opened, hole)
+    }
+
+    /// Where what it held ends: what its successor says, or its index, or the last record behind the damage.
+    /// A merge's last record has none behind it that says that it was there.
+    fn held(
+        &self,
+        opened: &Opened,
+        beyond: &Beyond,
+        end: Option<Predecessor>,
+    ) -> Result<Option<(Offset, u64)>, DiskError> {
+        if let Some(end) = end {
+            return Ok(Some((end.next_offset, end.next_commit_number)));
+        }
+        let seal = opened.seal()?;
+        let sealed = seal.and_then(|seal| seal.commits.last().map(|(_, record)| end_of(record)));
+        let merged = opened.id.rewrite > Rewrite(0);
+        Ok(sealed.or(beyond.last.filter(|_| !merged)))
+    }
+
+    /// What stood before a segment whose header is torn: the next older one, if it ends just where the
+    /// first record that was found begins.
+    fn before_torn(&self, opened: &Opened, first: Option<(Lineage, Offset, u64)>) -> Before {
+        let older = self.files.range(..opened.id.sequence).next_back();
+        let (Some((lineage, next_offset, next_commit_number)), Some((&sequence, rewrites))) =
+            (first, older)
+        else {
+            return Before::Unknown;
+        };
+        let prev = Predecessor {
+            sequence,
+            lineage,
+            next_offset,
+            next_commit_number,
+        };
+        let id = SegmentId {
+            sequence,
+            rewrite: winner(rewrites),
+            ..opened.id
+        };
+        let reach = Reach {
+            end: Some(prev),
+            vouched: true,
+        };
+        let scanned = self
+            .disk
+            .open(&self.path(sequence, id.rewrite))
+            .and_then(|file| Opened::new(id, file))
+            .and_then(|older| match older.header.clone() {
+                Some(header) => older.scan(header, reach).map(Some),
+                None => Ok(None),
+            });
+        match scanned {
+            Ok(Some(scan)) if reaches(&scan, prev) => Before::Segment(prev),
+            _ => Before::Unknown,
+        }
+    }
+
+    /// One that recovery met itself: it was durable once, and so was all before it, else it would be cut.
+    fn quarantine_met(&self, opened: &Opened, hole: Hole) -> Failure {
+        let hole = Hole {
+            vouches: true,
+            standing: self.partition.start.lineage,
+            found_unix_ms: self.partition.unix_ms,
+            ..hole
+        };
+        self.quarantine(opened, hole)
+    }
+
+    /// Moves it away.
+    pub fn quarantine(&self, opened: &Opened, hole: Hole) -> Failure {
+        let (path, what) = (opened.path.clone(), hole.reason.clone());
+        match quarantine(self.disk, &path, &self.partition.quarantine, hole) {
+            Ok(hole) => Failure::Corrupt {
+                path,
+                what,
+                hole: Some(Box::new(hole)),
+            },
+            Err(error) => Failure::Corrupt {
+                path,
+                what: format!("{what}; it could not be moved to quarantine: {error}"),
+                hole: None,
+            },
+        }
+    }
+}

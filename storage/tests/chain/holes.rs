@@ -1,0 +1,366 @@
+//! What a segment in quarantine held is told at every start, until it is loaded again or given up.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use storage::disk::Failure;
+use storage::format::{Before, Hole, parse_commit, parse_header, parse_hole};
+use storage::store::StoreSettings;
+
+use crate::rig::Rig;
+
+/// Four segments of two rows and one each: offsets 0 to 11, all of it durable. The second commit of each
+/// says that the first was.
+fn rig(name: &str) -> Rig {
+    let settings = StoreSettings {
+        segment_commits_max: 2,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new(name, 1, settings);
+    for _ in 0..4 {
+        rig.commit(2, "some text");
+        rig.commit(1, "some text");
+    }
+    assert_eq!((rig.rows(), rig.segments().len()), (12, 4));
+    rig
+}
+
+fn quarantine(rig: &Rig) -> PathBuf {
+    let data_dir = rig.directory().ancestors().nth(3).expect("data_dir");
+    data_dir.join("quarantine")
+}
+
+/// Turns a bit below whoever has the file mapped.
+fn flip(path: &Path, at: usize) {
+    let bytes = std::fs::read(path).expect("it is there");
+    let file = OpenOptions::new().write(true).open(path);
+    let file = file.expect("it can be written");
+    file.write_all_at(&[bytes[at] ^ 1], at as u64)
+        .expect("written");
+}
+
+/// A byte of the first commit's metadata, and one of its text.
+fn places(path: &Path) -> (usize, usize) {
+    let bytes = std::fs::read(path).expect("it is there");
+    let at = parse_header(&bytes).expect("a header").bytes as usize;
+    let record = parse_commit(&bytes[at..]).expect("a commit");
+    let text = record.columns[0].buffers[2].at as usize;
+    (at + 20, at + record.head_bytes as usize + text)
+}
+
+/// Turns a bit of a text of segment `number` and starts again: a reader meets it.
+fn damaged(rig: &mut Rig, number: usize) -> Hole {
+    let segments = rig.segments();
+    let path = &segments[number - 1];
+    flip(path, places(path).1);
+    rig.again();
+    assert_eq!(rig.failed(), None);
+    let error = rig.read().expect_err("never fewer rows").to_string();
+    assert!(error.contains("checksum mismatch in column 0"), "{error}");
+    corrupt(rig)
+}
+
+fn corrupt(rig: &Rig) -> Hole {
+    match rig.failed() {
+        Some(Failure::Corrupt {
+            hole: Some(hole), ..
+        }) => Hole::clone(hole),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_newest_segments_damage_is_told_at_every_start_until_it_is_loaded_again() {
+    let mut rig = rig("hole-newest");
+    let hole = damaged(&mut rig, 4);
+    assert_eq!((hole.first_offset.0, hole.next_offset.0), (9, 12));
+    let moved = rig.failed().expect("it failed").to_string();
+    let said = "4.0.arrow: checksum mismatch in column 0, buffer 2 at byte ";
+    assert!(moved.contains(said), "{moved}");
+    let said = "; the whole segment moved to quarantine/1-1-4.0.arrow, and with it offsets 9 to 11";
+    assert!(moved.ends_with(said), "{moved}");
+    assert!(quarantine(&rig).join("1-1-4.0.arrow").is_file());
+    // As long as the process lives, and at each start.
+    assert_eq!(rig.told(), ["offsets 9 to 11"]);
+    for _ in 0..3 {
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 9));
+        assert_eq!(rig.told(), ["offsets 9 to 11"]);
+        let names = ["1.0.arrow", "2.0.arrow", "3.0.arrow", "4.0.hole"];
+        assert_eq!(rig.names(), names);
+        let bytes = std::fs::read(rig.directory().join("4.0.hole")).expect("there");
+        assert_eq!(parse_hole(&bytes).as_ref(), Ok(&hole));
+    }
+    // It fell back to before it, and loads on: told until the last of it is durable.
+    assert_eq!(rig.store.cursors().visible.0, 9);
+    rig.commit(2, "again");
+    rig.load(1, "again");
+    rig.pass(rig.settings.flush_age_ms);
+    assert_eq!((rig.rows(), rig.store.cursors().durable.0), (12, 11));
+    assert_eq!(rig.told(), ["offsets 9 to 11"]);
+    rig.pass(rig.settings.sync_age_ms);
+    rig.pass(rig.settings.flush_age_ms);
+    rig.pass(rig.settings.sync_age_ms);
+    assert_eq!(rig.told(), Vec::<String>::new());
+    assert!(!rig.names().contains(&"4.0.hole".to_owned()));
+    // Neither its sequence nor its commit's number came twice, and the history says what was.
+    let numbers: Vec<u64> = rig.history().iter().map(|c| c.commit_number).collect();
+    assert_eq!(numbers[..8], [1, 2, 3, 4, 5, 6, 9, 10]);
+    assert!(rig.names().contains(&"5.0.arrow".to_owned()));
+    let snapshot = rig.store.view().snapshot();
+    let faults: Vec<String> = snapshot
+        .rejects()
+        .map(|one| one.expect("sound").text)
+        .collect();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].starts_with("offsets 9 to 11 are in quarantine/1-1-4.0.arrow ("));
+    assert!(
+        faults[0].ends_with("): they are loaded again"),
+        "{}",
+        faults[0]
+    );
+    rig.again();
+    assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
+}
+
+#[test]
+fn a_segment_in_the_middle_is_told_and_what_follows_it_stays() {
+    let mut rig = rig("hole-middle");
+    let hole = damaged(&mut rig, 2);
+    assert_eq!((hole.first_offset.0, hole.next_offset.0), (3, 6));
+    for restart in 0..2 {
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 9 + restart));
+        assert_eq!(rig.told(), ["offsets 3 to 5"]);
+        // Loading goes on behind it, and does not close it.
+        rig.commit(1, "more");
+        assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    }
+    assert_eq!(rig.store.cursors().durable.0, 14);
+    // From before it: it is loaded once more, and everything behind it.
+    rig.rewind(3, false);
+    rig.commit(2, "again");
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    rig.again();
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    rig.commit(1, "again");
+    assert_eq!(rig.told(), Vec::<String>::new());
+    assert!(rig.names().contains(&"2.0.bridge".to_owned()));
+    // The chain leads over it as long as what follows is there.
+    for _ in 0..2 {
+        rig.again();
+        assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 14));
+        assert!(rig.names().contains(&"2.0.bridge".to_owned()));
+    }
+    // A later lineage from before it does not bring it back.
+    rig.rewind(0, false);
+    rig.again();
+    assert_eq!((rig.failed(), rig.told()), (None, vec![]));
+    rig.rewind(20, true);
+    assert_eq!(rig.rows(), 0);
+    rig.pass(rig.settings.sync_age_ms);
+    assert_eq!(rig.names().len(), 1, "{:?}", rig.names());
+    rig.again();
+    assert_eq!((rig.failed(), rig.told()), (None, vec![]));
+}
+
+#[test]
+fn set_offsets_past_it_gives_it_up() {
+    for (number, kept) in [(4, 9), (2, 9), (1, 9)] {
+        for restart in [false, true] {
+            let mut rig = rig("hole-given-up");
+            let hole = damaged(&mut rig, number);
+            if restart {
+                rig.again();
+            } else {
+                rig.open();
+            }
+            assert_eq!(rig.told().len(), 1);
+            rig.rewind(hole.next_offset.0 - 1, false);
+            rig.again();
+            assert_eq!(rig.told().len(), 1, "one offset of it is to come");
+            rig.rewind(hole.next_offset.0, false);
+            assert_eq!((rig.told(), rig.rows()), (vec![], kept));
+            rig.pass(rig.settings.flush_age_ms);
+            rig.pass(rig.settings.sync_age_ms);
+            rig.again();
+            assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], kept));
+            let left = rig
+                .names()
+                .into_iter()
+                .filter(|name| !name.ends_with("arrow"));
+            let expected = if number == 4 { 0 } else { 1 };
+            assert_eq!(left.count(), expected, "{:?}", rig.names());
+        }
+    }
+}
+
+#[test]
+fn truncate_gives_it_up() {
+    for number in [4, 1] {
+        let mut rig = rig("hole-truncated");
+        damaged(&mut rig, number);
+        rig.again();
+        rig.rewind(12, true);
+        rig.pass(rig.settings.sync_age_ms);
+        assert_eq!((rig.told(), rig.rows()), (vec![], 0));
+        assert_eq!(rig.names().len(), 1, "{:?}", rig.names());
+    }
+}
+
+#[test]
+fn a_segment_that_is_put_back_whole_closes_its_hole() {
+    for number in [2, 4] {
+        let mut rig = rig("hole-put-back");
+        let path = rig.segments()[number - 1].clone();
+        let (_, text) = places(&path);
+        let hole = damaged(&mut rig, number);
+        rig.again();
+        let kept = quarantine(&rig).join(&hole.moved_to);
+        flip(&kept, text);
+        std::fs::rename(kept, path).expect("back where it was");
+        rig.again();
+        assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
+        assert_eq!(rig.names().len(), 4, "{:?}", rig.names());
+        assert_eq!(rig.read().expect("sound"), 12);
+    }
+}
+
+/// What a crash between the hole and the move leaves, and what damage still there makes of it.
+#[test]
+fn a_hole_beside_its_segment_says_nothing() {
+    let mut rig = rig("hole-beside");
+    let path = rig.segments()[3].clone();
+    let hole = damaged(&mut rig, 4);
+    rig.again();
+    std::fs::rename(quarantine(&rig).join(&hole.moved_to), path).expect("back where it was");
+    rig.again();
+    assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
+    rig.read().expect_err("still damaged");
+    assert_eq!(corrupt(&rig).next_offset.0, 12);
+    rig.again();
+    assert_eq!(
+        (rig.told(), rig.rows()),
+        (vec!["offsets 9 to 11".to_owned()], 9)
+    );
+}
+
+#[test]
+fn damage_that_recovery_meets_leaves_the_same_hole() {
+    for number in 1..=3 {
+        let mut rig = rig("hole-recovered");
+        let path = rig.segments()[number - 1].clone();
+        flip(&path, places(&path).0);
+        rig.again();
+        let hole = corrupt(&rig);
+        let first = 3 * (number as i64 - 1);
+        assert_eq!(
+            (hole.first_offset.0, hole.next_offset.0),
+            (first, first + 3)
+        );
+        for _ in 0..2 {
+            rig.again();
+            assert_eq!((rig.failed(), rig.rows()), (None, 9));
+            assert_eq!(rig.told(), [format!("offsets {first} to {}", first + 2)]);
+        }
+    }
+}
+
+#[test]
+fn a_torn_header_leaves_a_hole_by_its_records() {
+    for number in 2..=3 {
+        let mut rig = rig("hole-header");
+        let path = rig.segments()[number - 1].clone();
+        flip(&path, 40);
+        rig.again();
+        let hole = corrupt(&rig);
+        let first = 3 * (number as i64 - 1);
+        assert_eq!(
+            (hole.first_offset.0, hole.next_offset.0),
+            (first, first + 3)
+        );
+        assert!(matches!(hole.before, Before::Segment(_)), "{hole:?}");
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 9));
+        assert_eq!(rig.told(), [format!("offsets {first} to {}", first + 2)]);
+    }
+    // Of the first nothing says what was before it: named each time, and nothing is guessed.
+    let mut rig = rig("hole-header-first");
+    flip(&rig.segments()[0].clone(), 40);
+    rig.again();
+    assert_eq!(corrupt(&rig).before, Before::Unknown);
+    for _ in 0..2 {
+        rig.again();
+        match rig.failed() {
+            Some(Failure::Mismatch { path, what }) => {
+                assert!(path.ends_with("1.0.hole"), "{path:?}");
+                assert!(
+                    what.ends_with("and where they begin is not known: put the segment back"),
+                    "{what}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn holes_beside_each_other_are_each_told() {
+    let mut rig = rig("holes");
+    for number in [3, 2, 2] {
+        damaged(&mut rig, number);
+        rig.again();
+    }
+    // 4 went last: nothing follows the three any more.
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    let told = ["offsets 3 to 5", "offsets 6 to 8", "offsets 9 to 11"];
+    assert_eq!(rig.told(), told);
+    rig.commit(6, "again");
+    assert_eq!(rig.told(), told[2..]);
+    rig.commit(3, "again");
+    assert_eq!(rig.told(), Vec::<String>::new());
+    rig.again();
+    assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
+}
+
+#[test]
+fn a_torn_hole_is_refused_unless_its_segment_is_there() {
+    let mut rig = rig("hole-torn");
+    let path = rig.segments()[3].clone();
+    let whole = std::fs::read(&path).expect("there");
+    damaged(&mut rig, 4);
+    rig.again();
+    let hole = rig.directory().join("4.0.hole");
+    flip(&hole, 30);
+    for _ in 0..2 {
+        rig.again();
+        match rig.failed() {
+            Some(Failure::Mismatch { path, what }) => {
+                assert_eq!((path, what.contains("is damaged")), (&hole, true));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::write(&path, whole).expect("put back");
+    rig.again();
+    assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
+    assert!(!hole.exists());
+}
+
+#[test]
+fn segments_before_and_behind_a_hole_are_not_merged() {
+    let mut rig = rig("hole-merge");
+    damaged(&mut rig, 2);
+    rig.settings.merge_rows_mean_min = 1_000;
+    rig.again();
+    for _ in 0..6 {
+        rig.commit(3, "more");
+    }
+    assert_eq!((rig.failed(), rig.rows()), (None, 27));
+    assert!(rig.names().contains(&"1.1.arrow".to_owned()));
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 27));
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+}
