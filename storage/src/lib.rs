@@ -16,6 +16,7 @@ pub mod format;
 mod array;
 pub mod block;
 mod block_layout;
+pub mod content;
 pub mod map;
 pub mod pool;
 pub mod published;

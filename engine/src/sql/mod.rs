@@ -31,11 +31,14 @@ pub mod schema_views;
 pub mod show;
 pub mod text;
 
+mod audit;
 mod guard;
 mod mapping;
 mod scalar;
 mod system;
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod session_tests;
 

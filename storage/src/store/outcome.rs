@@ -89,6 +89,7 @@ impl Store {
             (true, _) => Footer::Durable,
             (false, _) => Footer::None,
         };
+        link.segment.say_seal(segment.sealed);
         if last && !link.closed && link.is_full(&self.settings) {
             link.closed = true;
             link.footer = Footer::Due;
@@ -219,6 +220,7 @@ impl Store {
             Ok(()) => {
                 self.disk_is_full = false;
                 link.footer = Footer::Written;
+                link.segment.say_seal(true);
                 link.dirty_since_ms.get_or_insert(now_ms);
             }
             Err(error) if error.is_full() => {
@@ -359,6 +361,7 @@ impl Store {
         link.durable = Some(link.end);
         link.closed = true;
         link.footer = Footer::Durable;
+        link.segment.say_seal(true);
         link.start_epoch = self.chain.links[first].start_epoch;
         link.show_sealed();
         self.chain.links.splice(first..first + count, [link]);
