@@ -6,7 +6,9 @@
 
 use ingest::audit::Response;
 use ingest::kafka::ErrorCode;
-use ingest::kafka::fetch::{self, FetchPartition, FetchRequest, FrameEvent, FrameReader};
+use ingest::kafka::fetch::{
+    self, FetchPartition, FetchRequest, FrameEvent, FrameReader, SessionPlace,
+};
 use ingest::kafka::requests::{Api, Sent};
 use ingest::leaf::order::Leader;
 use ingest::limits::FETCH_PARTITION_BYTES_MAX;
