@@ -663,6 +663,7 @@ fn config(memory_bytes: u64) -> LeafConfig {
         flush_age_ms: 100,
         sync_age_ms: 200,
         disk_reserve_bytes: 1,
+        session_partitions_min: ingest::limits::FETCH_SESSION_PARTITIONS_MIN,
         spin: false,
     }
 }
