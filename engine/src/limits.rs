@@ -162,6 +162,8 @@ pub const LISTING_BYTES_MAX: usize = 64 << 20;
 pub const VIEW_ERRORS_ROWS_MAX: usize = 10_000;
 /// Bytes of PIPELINES_ERRORS: the newest rows whose messages fit.
 pub const VIEW_ERRORS_BYTES_MAX: usize = 32 << 20;
+/// Segments in quarantine that DAMAGE and PIPELINES_ERRORS name of one leaf partition.
+pub const VIEW_HOLES_MAX: usize = 16;
 /// Rows of PIPELINES_BATCHES, the newest of each leaf partition.
 pub const VIEW_BATCHES_ROWS_MAX: usize = 100_000;
 

@@ -1,10 +1,12 @@
 //! A statement's tables: the catalog's, with every leaf partition pinned, and information_schema's.
 //!
-//! A leaf partition that cannot be read is an error of the statement: fewer rows than there are would
-//! be a lie. `pinleaf_read_damaged` alone leaves it out, and a warning says so.
+//! A leaf partition that cannot be read is an error of the statement, and so is one that misses what a
+//! segment in quarantine held: fewer rows than there are would be a lie. `pinleaf_read_damaged` alone
+//! leaves it out, and a warning says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ingest::leaf::holes;
 use storage::published::PartitionState;
 
 use super::engine::Engine;
@@ -74,6 +76,10 @@ impl StatementNames {
                 continue;
             };
             let mut snapshot = view.snapshot();
+            for known in snapshot.holes() {
+                let what = holes::missing(known, pairing.kafka_partition);
+                self.missing(table, &format!("leaf partition {id}: {what}"))?;
+            }
             if self.durable {
                 snapshot = snapshot.durable_prefix();
             }
@@ -94,6 +100,22 @@ impl StatementNames {
             columns: columns(table),
             partitions,
         })
+    }
+
+    /// Rows that a segment in quarantine held: a query that says nothing would give fewer without a word.
+    fn missing(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {
+        let message = format!("Table '{}': {what}", table.name);
+        if !self.read_damaged {
+            return Err(SqlError::new(
+                Code::Corrupt,
+                format!("{message}; SET pinleaf_read_damaged = ON reads around them"),
+            ));
+        }
+        self.left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(message);
+        Ok(())
     }
 
     fn unreadable(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {

@@ -177,6 +177,13 @@ pub(super) async fn run(session: &mut Session, sql: &str) -> Result<String, SqlE
     text_of(session.execute(sql).await?).await
 }
 
+pub(super) async fn err(session: &mut Session, sql: &str) -> SqlError {
+    match run(session, sql).await {
+        Ok(text) => panic!("{sql}: {text}"),
+        Err(error) => error,
+    }
+}
+
 pub(super) async fn ok(session: &mut Session, sql: &str) -> String {
     match run(session, sql).await {
         Ok(text) => text,

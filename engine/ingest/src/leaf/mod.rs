@@ -12,6 +12,7 @@ pub mod config;
 pub mod order;
 
 pub mod handle;
+pub mod holes;
 pub mod views;
 
 pub mod event;

@@ -9,6 +9,7 @@ use storage::store::{
 };
 
 use super::event::{Effect, Effects, Now, Slot};
+use super::holes;
 use super::machine::Leaf;
 use super::order::{Failure, FailureKind, Goal, Report};
 use super::ordering::{failure, lineage_start};
@@ -128,8 +129,10 @@ impl Leaf {
             }
             StoreEffect::Failed(why) => {
                 partition.store_failed = true;
+                let bridged = partition.store.holes().last();
+                let bridged = bridged.is_some_and(|known| known.bridged);
+                let text = holes::failure(&why, bridged, partition.pairing.kafka_partition);
                 self.count(Row::StoreFailed);
-                let text = why.to_string();
                 self.enter_failed(slot, failure(FailureKind::Load, -1, text, false));
             }
             StoreEffect::Held(why) => {
@@ -160,6 +163,10 @@ impl Leaf {
             } else {
                 tracing::warn!(leaf_partition, "recovery: {note}");
             }
+        }
+        for known in partition.store.holes().iter().filter(|known| known.told) {
+            let words = holes::missing(known, partition.pairing.kafka_partition);
+            tracing::error!(leaf_partition, "{words}");
         }
         tracing::info!(
             leaf_partition,

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ingest::leaf::order::{FailureKind, Goal, Order, Report};
-use ingest::leaf::{LeafHandle, Views, spawn};
+use ingest::leaf::{LeafHandle, Views, holes, spawn};
 use storage::disk::DiskOp;
 use storage::error::StorageError;
 use storage::ids::LeafPartitionId;
@@ -79,7 +79,10 @@ fn every_damaged_segment_goes_to_quarantine_and_fails_its_partition_by_name() {
         assert!(failure.text.contains(&name), "{}", failure.text);
         let kept = rig.data_dir.join(format!("quarantine/1-1-{round}.0.arrow"));
         assert!(kept.is_file() && rig.segments().is_empty());
-        assert!(failure.text.contains("moved to"), "{}", failure.text);
+        let next_step = format!(
+            "; the whole segment moved to quarantine/1-1-{round}.0.arrow, and with it offsets 0 to 2; START PIPELINE loads them again as far as Kafka has them, ALTER PIPELINE ... SET OFFSETS '{{\"0\": 3}}' gives them up"
+        );
+        assert!(failure.text.ends_with(&next_step), "{}", failure.text);
         assert!(rig.words().starts_with("Failed: "), "{}", rig.words());
         read(&rig).expect_err("never fewer rows, also after it");
         rig.reports.clear();
@@ -88,6 +91,49 @@ fn every_damaged_segment_goes_to_quarantine_and_fails_its_partition_by_name() {
         assert_eq!((rig.visible(), rig.failed()), (0, None));
         assert_eq!(rig.fetches[0].asked, [(0, 0)]);
     }
+}
+
+fn told(rig: &Rig) -> Vec<String> {
+    let snapshot = rig.attached().view.snapshot();
+    let holes = snapshot.holes().iter();
+    holes.map(|known| holes::missing(known, 0)).collect()
+}
+
+#[test]
+fn a_stopped_partition_tells_what_is_missing_at_every_start_until_it_is_loaded_again() {
+    let mark = 0x1122_3344_5566_7755;
+    let setup = || Setup::new("damage-remembered");
+    let mut rig = Rig::new(setup());
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[marked(0, mark)]));
+    rig.pass(200);
+    rig.pass(200);
+    rig.goal(Goal::Stop);
+    rig.pass(200);
+    damaged(&mut rig, mark);
+    assert!(rig.failed().is_some());
+    for _ in 0..2 {
+        drop(rig);
+        rig = Rig::again(setup());
+        rig.goal(Goal::Stop);
+        assert_eq!((rig.visible(), rig.failed()), (0, None));
+        let told = told(&rig);
+        assert_eq!(told.len(), 1);
+        let said = "offsets 0 to 2 of partition 0 are missing: the segment that held them is in quarantine/1-1-1.0.arrow (checksum mismatch in column 0, buffer 1 at byte ";
+        assert!(told[0].starts_with(said), "{}", told[0]);
+    }
+    rig.run(Goal::Run);
+    assert_eq!(rig.fetches[0].asked, [(0, 0)]);
+    rig.answer(&Said::records(3, &[marked(0, mark)]));
+    assert_eq!((rig.visible(), told(&rig).len()), (3, 1));
+    for _ in 0..4 {
+        rig.pass(200);
+    }
+    assert_eq!(told(&rig), Vec::<String>::new());
+    assert_eq!(read(&rig).expect("sound"), 3);
+    drop(rig);
+    rig = Rig::again(setup());
+    assert_eq!((rig.visible(), told(&rig).len()), (3, 0));
 }
 
 /// On the real port: nothing else would wake a leaf whose partition stands still.
@@ -139,7 +185,7 @@ fn damage_wakes_a_leaf_that_has_nothing_to_do() {
 }
 
 #[test]
-fn recovery_waits_for_what_was_begun_before_the_failure() {
+fn a_quarantine_waits_for_what_was_begun() {
     let mut rig = Rig::new(Setup::new("late-write"));
     rig.run(Goal::Run);
     let mark = 0x1122_3344_5566_7733;
@@ -152,15 +198,18 @@ fn recovery_waits_for_what_was_begun_before_the_failure() {
     let write: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Write(_));
     let recover: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Recover(_));
     assert_eq!(rig.disk_count(write), 1);
+    let quarantine: fn(&DiskOp) -> bool = |op| matches!(op, DiskOp::Quarantine { .. });
     damaged(&mut rig, mark);
-    assert!(rig.finish_disk_if(|op| matches!(op, DiskOp::Quarantine { .. })));
+    assert_eq!((rig.disk_count(write), rig.disk_count(quarantine)), (1, 0));
+    assert!(rig.failed().is_none());
+    rig.finish_disk_if(write);
+    assert_eq!((rig.disk_count(write), rig.disk_count(quarantine)), (0, 1));
+    rig.finish_disk_if(quarantine);
     assert!(rig.failed().is_some());
     rig.goal(Goal::Run);
-    assert_eq!((rig.disk_count(write), rig.disk_count(recover)), (1, 0));
+    assert_eq!(rig.disk_count(recover), 1);
     rig.pass(30);
     assert_eq!(rig.words(), "Recovering");
-    rig.finish_disk_if(write);
-    assert_eq!((rig.disk_count(write), rig.disk_count(recover)), (0, 1));
     rig.hold_disk = false;
     rig.settle();
     assert_eq!(rig.fetches[0].asked, [(0, 0)]);

@@ -200,8 +200,13 @@ impl Rig {
 
     /// A leaf whose partitions recovered empty directories and stand still.
     pub fn new(setup: Setup) -> Rig {
+        let _ = std::fs::remove_dir_all(Rig::config(&setup).data_dir);
+        Rig::again(setup)
+    }
+
+    /// Another process over what the last one left.
+    pub fn again(setup: Setup) -> Rig {
         let config = Rig::config(&setup);
-        let _ = std::fs::remove_dir_all(&config.data_dir);
         let views = Views::new();
         let mut rig = Rig {
             data_dir: config.data_dir.clone(),
@@ -249,7 +254,8 @@ impl Rig {
     pub fn segments(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.directory(PARTITION)).expect("it is there");
         let paths = entries.map(|entry| entry.expect("an entry").path());
-        let mut paths: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
+        let segment = |path: &PathBuf| path.extension().is_some_and(|of| of == "arrow");
+        let mut paths: Vec<PathBuf> = paths.filter(segment).collect();
         paths.sort();
         paths
     }

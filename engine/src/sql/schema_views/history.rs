@@ -4,15 +4,19 @@
 //! `limits`: the older half of a long history is not shown, it is never an error. Rows that are
 //! visible and not yet committed are the batch In Progress.
 
+use ingest::leaf::holes;
 use ingest::pipeline::SqlType;
 use storage::format::CommitFacts;
 use storage::format::rejects::{FaultKind, RejectKind};
 use storage::published::{Part, RejectFacts, Snapshot};
+use storage::recovery::KnownHole;
 
 use super::Sources;
 use super::pipelines::{Named, Standing};
-use crate::limits::{VIEW_BATCHES_ROWS_MAX, VIEW_ERRORS_BYTES_MAX, VIEW_ERRORS_ROWS_MAX};
-use crate::sql::error::SqlError;
+use crate::limits::{
+    VIEW_BATCHES_ROWS_MAX, VIEW_ERRORS_BYTES_MAX, VIEW_ERRORS_ROWS_MAX, VIEW_HOLES_MAX,
+};
+use crate::sql::error::{Code, SqlError};
 use crate::sql::listing::{
     Cell, DOUBLE, INT, Listing, NAME, SECONDS, TEXT, UINT, UNIX_TIME, WORDS,
 };
@@ -326,6 +330,29 @@ impl ErrorsBack {
     }
 }
 
+/// What a segment in quarantine held, as the error that it is for as long as it is missing.
+fn hole_row(known: &KnownHole, kafka_partition: i32) -> RejectFacts {
+    let hole = &known.hole;
+    RejectFacts {
+        batch: Some(CommitFacts {
+            commit_number: hole.next_commit_number.saturating_sub(1),
+            first_offset: hole.first_offset,
+            next_offset: hole.next_offset,
+            ..CommitFacts::default()
+        }),
+        offset: hole.first_offset,
+        timestamp_ms: 0,
+        unix_ms: hole.found_unix_ms,
+        code: Code::Corrupt.number(),
+        kind: RejectKind::Fault(FaultKind::Load),
+        line: 0,
+        column: None,
+        text: holes::missing(known, kafka_partition),
+        key: None,
+        message: Vec::new(),
+    }
+}
+
 pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
     let pipelines = sources.pipelines();
     let mut back = Vec::new();
@@ -334,7 +361,7 @@ pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(),
             let Some(snapshot) = standing.snapshot() else {
                 continue;
             };
-            back.push(ErrorsBack {
+            let partition = ErrorsBack {
                 named: at,
                 next_number: snapshot
                     .commits()
@@ -344,7 +371,16 @@ pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(),
                 parts: snapshot.reject_parts().collect(),
                 read: Vec::new(),
                 standing,
-            });
+            };
+            // However long ago: it is missing now.
+            let kafka_partition = partition.standing.pairing.kafka_partition;
+            let holes = snapshot.holes().iter().rev().take(VIEW_HOLES_MAX);
+            for (place, known) in holes.enumerate() {
+                let row = hole_row(known, kafka_partition);
+                let unix_ms = row.unix_ms;
+                listing.push(error_row(sources, named, &partition, unix_ms, place, row))?;
+            }
+            back.push(partition);
         }
     }
     let minutes = i64::try_from(sources.variables.errors_retention_minutes()).unwrap_or(i64::MAX);

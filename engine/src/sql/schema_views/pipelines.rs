@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ingest::leaf::{Attached, LogEnd};
+use ingest::leaf::{Attached, LogEnd, holes};
 use ingest::pipeline::SqlType;
 use serde_json::json;
 use storage::published::{PartitionState, Snapshot};
@@ -11,6 +11,7 @@ use storage::published::{PartitionState, Snapshot};
 use super::Sources;
 use crate::aggregator::LiveView;
 use crate::catalog::{CatalogView, PairingDef, PipelineDef};
+use crate::limits::VIEW_HOLES_MAX;
 use crate::sql::engine::Engine;
 use crate::sql::error::SqlError;
 use crate::sql::listing::{Cell, INT, Listing, NAME, SECONDS, TEXT, UINT, UNIX_TIME, WORDS};
@@ -406,7 +407,7 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
             .into(),
         standing.pairing.lineage.0.into(),
         place.and_then(|place| known(place.group_offset)).into(),
-        place.and_then(|place| place.damage.clone()).into(),
+        damage(standing).into(),
     ]
 }
 
@@ -423,6 +424,20 @@ pub(super) fn stands_still(pipeline: &PipelineDef, standing: &Standing) -> Optio
         true => Some(format!("{words}: leaf partition {id} is not recovered yet")),
         false => words.starts_with("Failed").then_some(words),
     }
+}
+
+/// What is missing: what segments in quarantine held, and what recovery lost by the group's offsets.
+fn damage(standing: &Standing) -> Option<String> {
+    let place = standing.live.places.get(&standing.pairing.leaf_partition);
+    let snapshot = standing.snapshot();
+    let holes = snapshot.iter().flat_map(|snapshot| snapshot.holes());
+    let holes = holes.map(|known| holes::missing(known, standing.pairing.kafka_partition));
+    let all: Vec<String> = place
+        .and_then(|place| place.damage.clone())
+        .into_iter()
+        .chain(holes.take(VIEW_HOLES_MAX))
+        .collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// In words. A failure that the pipeline stopped at is said until START, whatever its leaf did since.

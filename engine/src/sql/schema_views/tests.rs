@@ -8,15 +8,17 @@ use ingest::leaf::{Attached, Standing, Views};
 use storage::block::{BlockLayout, BlockWriter};
 
 use storage::format::rejects::{Reject, RejectKind};
-use storage::ids::{LeafPartitionId, Offset, TableId};
+use storage::format::{Before, Hole, SegmentId};
+use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId};
 use storage::published::{PartitionView, Published};
+use storage::recovery::KnownHole;
 
 use crate::catalog::change::PairingRow;
 use crate::catalog::{
     Catalog, Change, DatabaseDef, DatabaseId, FIRST_NODE, PipelineId, PipelineSpec, TableDef,
 };
 use crate::sql::parse::{Statement, parse};
-use crate::sql::session_tests::{NOW_UNIX_MS, ok, rig_on};
+use crate::sql::session_tests::{NOW_UNIX_MS, err, ok, rig_on};
 
 const DATABASE: DatabaseId = DatabaseId(1);
 pub(in crate::sql) const TABLE: TableId = TableId(2);
@@ -160,6 +162,72 @@ pub(in crate::sql) fn attached(table: &TableDef, timestamp_ms: i64) -> Attached 
         view: Arc::new(view),
         standing: Arc::new(standing),
     }
+}
+
+/// The segment that held 100 to 199 is in quarantine; the rows that are there follow it.
+fn hole() -> KnownHole {
+    let hole = Hole {
+        table: TABLE,
+        id: SegmentId {
+            leaf_partition: LEAF_PARTITION,
+            sequence: Sequence(3),
+            rewrite: Rewrite(0),
+        },
+        lineage: Lineage(1),
+        first_offset: Offset(10),
+        next_offset: Offset(20),
+        next_commit_number: 6,
+        before: Before::Nothing,
+        vouches: true,
+        standing: Lineage(1),
+        found_unix_ms: NOW_UNIX_MS - 90_000_000,
+        moved_to: "2-4-3.0.arrow".into(),
+        reason: "checksum mismatch in column 0, buffer 1 at byte 4096".into(),
+    };
+    KnownHole {
+        hole,
+        bridged: true,
+        told: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_of_a_table_that_misses_a_segment_errs_by_name_and_reads_around_it_where_told_to() {
+    let (catalog, table) = catalog().await;
+    let views = Views::new();
+    let attached = attached(&table);
+    let published = Published::clone(&attached.view.published());
+    attached.view.publish(Published {
+        holes: Arc::new([hole()]),
+        ..published
+    });
+    views.insert(LEAF_PARTITION, Arc::new(attached));
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory
+        .path()
+        .join(format!("tables/{TABLE}/{LEAF_PARTITION}"));
+    std::fs::create_dir_all(place).expect("its directory");
+    let rig = rig_on(catalog, views, directory).await;
+    let session = &mut rig.session();
+    let missing = "offsets 10 to 19 of partition 7 are missing: the segment that held them is in quarantine/2-4-3.0.arrow (checksum mismatch in column 0, buffer 1 at byte 4096); what follows them is there: ALTER PIPELINE ... SET OFFSETS to the partition's CURSOR_OFFSET gives them up, '{\"7\": 10}' loads them and all that follows once more";
+    for sql in ["select a from db.t", "select count(*) from db.t"] {
+        let error = err(session, sql).await;
+        assert_eq!(error.code, 1712);
+        let said = format!(
+            "Table 't': leaf partition 4: {missing}; SET pinleaf_read_damaged = ON reads around them"
+        );
+        assert_eq!(error.message, said);
+    }
+    let damage = "select damage from information_schema.pipelines_partitions";
+    assert_eq!(ok(session, damage).await, missing);
+    let errors = "select error_type, error_code, error_message, batch_source_partition_id, batch_earliest_offset, \
+        batch_latest_offset from information_schema.pipelines_errors where error_kind = 'Load' and error_type = 'Error'";
+    let row = format!("Error|1712|partition 7, offset 10: {missing}|7|10|20");
+    assert_eq!(ok(session, errors).await, row);
+    ok(session, "set pinleaf_read_damaged = on").await;
+    assert_eq!(ok(session, "select a from db.t").await, "5\n6");
+    let warnings = ok(session, "show warnings").await;
+    assert!(warnings.ends_with(missing), "{warnings}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

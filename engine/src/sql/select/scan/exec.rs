@@ -487,7 +487,9 @@ fn storage_fault(fault: &StorageError) -> SqlError {
     match fault {
         StorageError::Corrupt { .. } => SqlError::new(
             Code::Corrupt,
-            format!("{fault}; SET pinleaf_read_damaged = ON reads around it"),
+            format!(
+                "{fault}; the segment goes to quarantine, and DAMAGE in information_schema.PIPELINES_PARTITIONS says what is missing then and what to do; SET pinleaf_read_damaged = ON reads around it"
+            ),
         ),
         StorageError::Disk { .. } => SqlError::new(Code::DiskError, fault.to_string()),
         StorageError::Full(_) => SqlError::new(Code::OutOfMemory, fault.to_string()),
