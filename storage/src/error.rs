@@ -196,6 +196,9 @@ pub enum Corruption {
     /// The columns are not those of the table.
     #[error("the columns are not the table's")]
     Columns,
+    /// A byte between two buffers, where zeros are written.
+    #[error("a byte that is not zero between two buffers")]
+    Padding,
 }
 
 /// Something wrong at a place in bytes whose file the callee does not know.

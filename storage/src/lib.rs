@@ -21,6 +21,7 @@ pub mod pool;
 pub mod published;
 pub mod segment;
 pub mod segment_concat;
+pub mod content;
 pub mod statistics;
 mod sync;
 

@@ -7,6 +7,7 @@
 
 mod gauges;
 mod part;
+mod segments;
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +22,7 @@ use crate::segment::{Alarm, Bell, Commit, Open, Segment, SegmentFile};
 
 pub use gauges::{Gauges, PartitionState};
 pub use part::{Part, RejectFacts};
+pub use segments::{SegmentPart, TailPart};
 
 /// One leaf partition, as the rest of the process sees it.
 #[derive(Debug)]

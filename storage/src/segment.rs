@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow_array::ArrayRef;
@@ -27,6 +28,8 @@ pub struct SegmentFile {
     path: PathBuf,
     pages: Arc<dyn Pages>,
     alarm: Arc<Alarm>,
+    /// Whether a whole seal is behind its content.
+    sealed: AtomicBool,
 }
 
 impl SegmentFile {
@@ -43,6 +46,7 @@ impl SegmentFile {
             path,
             pages,
             alarm,
+            sealed: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +60,23 @@ impl SegmentFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its bytes.
+    pub(crate) fn pages(&self) -> &Arc<dyn Pages> {
+        &self.pages
+    }
+
+    /// Whether its seal is known to be written whole: an auditor asks for it then. Without it, what lies
+    /// behind the content is being written, or was given up, and says nothing.
+    #[must_use]
+    pub fn has_seal(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    /// Says so, or takes it back.
+    pub(crate) fn say_seal(&self, is_there: bool) {
+        self.sealed.store(is_there, Ordering::Release);
     }
 
     /// Nothing is appended any more; its content ends at `end_byte`.

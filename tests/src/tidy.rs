@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules in the byte's order. A module imports only what stands to its left.
-const INGEST_ORDER: &[&str] = &["kafka", "pipeline", "leaf"];
+const INGEST_ORDER: &[&str] = &["kafka", "pipeline", "audit", "leaf"];
 /// As [`INGEST_ORDER`], for the engine.
 const ENGINE_ORDER: &[&str] = &["catalog", "aggregator", "sql", "server", "node"];
 
@@ -103,7 +103,6 @@ fn is_test(source: &Source) -> bool {
         || source.path.contains("/tests/")
         || source.path.ends_with("/tests.rs")
         || source.path.ends_with("_tests.rs")
-        || source.path.ends_with("/twin.rs")
         || source.path.contains("/benches/")
 }
 

@@ -156,3 +156,14 @@ pub const SCRATCH_KEPT_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(NESTING_LEVELS_MAX == u128::BITS);
 const _: () = assert!((PATH_KEYS_MAX as u32) < NESTING_LEVELS_MAX);
 const _: () = assert!(MAPPED_COLUMNS_MAX < u16::MAX as usize);
+
+// --- audit ---
+
+/// Contradictions that one range's STATUS names; the rest is counted.
+pub const AUDIT_FAULTS_SHOWN: usize = 3;
+/// What verifying holds at any time beside a commit and a response: the decompressor's scratch, a list
+/// of aborted transactions, the response that is on its way.
+pub const AUDIT_BASE_BYTES: u64 =
+    (DECOMPRESS_SCRATCH_KEPT_BYTES_MAX + 2 * (FETCH_PARTITION_BYTES_MAX + FRAME_OVERHEAD_BYTES)) as u64;
+/// What reading a seal takes, in its own sizes: its bytes, and its records twice.
+pub const AUDIT_SEAL_FACTOR: u64 = 4;

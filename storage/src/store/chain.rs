@@ -196,6 +196,7 @@ impl Link {
         if self.footer != Footer::Durable {
             // Recovery writes it: this file is in doubt.
             self.footer = Footer::None;
+            self.segment.say_seal(false);
             self.file = None;
         }
         self.show_sealed();

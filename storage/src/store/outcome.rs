@@ -87,6 +87,7 @@ impl Store {
             (true, _) => Footer::Durable,
             (false, _) => Footer::None,
         };
+        link.segment.say_seal(segment.sealed);
         if last && !link.closed && link.is_full(&self.settings) {
             link.closed = true;
             link.footer = Footer::Due;
@@ -214,6 +215,7 @@ impl Store {
         match result {
             Ok(()) => {
                 link.footer = Footer::Written;
+                link.segment.say_seal(true);
                 link.dirty_since_ms.get_or_insert(now_ms);
             }
             Err(error) if error.is_full() => {
@@ -353,6 +355,7 @@ impl Store {
         link.durable = Some(link.end);
         link.closed = true;
         link.footer = Footer::Durable;
+        link.segment.say_seal(true);
         link.start_epoch = self.chain.links[first].start_epoch;
         link.show_sealed();
         self.chain.links.splice(first..first + count, [link]);

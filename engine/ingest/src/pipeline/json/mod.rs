@@ -4,7 +4,8 @@
 //! that the message looks like the one before ([`fast`], [`shape`]). Whatever that pass does not
 //! expect (a cast that fails, a key twice, a text that is not JSON) it leaves to the exact one
 //! ([`exact`]), which finds first where every value stands and then casts column by column: it alone
-//! says why a message fails. Both must agree with the slow twin in the tests, row for row.
+//! says why a message fails. Both must agree with the slow twin ([`twin`]), row for row: in the tests,
+//! and on a user's own rows by AUDIT PIPELINE.
 //!
 //! What counts as JSON: RFC 8259 in UTF-8, without a byte order mark, every string well-formed,
 //! nested at most [`crate::limits::NESTING_LEVELS_MAX`] deep, mapped or not. `docs/casts.md` has the
@@ -16,6 +17,7 @@ mod plan;
 mod read;
 mod scan;
 mod shape;
+pub mod twin;
 
 use std::fmt::Write as _;
 
@@ -289,5 +291,3 @@ impl Decode for JsonDecoder {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod twin;

@@ -1,11 +1,15 @@
 //! The slow twin: the decode said again, as plainly as it can be, and sharing no line with the fast one.
 //!
 //! serde_json says what is JSON and what a string means; everything else is spelled out on strings and
-//! vectors. Where the two differ, one of them is wrong: mostly not this one.
+//! vectors. Where the two differ, one of them is wrong: mostly not this one. The tests compare the two,
+//! and AUDIT PIPELINE stored rows with what this makes of their messages.
+//!
+//! Slow, not careless: whatever the bytes, it does not panic, and of a message it keeps what the mapping
+//! names, so that its memory is some times the message's size.
 
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::limits::{MESSAGE_ROWS_MAX, NESTING_LEVELS_MAX};
@@ -15,38 +19,50 @@ use crate::pipeline::{JsonMapping, Literal, MappedColumn, SqlType};
 /// A value as it should lie in the block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
+    /// NULL.
     Null,
+    /// Integers; dates as days and times in their unit, since 1970; decimals unscaled.
     Int(i128),
+    /// A DOUBLE's bits.
     Double(u64),
+    /// A FLOAT's bits.
     Float(u32),
+    /// Strings, and JSON's text.
     Text(String),
 }
 
 /// Why there are no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
+    /// PARSER or CONSTRAINT.
     pub class: FailureClass,
     /// `None` where the text is at fault and the codes may differ.
     pub code: Option<u16>,
+    /// The column's place in the table, where one is to blame.
     pub column: Option<u16>,
+    /// Which of the message's values it is; the first is 1.
     pub line: u32,
 }
 
-enum Tree {
+enum Tree<'m> {
     Null,
     Bool(bool),
-    Number(String),
+    Number(&'m str),
     Text(String),
     Array,
-    Object(Vec<(String, Node)>),
+    /// The members that a path goes through, the last of each name.
+    Object(Vec<(String, Node<'m>)>),
 }
 
-struct Node {
-    tree: Tree,
-    raw: String,
+struct Node<'m> {
+    tree: Tree<'m>,
+    raw: &'m str,
 }
 
 /// The rows of a message.
+///
+/// # Errors
+/// Why there are none.
 pub fn rows(mapping: &JsonMapping, message: &[u8]) -> Result<Vec<Vec<Cell>>, Refused> {
     let refused = |line| Refused {
         class: Parser,
@@ -55,6 +71,11 @@ pub fn rows(mapping: &JsonMapping, message: &[u8]) -> Result<Vec<Vec<Cell>>, Ref
         line,
     };
     let text = std::str::from_utf8(message).map_err(|_| refused(1))?;
+    let paths = mapping.columns.iter().filter_map(|column| {
+        let path = column.path.as_ref()?;
+        Some(path.0.as_slice())
+    });
+    let paths: Vec<&[String]> = paths.collect();
     let mut rows = Vec::new();
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     while let Some(value) = values.next() {
@@ -63,7 +84,7 @@ pub fn rows(mapping: &JsonMapping, message: &[u8]) -> Result<Vec<Vec<Cell>>, Ref
             return Err(refused(line));
         }
         let raw = value.map_err(|_| refused(line))?.get();
-        let node = node(raw, 0).ok_or(refused(line))?;
+        let node = node(raw, 0, &paths).ok_or(refused(line))?;
         let after = &text[values.byte_offset()..];
         if !raw.ends_with(['}', ']', '"'])
             && !after.is_empty()
@@ -88,62 +109,86 @@ pub fn rows(mapping: &JsonMapping, message: &[u8]) -> Result<Vec<Vec<Cell>>, Ref
     Ok(rows)
 }
 
-struct Members;
+/// Walks an object: `each` gets name and value, and says whether to go on.
+struct Members<F>(F);
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(String, &'de RawValue)>;
+impl<'de, F: FnMut(String, &'de RawValue) -> bool> Visitor<'de> for Members<F> {
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<bool, A::Error> {
+        let mut good = true;
+        while let Some((name, value)) = map.next_entry()? {
+            good = good && (self.0)(name, value);
         }
-        Ok(members)
+        Ok(good)
     }
 }
 
-/// A tree, if all of it is well-formed, strings that serde_json would skip too.
-fn node(raw: &str, depth: u32) -> Option<Node> {
+/// Walks an array likewise.
+struct Elements<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue) -> bool> Visitor<'de> for Elements<F> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<bool, A::Error> {
+        let mut good = true;
+        while let Some(value) = seq.next_element()? {
+            good = good && (self.0)(value);
+        }
+        Ok(good)
+    }
+}
+
+/// A tree, if all of it is well-formed, strings that serde_json would skip too. `paths`: what is to be
+/// found in it.
+fn node<'m>(raw: &'m str, depth: u32, paths: &[&[String]]) -> Option<Node<'m>> {
     let tree = match raw.as_bytes()[0] {
         b'n' => Tree::Null,
         b't' => Tree::Bool(true),
         b'f' => Tree::Bool(false),
         b'"' => Tree::Text(serde_json::from_str(raw).ok()?),
+        b'[' | b'{' if depth == NESTING_LEVELS_MAX => return None,
         b'[' => {
-            if depth == NESTING_LEVELS_MAX {
-                return None;
-            }
-            for value in serde_json::from_str::<Vec<&RawValue>>(raw).ok()? {
-                node(value.get(), depth + 1)?;
-            }
-            Tree::Array
+            let element = |value: &'m RawValue| node(value.get(), depth + 1, &[]).is_some();
+            let mut array = serde_json::Deserializer::from_str(raw);
+            let good = array.deserialize_seq(Elements(element)).ok()?;
+            good.then_some(Tree::Array)?
         }
         b'{' => {
-            if depth == NESTING_LEVELS_MAX {
-                return None;
-            }
-            let members = serde_json::Deserializer::from_str(raw)
-                .deserialize_map(Members)
-                .ok()?;
-            let mut nodes = Vec::new();
-            for (key, value) in members {
-                nodes.push((key, node(value.get(), depth + 1)?));
-            }
-            Tree::Object(nodes)
+            let mut kept: Vec<(String, Node<'m>)> = Vec::new();
+            let member = |name: String, value: &'m RawValue| {
+                let within = paths.iter().filter_map(|path| {
+                    let (first, rest) = path.split_first()?;
+                    (*first == name).then_some(rest)
+                });
+                let within: Vec<&[String]> = within.collect();
+                let Some(node) = node(value.get(), depth + 1, &within) else {
+                    return false;
+                };
+                if !within.is_empty() {
+                    kept.retain(|(known, _)| *known != name);
+                    kept.push((name, node));
+                }
+                true
+            };
+            let mut object = serde_json::Deserializer::from_str(raw);
+            let good = object.deserialize_map(Members(member)).ok()?;
+            good.then_some(Tree::Object(kept))?
         }
-        _ => Tree::Number(raw.to_owned()),
+        _ => Tree::Number(raw),
     };
-    Some(Node {
-        tree,
-        raw: raw.to_owned(),
-    })
+    Some(Node { tree, raw })
 }
 
-fn find<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
+fn find<'a, 'm>(node: &'a Node<'m>, path: &[String]) -> Option<&'a Node<'m>> {
     let Some((key, rest)) = path.split_first() else {
         return Some(node);
     };
@@ -162,7 +207,7 @@ const DAY_0000: i64 = -719_528;
 const DAY_10000: i64 = 2_932_897;
 const RANGE: Why = (Constraint, 1264);
 
-fn cell(column: &MappedColumn, message: &Node) -> Result<Cell, Why> {
+fn cell(column: &MappedColumn, message: &Node<'_>) -> Result<Cell, Why> {
     let found = column.path.as_ref().and_then(|path| find(message, &path.0));
     let default;
     let node = match (found, &column.default, &column.path) {
@@ -170,11 +215,12 @@ fn cell(column: &MappedColumn, message: &Node) -> Result<Cell, Why> {
         (None, None, Some(_)) => return Err((Parser, 1364)),
         (None, literal, _) => {
             let (tree, raw) = match literal {
-                None | Some(Literal::Null) => (Tree::Null, String::new()),
-                Some(Literal::Bool(value)) => (Tree::Bool(*value), value.to_string()),
-                Some(Literal::Number(text)) => (Tree::Number(text.clone()), text.clone()),
+                None | Some(Literal::Null) => (Tree::Null, ""),
+                Some(Literal::Bool(true)) => (Tree::Bool(true), "true"),
+                Some(Literal::Bool(false)) => (Tree::Bool(false), "false"),
+                Some(Literal::Number(text)) => (Tree::Number(text), text.as_str()),
                 // For a JSON column the text is the JSON.
-                Some(Literal::Text(text)) => (Tree::Text(text.clone()), text.clone()),
+                Some(Literal::Text(text)) => (Tree::Text(text.clone()), text.as_str()),
             };
             default = Node { tree, raw };
             &default
@@ -268,7 +314,7 @@ fn cell(column: &MappedColumn, message: &Node) -> Result<Cell, Why> {
         SqlType::Text => limited(written(node).len(), 65_535, written(node)),
         SqlType::MediumText => limited(written(node).len(), (1 << 24) - 1, written(node)),
         SqlType::LongText => Ok(Cell::Text(written(node))),
-        SqlType::Json => Ok(Cell::Text(node.raw.clone())),
+        SqlType::Json => Ok(Cell::Text(node.raw.to_owned())),
     }
 }
 
@@ -281,19 +327,20 @@ fn limited(size: usize, most: usize, text: String) -> Result<Cell, Why> {
 }
 
 /// What a number may be read from.
-fn scalar(node: &Node) -> Option<&str> {
+fn scalar<'a>(node: &'a Node<'_>) -> Option<&'a str> {
     match &node.tree {
         Tree::Bool(true) => Some("1"),
         Tree::Bool(false) => Some("0"),
-        Tree::Number(text) | Tree::Text(text) => Some(text),
+        Tree::Number(text) => Some(text),
+        Tree::Text(text) => Some(text),
         Tree::Null | Tree::Array | Tree::Object(_) => None,
     }
 }
 
 /// What a string column takes.
-fn written(node: &Node) -> String {
+fn written(node: &Node<'_>) -> String {
     match &node.tree {
-        Tree::Array | Tree::Object(_) => node.raw.clone(),
+        Tree::Array | Tree::Object(_) => node.raw.to_owned(),
         _ => scalar(node).expect("not null").to_owned(),
     }
 }
@@ -383,7 +430,8 @@ fn decimal(text: &str, precision: u32, scale: usize) -> Result<Cell, Why> {
 
 /// Days from 1970-01-01 to a year's first.
 fn days_to(year: i64) -> i64 {
-    let leaps = |year: i64| (0..year).filter(|&year| is_leap(year)).count() as i64;
+    // Leap years before it, from the year 0 on, which is one.
+    let leaps = |year: i64| (year + 3) / 4 - (year + 99) / 100 + (year + 399) / 400;
     year * 365 + leaps(year) - (1970 * 365 + leaps(1970))
 }
 
@@ -399,7 +447,7 @@ fn number(text: &str, digits: usize, range: std::ops::RangeInclusive<i64>) -> Op
 }
 
 /// Day, second of the day in UTC (normalised), digits of the fraction.
-fn moment(node: &Node) -> Option<(i64, i64, String)> {
+fn moment(node: &Node<'_>) -> Option<(i64, i64, String)> {
     let Tree::Text(text) = &node.tree else {
         return None;
     };
@@ -469,4 +517,19 @@ fn moment(node: &Node) -> Option<(i64, i64, String)> {
         all.rem_euclid(86_400),
         fraction.to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_count_each_leap_year_once() {
+        let mut day = DAY_0000;
+        for year in 0..=10_000 {
+            assert_eq!(days_to(year), day, "{year}");
+            day += if is_leap(year) { 366 } else { 365 };
+        }
+        assert_eq!(days_to(10_000), DAY_10000);
+    }
 }

@@ -1,0 +1,268 @@
+//! Rows and rejects as an auditor holds them: columns over bytes that were read, or over a tail's
+//! block; no alarm rings, and what is damaged is only said.
+
+use std::fmt;
+use std::ops::Range;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, make_array};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_data::ArrayData;
+
+use crate::array::primitive_array;
+use crate::block::{Block, Mark};
+use crate::error::{Corruption, Damage};
+use crate::format::rejects::Rejects;
+use crate::format::{BufferRecord, CommitRecord, ParsedHeader};
+use crate::map::{Checked, StringFault, check_strings};
+use crate::schema::Physical;
+
+/// The rows and rejects of one commit, or of a tail's block.
+#[derive(Clone)]
+pub struct Content {
+    /// The user's columns, then `_offset`, then `_timestamp`.
+    columns: Vec<ArrayRef>,
+    /// Encoded: see [`crate::format::rejects`].
+    rejects: Buffer,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Content of {} columns, {} bytes of rejects",
+            self.columns.len(),
+            self.rejects.len()
+        )
+    }
+}
+
+impl Content {
+    /// Of a commit whose record fits the header ([`crate::format::check_commit`]) and whose body passed
+    /// [`crate::inspect::check_whole_body`]. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Damage`], its bytes counted from the body's start: strings that are none, rejects that do not
+    /// read.
+    pub fn of_body(
+        header: &ParsedHeader,
+        record: &CommitRecord,
+        body: &Buffer,
+    ) -> Result<Content, Damage> {
+        let slice = |place: &BufferRecord| {
+            let (at, len) = (place.at as usize, place.bytes as usize);
+            match at.checked_add(len) {
+                Some(end) if end <= body.len() => Ok(body.slice_with_length(at, len)),
+                _ => Err(Damage::at(place.at, Corruption::Truncated)),
+            }
+        };
+        let rows = record.facts.rows as usize;
+        let checked = Checked::none_of(record.columns.len());
+        let mut columns = Vec::with_capacity(record.columns.len());
+        for (index, column) in record.columns.iter().enumerate() {
+            let physical = header.header.schema.columns.get(index);
+            let physical = physical.map_or(Physical::Int64, |column| column.physical);
+            let [validity, values, data] = [
+                slice(&column.buffers[0])?,
+                slice(&column.buffers[1])?,
+                slice(&column.buffers[2])?,
+            ];
+            let nulls = (!validity.is_empty())
+                .then(|| NullBuffer::new(BooleanBuffer::new(validity, 0, rows)))
+                .filter(|nulls| nulls.null_count() > 0);
+            columns.push(match physical {
+                Physical::Utf8 => {
+                    check_strings(&values, &data).map_err(|fault| {
+                        let column = index as u16;
+                        match fault {
+                            StringFault::Offsets => Damage::at(
+                                record.columns[index].buffers[1].at,
+                                Corruption::StringOffsets { column },
+                            ),
+                            StringFault::Utf8 => Damage::at(
+                                record.columns[index].buffers[2].at,
+                                Corruption::Utf8 { column },
+                            ),
+                        }
+                    })?;
+                    checked.pass(index);
+                    checked.string_array(index, rows, values, data, nulls)
+                }
+                physical => primitive_array(physical, rows, values, nulls),
+            });
+        }
+        let rejects = slice(&record.rejects)?;
+        if let Some(Err(damage)) = Rejects::new(&rejects).find(Result::is_err) {
+            return Err(damage.shifted(record.rejects.at));
+        }
+        Ok(Content { columns, rejects })
+    }
+
+    /// Of a block up to a mark. It holds the block: see [`Content::detached`].
+    pub(crate) fn of_block(block: &std::sync::Arc<Block>, mark: Mark) -> Content {
+        Content {
+            columns: (0..block.columns())
+                .map(|column| block.array(column, mark))
+                .collect(),
+            rejects: block.buffer(block.rejects(mark)),
+        }
+    }
+
+    /// The same in memory of its own, so that whatever it was read from can be let go: a leaf's block,
+    /// for one, which ingest waits for.
+    ///
+    /// # Panics
+    /// Never: what an array holds makes an array.
+    #[must_use]
+    pub fn detached(&self) -> Content {
+        Content {
+            columns: self
+                .columns
+                .iter()
+                .map(|column| make_array(copy(&column.to_data())))
+                .collect(),
+            rejects: Buffer::from_slice_ref(self.rejects.as_slice()),
+        }
+    }
+
+    /// What it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let data = self.columns.iter().map(|column| {
+            let data = column.to_data();
+            let nulls = data.nulls().map_or(0, |nulls| nulls.len().div_ceil(8));
+            data.buffers().iter().map(Buffer::len).sum::<usize>() + nulls
+        });
+        data.sum::<usize>() as u64 + self.rejects.len() as u64
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.columns.last().map_or(0, |column| column.len())
+    }
+
+    /// The user's columns, then `_offset`, then `_timestamp`.
+    #[must_use]
+    pub fn all_columns(&self) -> &[ArrayRef] {
+        &self.columns
+    }
+
+    /// The user's columns.
+    #[must_use]
+    pub fn columns(&self) -> &[ArrayRef] {
+        let hidden = self.columns.len().saturating_sub(2);
+        &self.columns[..hidden]
+    }
+
+    /// `_offset` of each row.
+    #[must_use]
+    pub fn offsets(&self) -> &[i64] {
+        self.hidden(2)
+    }
+
+    /// `_timestamp` of each row, ms since 1970.
+    #[must_use]
+    pub fn timestamps_ms(&self) -> &[i64] {
+        self.hidden(1)
+    }
+
+    fn hidden(&self, from_the_end: usize) -> &[i64] {
+        let at = self.columns.len().checked_sub(from_the_end);
+        let column = at.and_then(|at| self.columns.get(at));
+        let values = column.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        values.map_or(&[], |values| values.values())
+    }
+
+    /// The rejects and faults, in order.
+    #[must_use]
+    pub fn rejects(&self) -> Rejects<'_> {
+        Rejects::new(&self.rejects)
+    }
+
+    /// The same from the one that begins at this byte.
+    #[must_use]
+    pub fn rejects_from(&self, at_byte: usize) -> Rejects<'_> {
+        Rejects::new(self.rejects.get(at_byte..).unwrap_or_default())
+    }
+
+    /// `_offset` of the rows of `range`: none where it is not within the rows.
+    #[must_use]
+    pub fn offsets_of(&self, range: Range<usize>) -> &[i64] {
+        self.offsets().get(range).unwrap_or_default()
+    }
+}
+
+fn copy(data: &ArrayData) -> ArrayData {
+    let buffers = data.buffers().iter();
+    let buffers = buffers.map(|buffer| Buffer::from_slice_ref(buffer.as_slice()));
+    let nulls = data.nulls().map(|nulls| {
+        let bits = nulls.inner();
+        let bytes = Buffer::from_slice_ref(bits.values());
+        NullBuffer::new(BooleanBuffer::new(bytes, bits.offset(), bits.len()))
+    });
+    ArrayData::builder(data.data_type().clone())
+        .len(data.len())
+        .offset(data.offset())
+        .buffers(buffers.collect())
+        .nulls(nulls)
+        .build()
+        .expect("what an array holds makes an array")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::block::{BlockLayout, BlockWriter};
+    use crate::ids::Offset;
+    use crate::schema::{Column, Schema};
+
+    #[test]
+    fn a_detached_content_is_the_same_and_lets_the_block_go() {
+        let column = |name: &str, physical, nullable| Column {
+            name: name.to_owned(),
+            physical,
+            nullable,
+            annotation: String::new(),
+        };
+        let layout = BlockLayout {
+            schema: Arc::new(Schema {
+                version: 1,
+                columns: [
+                    column("text", Physical::Utf8, true),
+                    column("number", Physical::Int32, true),
+                ]
+                .into(),
+            }),
+            rows: 256,
+            string_bytes: vec![1_024],
+            rejects_bytes: 1_024,
+        };
+        let mut writer = BlockWriter::new(&layout, Offset(5));
+        let mut tail = writer.tail();
+        for row in 0..20 {
+            if row % 3 == 0 {
+                tail.put_null(0);
+            } else {
+                tail.put_str(0, "größe").expect("room");
+            }
+            tail.put(1, row);
+            tail.end_row(Offset(5 + i64::from(row)), 7);
+        }
+        let mark = writer.publish(Offset(25));
+        let block = writer.shared();
+        let lying = Content::of_block(&block, mark);
+        let own = lying.detached();
+        assert_eq!(own.columns(), lying.columns());
+        assert_eq!(own.offsets(), (5..25).collect::<Vec<_>>());
+        assert_eq!(own.timestamps_ms(), [7; 20]);
+        assert_eq!((own.rows(), own.rejects().count()), (20, 0));
+        assert!(own.bytes() >= 20 * (4 + 8 + 8));
+        drop(lying);
+        // The writer's and this one.
+        assert_eq!(Arc::strong_count(&block), 2);
+    }
+}
