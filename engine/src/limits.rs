@@ -67,6 +67,13 @@ pub const TEST_ROWS_MAX: u64 = 65_536;
 pub const TEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Room for strings, per column, in a block of TEST PIPELINE; a larger message gets its own.
 pub const TEST_BLOCK_STRING_BYTES: u32 = 256 * 1024;
+/// Answers in a row without a record, before what is left of a range counts as compacted away: AUDIT.
+pub const AUDIT_EMPTY_ANSWERS_MAX: u32 = 3;
+/// Answers in a row at a log's end below what was loaded, 100 ms each, before AUDIT says so: a new leader's
+/// high watermark lags for a moment.
+pub const AUDIT_END_ANSWERS_MAX: u32 = 50;
+/// How often in a row AUDIT asks who leads, before a partition that cannot be read is given up.
+pub const AUDIT_TRIES_MAX: u32 = 10;
 /// How long the leaves may drain at shutdown before it is said that they do not.
 pub const DRAIN_WARN_MS: u64 = 10_000;
 /// How long the leaves may drain at all: then the process ends, and what is not durable is fetched again.
@@ -161,6 +168,21 @@ pub const VIEW_BATCHES_ROWS_MAX: usize = 100_000;
 const _: () = assert!(VIEW_ERRORS_BYTES_MAX < LISTING_BYTES_MAX);
 // A row of PIPELINES_BATCHES is 18 cells of at most 32 bytes and four short texts.
 const _: () = assert!(VIEW_BATCHES_ROWS_MAX * (18 * 32) < LISTING_BYTES_MAX);
+
+// --- sql: AUDIT PIPELINE ---
+
+/// AUDIT PIPELINE at once: each keeps a thread.
+pub const AUDITS_MAX: usize = 4;
+/// Rows that wait between an audit and its client.
+pub const AUDIT_ROWS_QUEUED_MAX: usize = 16;
+/// Messages that wait between the control core and an audit: one response, which may be 64 MiB.
+pub const AUDIT_LOG_QUEUED_MAX: usize = 1;
+/// Looks at a cursor that seems to be behind: a leaf shows how it stands some 20 ms late.
+pub const AUDIT_CURSOR_LOOKS_MAX: u32 = 40;
+/// Between two of them.
+pub const AUDIT_CURSOR_LOOK_MS: u64 = 5;
+
+const _: () = assert!(AUDIT_EMPTY_ANSWERS_MAX <= AUDIT_END_ANSWERS_MAX);
 
 // --- sql: waiting for leaf partitions ---
 

@@ -16,12 +16,12 @@ pub mod format;
 mod array;
 pub mod block;
 mod block_layout;
+pub mod content;
 pub mod map;
 pub mod pool;
 pub mod published;
 pub mod segment;
 pub mod segment_concat;
-pub mod content;
 pub mod statistics;
 mod sync;
 

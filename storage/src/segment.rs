@@ -74,8 +74,8 @@ impl SegmentFile {
         self.sealed.load(Ordering::Acquire)
     }
 
-    /// Says so, or takes it back.
-    pub(crate) fn say_seal(&self, is_there: bool) {
+    /// Says so, or takes it back. The store calls it, nobody else.
+    pub fn say_seal(&self, is_there: bool) {
         self.sealed.store(is_there, Ordering::Release);
     }
 

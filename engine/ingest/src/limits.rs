@@ -163,7 +163,8 @@ const _: () = assert!(MAPPED_COLUMNS_MAX < u16::MAX as usize);
 pub const AUDIT_FAULTS_SHOWN: usize = 3;
 /// What verifying holds at any time beside a commit and a response: the decompressor's scratch, a list
 /// of aborted transactions, the response that is on its way.
-pub const AUDIT_BASE_BYTES: u64 =
-    (DECOMPRESS_SCRATCH_KEPT_BYTES_MAX + 2 * (FETCH_PARTITION_BYTES_MAX + FRAME_OVERHEAD_BYTES)) as u64;
+pub const AUDIT_BASE_BYTES: u64 = (DECOMPRESS_SCRATCH_KEPT_BYTES_MAX
+    + 2 * (FETCH_PARTITION_BYTES_MAX + FRAME_OVERHEAD_BYTES))
+    as u64;
 /// What reading a seal takes, in its own sizes: its bytes, and its records twice.
 pub const AUDIT_SEAL_FACTOR: u64 = 4;

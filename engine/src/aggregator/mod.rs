@@ -17,7 +17,9 @@ pub mod statement;
 pub mod supervisor;
 pub mod watch;
 
+mod audit;
 mod definitions;
+mod log;
 mod offsets;
 mod pairing;
 mod pipelines;
@@ -34,6 +36,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
+pub use audit::{LogMessage, LogWanted};
 pub use clock::Clock;
 pub use error::{AggregatorError, Exists, Unknown, WrongState};
 pub use live::{LiveView, Place};
@@ -208,6 +211,24 @@ impl Aggregator {
     ) -> Result<Tested, AggregatorError> {
         self.ask(move |shared| async move { shared.test_pipeline(name, limit).await })
             .await
+    }
+
+    /// Has a partition's log read for AUDIT PIPELINE ... VERIFY: what there is goes to `out`, which takes
+    /// one response at a time, until all of it was given or nobody listens.
+    ///
+    /// # Errors
+    /// `ShuttingDown`. What brokers refuse comes through `out`.
+    pub async fn read_log(
+        &self,
+        wanted: LogWanted,
+        out: mpsc::Sender<LogMessage>,
+    ) -> Result<(), AggregatorError> {
+        let command: Command =
+            Box::new(move |shared| async move { shared.read_log(wanted, out).await }.boxed());
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| AggregatorError::ShuttingDown)
     }
 
     /// SET GLOBAL name = value; `None`: DEFAULT, which is the configuration's value.

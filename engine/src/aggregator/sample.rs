@@ -11,19 +11,20 @@ use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema as ArrowSchema};
 use arrow::record_batch::RecordBatch;
-use ingest::kafka::fetch::{self, FetchPartition, FetchRequest, FrameEvent, FrameReader};
-use ingest::kafka::requests::{Api, OffsetSpec, Sent};
+use ingest::audit::Response;
+use ingest::kafka::fetch::{FrameEvent, FrameReader};
+use ingest::kafka::requests::OffsetSpec;
 use ingest::kafka::{AbortedFilter, BatchFate, BatchHeader, Decompressor, Marker};
-use ingest::limits::FETCH_PARTITION_BYTES_MAX;
 use ingest::pipeline::{BlockNeed, Decode, Ended, JsonDecoder, LoadLimits, Loaded};
 use storage::block::{BlockLayout, BlockWriter};
 use storage::format::rejects::Rejects;
-use storage::ids::{Offset, TopicId};
+use storage::ids::Offset;
 use storage::limits::{BLOCK_REGION_BYTES_MAX, BLOCK_ROWS_MAX, BLOCK_ROWS_MIN};
 use storage::schema::{Physical, Schema};
 
-use super::client::{Client, ClientFault, Connection, TopicState};
+use super::client::{Client, ClientFault, TopicState};
 use super::error::{AggregatorError, WrongState};
+use super::log::{LogFault, LogReader};
 use super::pipelines::known_pipeline;
 use super::settings::client_settings;
 use super::shared::Shared;
@@ -31,9 +32,6 @@ use super::statement::{Name, Tested};
 use super::topic::is_replaced;
 use crate::catalog::{CatalogView, PipelineDef, PipelineId, PipelineState, TableDef};
 use crate::limits::{TEST_BLOCK_STRING_BYTES, TEST_BYTES_MAX, TEST_ROWS_DEFAULT, TEST_ROWS_MAX};
-
-/// The broker holds a fetch at the log's end so long.
-const FETCH_WAIT_MS: i32 = 100;
 
 impl Shared {
     /// TEST PIPELINE.
@@ -153,7 +151,6 @@ struct Sample {
     schema: Arc<Schema>,
     arrow: Arc<ArrowSchema>,
     columns: Vec<String>,
-    read_committed: bool,
     skip: ingest::pipeline::SkipErrors,
     decoder: JsonDecoder,
     decompressor: Decompressor,
@@ -188,13 +185,10 @@ impl Sample {
                 Field::new(&column.name, array.data_type().clone(), column.nullable)
             })
             .collect();
-        let read_committed =
-            client_settings(&pipeline.spec).is_ok_and(|settings| settings.read_committed);
         Sample {
             schema: table.schema.clone(),
             arrow: Arc::new(ArrowSchema::new(fields)),
             columns: table.spec.columns.iter().map(|c| c.name.clone()).collect(),
-            read_committed,
             skip: pipeline.spec.skip_errors,
             decoder,
             decompressor: Decompressor::default(),
@@ -220,25 +214,20 @@ impl Sample {
         let Some(Some(leader)) = state.partitions.get(&index) else {
             return Err(broker(&ClientFault::NoLeader { partition: index }));
         };
-        let mut connection = None;
+        let mut reader = LogReader::new(client, topic, state.id, index, leader.clone());
         let mut cursor = range.start;
         while cursor < range.end && self.rows < self.rows_max {
-            let connection = match &mut connection {
-                Some(connection) => connection,
-                none => none.insert(client.connection(leader).await.map_err(|f| broker(&f))?),
+            let fetched = match reader.fetch(cursor).await {
+                Ok(fetched) if fetched.error.is_error() => {
+                    Err(format!("the broker answers {}", fetched.error))
+                }
+                Ok(fetched) => Ok(fetched),
+                Err(LogFault::Client(fault)) => return Err(broker(&fault)),
+                Err(fault) => Err(fault.to_string()),
             };
-            let wanted = FetchPartition {
-                topic,
-                topic_id: state.id,
-                partition: index,
-                current_leader_epoch: leader.epoch,
-                offset: cursor,
-                last_fetched_epoch: -1,
-                bytes_max: FETCH_PARTITION_BYTES_MAX as i32,
-            };
-            let next = self.fetch(connection, wanted).await;
+            let next = fetched.and_then(|fetched| self.response(&fetched.response, index, cursor));
             match next.map_err(|what| AggregatorError::Broker {
-                brokers: format!("{}:{}", leader.host, leader.port),
+                brokers: reader.address(),
                 what: format!("partition {index}, offset {cursor}: {what}"),
             })? {
                 Next::From(next) if next > cursor => cursor = next,
@@ -249,66 +238,15 @@ impl Sample {
         Ok(())
     }
 
-    async fn fetch(
-        &mut self,
-        connection: &mut Connection,
-        wanted: FetchPartition<'_>,
-    ) -> Result<Next, String> {
-        let read_committed = self.read_committed;
-        let (sent, frame) = connection
-            .ask(|out, asker| {
-                let version = if wanted.topic_id == TopicId::default() {
-                    // By name: a broker without topic ids.
-                    asker
-                        .versions
-                        .get(Api::Fetch)?
-                        .min(fetch::TOPIC_ID_FROM - 1)
-                } else {
-                    asker.versions.get(Api::Fetch)?
-                };
-                let request = FetchRequest {
-                    version,
-                    correlation_id: asker.correlation_id,
-                    client_id: asker.client_id,
-                    max_wait_ms: FETCH_WAIT_MS,
-                    min_bytes: 1,
-                    bytes_max: FETCH_PARTITION_BYTES_MAX as i32,
-                    read_committed,
-                };
-                fetch::encode(out, &request, std::iter::once(wanted));
-                Ok(Sent {
-                    api: Api::Fetch,
-                    version,
-                    correlation_id: asker.correlation_id,
-                })
-            })
-            .await
-            .map_err(|fault| fault.to_string())?;
-        self.response(&sent, frame, wanted.partition, wanted.offset)
-    }
-
     /// One response: every batch in it that is still wanted.
-    fn response(
-        &mut self,
-        sent: &Sent,
-        frame: &[u8],
-        index: i32,
-        from: Offset,
-    ) -> Result<Next, String> {
-        let mut reader = FrameReader::new(sent.version, sent.correlation_id, frame.len());
+    fn response(&mut self, response: &Response, index: i32, from: Offset) -> Result<Next, String> {
+        let frame = response.frame.as_slice();
+        let mut reader = FrameReader::new(response.version, response.correlation_id, frame.len());
         let mut aborted = AbortedFilter::default();
         let mut cursor = from;
         while let Some(event) = reader.next(frame).map_err(|fault| fault.to_string())? {
             match event {
-                FrameEvent::Response(head) if head.error.is_error() => {
-                    return Err(format!("the broker answers {}", head.error));
-                }
-                FrameEvent::Partition(head) => {
-                    if head.error.is_error() {
-                        return Err(format!("the broker answers {}", head.error));
-                    }
-                    aborted.begin(head.aborted.read(frame));
-                }
+                FrameEvent::Partition(head) => aborted.begin(head.aborted.read(frame)),
                 FrameEvent::Batch(range) => {
                     let batch = frame.get(range.range()).unwrap_or_default();
                     match self.batch(&range.header, batch, &mut aborted, index, cursor)? {

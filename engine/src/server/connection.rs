@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use mysql_common::constants::CapabilityFlags;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -411,7 +411,14 @@ impl Connection {
                 encoder.encode(row, &mut payload, &mut scratch);
                 unless_killed(&mut self.kill, self.packets.write(&payload)).await?;
             }
-            next = watched(self.packets.stream(), &mut self.kill, batches.next()).await?;
+            next = match batches.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    // What is known goes out before anything is waited for: an audit may take long.
+                    unless_killed(&mut self.kill, self.packets.flush()).await?;
+                    watched(self.packets.stream(), &mut self.kill, batches.next()).await?
+                }
+            };
         }
         let end = answer::end(
             self.capabilities,

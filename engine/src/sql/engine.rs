@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use ingest::leaf::Views;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::processes::Processes;
 use super::select::QueryMemory;
 use super::variables::ServerFacts;
 use crate::aggregator::Aggregator;
 use crate::catalog::{CatalogView, EngineVariables};
+use crate::limits::AUDITS_MAX;
 
 /// The time, µs since 1970: given by `node`, so that nothing below reads a clock of its own.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -17,6 +19,7 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct Engine {
     parts: EngineParts,
     facts: Arc<ServerFacts>,
+    audits: Arc<Semaphore>,
 }
 
 /// What an [`Engine`] is made of.
@@ -46,7 +49,17 @@ impl Engine {
     #[must_use]
     pub fn new(parts: EngineParts) -> Arc<Engine> {
         let facts = Arc::new(parts.facts.clone());
-        Arc::new(Engine { parts, facts })
+        Arc::new(Engine {
+            parts,
+            facts,
+            audits: Arc::new(Semaphore::new(AUDITS_MAX)),
+        })
+    }
+
+    /// Room for one more AUDIT PIPELINE, for as long as the answer is held.
+    #[must_use]
+    pub fn room_for_audit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.audits).try_acquire_owned().ok()
     }
 
     /// The registry of connections.

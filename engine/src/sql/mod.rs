@@ -31,6 +31,7 @@ pub mod schema_views;
 pub mod show;
 pub mod text;
 
+mod audit;
 mod guard;
 mod mapping;
 mod scalar;

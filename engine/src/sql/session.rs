@@ -12,7 +12,7 @@ use super::answer::{Answer, Done, ResultColumn};
 use super::engine::Engine;
 use super::error::{Code, SqlError};
 use super::guard;
-use super::parse::{self, Show, Statement};
+use super::parse::{self, PipelineStatement, Show, Statement};
 use super::processes::{Identity, KillWatch, Registered};
 use super::value::{Prepared, Value};
 use super::variables::SessionVariables;
@@ -330,6 +330,7 @@ impl Session {
                 Answer::Rows(rows) => Ok(rows.columns),
                 Answer::Done(_) => Ok(Vec::new()),
             },
+            Statement::Pipeline(PipelineStatement::Audit { .. }) => Ok(super::audit::columns()),
             _ => Ok(Vec::new()),
         }
     }

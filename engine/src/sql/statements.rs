@@ -54,6 +54,9 @@ impl Session {
                 Ok(done())
             }
             Statement::CreatePipeline(pipeline) => self.create_pipeline(pipeline).await,
+            Statement::Pipeline(PipelineStatement::Audit { name, verify }) => {
+                self.audit(name, *verify, cancel)
+            }
             Statement::Pipeline(statement) => self.pipeline(statement).await,
             Statement::Kill { id, query_only } => {
                 let unknown =
@@ -368,6 +371,7 @@ impl Session {
                 Ok(done())
             }
             PipelineStatement::Test { name, limit } => self.test_pipeline(name, *limit).await,
+            PipelineStatement::Audit { name, verify } => self.audit(name, *verify, Cancel::never()),
         }
     }
 

@@ -38,7 +38,9 @@ impl SegmentPart {
     pub fn end_byte(&self) -> u64 {
         let header = u64::from(self.file.header().bytes);
         let last = self.commits.last();
-        last.map_or(header, |last| last.at_byte() + last.record().message_bytes())
+        last.map_or(header, |last| {
+            last.at_byte() + last.record().message_bytes()
+        })
     }
 }
 

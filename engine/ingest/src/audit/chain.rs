@@ -99,6 +99,7 @@ impl<'a> Chain<'a> {
             self.next = Some(at);
         }
         self.covers(at, faults);
+        self.next = Some(at);
         // What a failed write gave up keeps its numbers: they may be missing between two segments.
         if header.first_commit_number < self.number {
             faults.push(Fault::Number {

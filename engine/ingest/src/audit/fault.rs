@@ -109,7 +109,9 @@ pub enum Fault {
         expected: u64,
     },
     /// The eight counts are not the range.
-    #[error("offset {first}: the counts of its commit add up to {counted} offsets, it covers {covered}")]
+    #[error(
+        "offset {first}: the counts of its commit add up to {counted} offsets, it covers {covered}"
+    )]
     Counts {
         /// The commit's first offset.
         first: Offset,
@@ -139,7 +141,9 @@ pub enum Fault {
         kept: u64,
     },
     /// A merged commit that is not the sum of what it stands for.
-    #[error("offset {first}: a merged commit's {what} are not those of the {batches} that it stands for")]
+    #[error(
+        "offset {first}: a merged commit's {what} are not those of the {batches} that it stands for"
+    )]
     Merged {
         /// The commit's first offset.
         first: Offset,
@@ -267,7 +271,9 @@ pub enum Fault {
         before: Offset,
     },
     /// Other rejects are kept than were counted.
-    #[error("offset {first}: its commit counts {counted} rejects, and keeps them of {found} offsets")]
+    #[error(
+        "offset {first}: its commit counts {counted} rejects, and keeps them of {found} offsets"
+    )]
     Rejected {
         /// The commit's first.
         first: Offset,

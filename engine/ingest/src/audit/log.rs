@@ -82,13 +82,10 @@ impl Transactions {
         let ended = self.ended.get(&header.producer_id);
         let since = |first: &Offset| ended.is_none_or(|ended| first > ended);
         header.transactional
-            && self
-                .aborted
-                .get(&header.producer_id)
-                .is_some_and(|firsts| {
-                    let reaches = |first: &&Offset| **first <= header.last_offset();
-                    firsts.iter().filter(reaches).any(since)
-                })
+            && self.aborted.get(&header.producer_id).is_some_and(|firsts| {
+                let reaches = |first: &&Offset| **first <= header.last_offset();
+                firsts.iter().filter(reaches).any(since)
+            })
     }
 }
 
@@ -136,8 +133,7 @@ pub fn walk(
                         (.., None) => Kind::Tombstone,
                         (.., Some(_)) => Kind::Data,
                     };
-                    if kind == Kind::Control
-                        && matches!(Marker::parse(&record), Ok(Marker::Abort))
+                    if kind == Kind::Control && matches!(Marker::parse(&record), Ok(Marker::Abort))
                     {
                         let ended = &mut transactions.ended;
                         ended.insert(header.producer_id, record.offset);

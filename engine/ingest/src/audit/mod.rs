@@ -109,6 +109,9 @@ pub trait World: Rows {
     /// # Errors
     /// `Ended`.
     fn log(&mut self) -> Result<LogSays, Stopped>;
+
+    /// Nothing more is wanted of it.
+    fn leave_log(&mut self);
 }
 
 /// What comes of asking for the broker's log.

@@ -103,7 +103,9 @@ impl Model {
         let Some(kept) = commit.reject(rejected) else {
             return;
         };
-        let key = record.key.map(|key| &key[..key.len().min(REJECT_KEY_BYTES_MAX)]);
+        let key = record
+            .key
+            .map(|key| &key[..key.len().min(REJECT_KEY_BYTES_MAX)]);
         for (same, what) in [
             (kept.message == bytes, "message"),
             (kept.key == key, "key"),

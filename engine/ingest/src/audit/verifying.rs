@@ -6,12 +6,13 @@
 //! is copied before anything is waited for: a leaf's blocks are its own.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::vec;
 
 use storage::content::Content;
 use storage::format::{CommitFacts, CommitRecord, check_commit};
 use storage::ids::{Lineage, Offset, TopicId};
-use storage::inspect::{MapBytes, Message, SegmentReader, check_whole_body};
+use storage::inspect::{MapBytes, Message, SegmentBytes, SegmentReader, check_whole_body};
 use storage::published::{SegmentPart, Snapshot};
 
 use super::chain::Chain;
@@ -214,6 +215,7 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
             self.pass(to, Pass::Absent)?;
         } else if is_its {
             self.beside_the_log(from, to, decompressor)?;
+            self.world.leave_log();
         } else {
             let topic_id = self.topic_id.unwrap_or_default();
             let why = format!("the topic was replaced since, its id was {topic_id}");
@@ -368,10 +370,19 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         let mut range = begin(&part);
         self.chain
             .segment(&part.file.header().header, &mut range.faults);
-        let reader = self.open_file(&part, &mut range.faults);
+        // Asked before it is opened: a seal may be written meanwhile.
+        let has_seal = part.file.has_seal();
+        let file = self.open_file(&part, &mut range.faults);
         self.range = Some(range);
+        let is_file = file.is_some();
+        let reader = SegmentReader::new(file.unwrap_or_else(|| {
+            let bytes = MapBytes::new(Arc::clone(&part.file), part.end_byte());
+            Box::new(bytes)
+        }));
         self.check_header(&part, &reader);
-        self.check_seal(&part, &reader)?;
+        if has_seal && is_file {
+            self.check_seal(&part, &reader)?;
+        }
         self.open = Some(Open {
             part,
             reader,
@@ -380,24 +391,26 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         Ok(())
     }
 
-    /// The file by its name, or where a merge took that meanwhile what the snapshot holds of it.
-    fn open_file(&mut self, part: &SegmentPart, faults: &mut Faults) -> SegmentReader {
+    /// The file by its name. None: a merge took the name meanwhile, or it is lost; the snapshot still
+    /// holds what is shown.
+    fn open_file(
+        &mut self,
+        part: &SegmentPart,
+        faults: &mut Faults,
+    ) -> Option<Box<dyn SegmentBytes>> {
         let path = part.file.path();
         let what = match self.world.open(path) {
-            Ok(Some(bytes)) => return SegmentReader::new(bytes),
-            Ok(None) if !self.world.is_shown(path) => None,
-            Ok(None) => Some("it is not there".to_owned()),
-            Err(error) => Some(format!("it cannot be opened: {error}")),
+            Ok(Some(bytes)) => return Some(bytes),
+            Ok(None) if !self.world.is_shown(path) => return None,
+            Ok(None) => "it is not there".to_owned(),
+            Err(error) => format!("it cannot be opened: {error}"),
         };
-        if let Some(what) = what {
-            faults.push(Fault::Bytes {
-                at: part.first_offset(),
-                path: path.display().to_string(),
-                what,
-            });
-        }
-        let bytes = MapBytes::new(std::sync::Arc::clone(&part.file), part.end_byte());
-        SegmentReader::new(Box::new(bytes))
+        faults.push(Fault::Bytes {
+            at: part.first_offset(),
+            path: path.display().to_string(),
+            what,
+        });
+        None
     }
 
     fn damage(&mut self, at: Offset, path: &std::path::Path, what: String) {
@@ -422,12 +435,9 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
 
     /// A seal that is known to be there: whole, and its index repeats what stands in the file.
     fn check_seal(&mut self, part: &SegmentPart, reader: &SegmentReader) -> Result<(), Stopped> {
-        if !part.file.has_seal() || reader.bytes() <= part.end_byte() {
-            // Written while this was opened, or read from a map that ends with the content.
-            return Ok(());
-        }
         let (at, path) = (part.first_offset(), part.file.path());
-        self.commit_bytes = (reader.bytes() - part.end_byte()) * AUDIT_SEAL_FACTOR;
+        let bytes = reader.bytes().saturating_sub(part.end_byte());
+        self.commit_bytes = bytes * AUDIT_SEAL_FACTOR;
         self.reserve()?;
         let seal = match reader.message(part.end_byte()) {
             Ok(Message::EndOfStream) => reader.seal(),

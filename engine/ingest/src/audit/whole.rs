@@ -15,11 +15,7 @@ use super::{Rows, Stopped, Subject};
 ///
 /// # Errors
 /// [`Stopped`].
-pub fn records(
-    subject: &Subject,
-    snapshot: Snapshot,
-    rows: &mut impl Rows,
-) -> Result<(), Stopped> {
+pub fn records(subject: &Subject, snapshot: Snapshot, rows: &mut impl Rows) -> Result<(), Stopped> {
     let mut chain = Chain::new(subject);
     let segments = snapshot.segments();
     for segment in &segments {
@@ -161,13 +157,17 @@ pub(super) fn cursors(
 fn durable(snapshot: &Snapshot, segments: &[SegmentPart], faults: &mut Faults) {
     let durable = snapshot.durable();
     let sequence = |segment: &SegmentPart| segment.file.header().header.id.sequence;
-    let at = segments.iter().position(|one| sequence(one) == durable.sequence);
+    let at = segments
+        .iter()
+        .position(|one| sequence(one) == durable.sequence);
     let (whole, partial) = match at {
         Some(at) => (at, durable.commits as usize),
         // Nothing yet; or of a segment that is not shown, which nothing says is all that is.
         None => (0, 0),
     };
-    let last = segments.last().map(|last| (sequence(last), last.next_offset()));
+    let last = segments
+        .last()
+        .map(|last| (sequence(last), last.next_offset()));
     let beyond = last.is_none_or(|(last, _)| durable.sequence > last);
     if at.is_none() && durable.sequence > Default::default() && beyond {
         let at = last.map_or(Offset(0), |(_, end)| end);

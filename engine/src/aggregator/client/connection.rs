@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ingest::kafka::requests::{
     Asker, RequestFault, ResponseFault, Sent, Versions, decode_api_versions, encode_api_versions,
-    response_size_bytes,
+    response_size_bytes_within,
 };
+use ingest::limits::{BATCH_BYTES_MAX, FRAME_OVERHEAD_BYTES, RESPONSE_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -95,7 +96,7 @@ impl Connection {
                 connection.next_correlation_id,
                 client_id,
             )?;
-            connection.exchange().await?;
+            connection.exchange(RESPONSE_BYTES_MAX).await?;
             if let Some(versions) = decode_api_versions(&sent, &connection.response)? {
                 connection.versions = versions;
                 return Ok(connection);
@@ -128,20 +129,40 @@ impl Connection {
             client_id: &self.client_id,
         };
         let sent = encode(&mut self.request, &asker)?;
-        self.exchange().await?;
+        self.exchange(RESPONSE_BYTES_MAX).await?;
         Ok((sent, &self.response))
     }
 
-    async fn exchange(&mut self) -> Result<(), ConnectionFault> {
+    /// Asks for records: the frame is the caller's, and may be as large as a record batch.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub async fn fetch(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>, &Asker<'_>) -> Result<Sent, RequestFault>,
+    ) -> Result<(Sent, Vec<u8>), ConnectionFault> {
+        self.request.clear();
+        let asker = Asker {
+            versions: &self.versions,
+            correlation_id: self.next_correlation_id,
+            client_id: &self.client_id,
+        };
+        let sent = encode(&mut self.request, &asker)?;
+        self.exchange(BATCH_BYTES_MAX + FRAME_OVERHEAD_BYTES)
+            .await?;
+        Ok((sent, std::mem::take(&mut self.response)))
+    }
+
+    async fn exchange(&mut self, bytes_max: usize) -> Result<(), ConnectionFault> {
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
         let after_ms = self.timeout_ms;
         let doing = "waiting for an answer";
-        timeout(Duration::from_millis(after_ms), self.round_trip())
+        timeout(Duration::from_millis(after_ms), self.round_trip(bytes_max))
             .await
             .map_err(|_| ConnectionFault::Timeout { doing, after_ms })?
     }
 
-    async fn round_trip(&mut self) -> Result<(), ConnectionFault> {
+    async fn round_trip(&mut self, bytes_max: usize) -> Result<(), ConnectionFault> {
         let failed = |doing| move |source| ConnectionFault::Io { doing, source };
         self.stream
             .write_all(&self.request)
@@ -152,7 +173,7 @@ impl Connection {
             .read_exact(&mut length)
             .await
             .map_err(failed("reading an answer"))?;
-        let size = response_size_bytes(length)?;
+        let size = response_size_bytes_within(length, bytes_max)?;
         self.response.clear();
         // Memory follows what arrives, never the length alone.
         let read = (&mut self.stream)

@@ -68,7 +68,7 @@ pub enum Statement {
     Truncate(ObjectName),
     /// CREATE PIPELINE.
     CreatePipeline(Box<CreatePipelineText>),
-    /// START, STOP, DROP, TEST and ALTER PIPELINE.
+    /// START, STOP, DROP, TEST, AUDIT and ALTER PIPELINE.
     Pipeline(PipelineStatement),
     /// KILL.
     Kill {
@@ -140,6 +140,9 @@ pub fn parse(sql: &str) -> Result<Statement, SqlError> {
     }
     if cursor.take("TEST PIPELINE") {
         return pipeline::test(cursor).map(Statement::Pipeline);
+    }
+    if cursor.take("AUDIT PIPELINE") {
+        return pipeline::audit(cursor).map(Statement::Pipeline);
     }
     if cursor.take("ALTER PIPELINE") {
         return pipeline::alter(cursor).map(Statement::Pipeline);

@@ -94,6 +94,13 @@ pub enum PipelineStatement {
         /// LIMIT.
         limit: Option<u64>,
     },
+    /// AUDIT PIPELINE [VERIFY].
+    Audit {
+        /// Which one.
+        name: ObjectName,
+        /// VERIFY.
+        verify: bool,
+    },
     /// ALTER PIPELINE ... SET OFFSETS.
     Offsets {
         /// Which one.
@@ -525,6 +532,17 @@ pub fn test(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
     };
     cursor.end()?;
     Ok(PipelineStatement::Test { name, limit })
+}
+
+/// Reads what follows AUDIT PIPELINE.
+///
+/// # Errors
+/// 1064.
+pub fn audit(cursor: &mut Cursor<'_>) -> Result<PipelineStatement, SqlError> {
+    let name = cursor.object_name()?;
+    let verify = cursor.take("VERIFY");
+    cursor.end()?;
+    Ok(PipelineStatement::Audit { name, verify })
 }
 
 /// Reads what follows ALTER PIPELINE.

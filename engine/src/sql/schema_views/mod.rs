@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::pipeline::SqlType;
+use storage::ids::LeafPartitionId;
 
 use super::engine::Engine;
 use super::error::SqlError;
@@ -57,6 +58,19 @@ pub(super) fn cursors_of(
         .iter()
         .map(|standing| (standing.pairing.kafka_partition, standing.cursor()))
         .collect()
+}
+
+/// Why a leaf partition cannot be read or stands still, in words; `None` where it does neither.
+pub(super) fn stands_still(
+    engine: &Engine,
+    catalog: &CatalogView,
+    pipeline: &PipelineDef,
+    leaf_partition: LeafPartitionId,
+) -> Option<String> {
+    pipelines::standings(engine, catalog, pipeline)
+        .iter()
+        .find(|standing| standing.pairing.leaf_partition == leaf_partition)
+        .and_then(|standing| pipelines::stands_still(pipeline, standing))
 }
 
 /// A view: its columns, and what fills it.

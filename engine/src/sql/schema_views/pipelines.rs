@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ingest::leaf::Attached;
 use ingest::pipeline::SqlType;
 use serde_json::json;
-use storage::published::Snapshot;
+use storage::published::{PartitionState, Snapshot};
 
 use super::Sources;
 use crate::aggregator::LiveView;
@@ -363,6 +363,21 @@ fn partition_row(sources: &Sources<'_>, named: &Named<'_>, standing: &Standing) 
         place.and_then(|place| known(place.group_offset)).into(),
         place.and_then(|place| place.damage.clone()).into(),
     ]
+}
+
+/// Why a leaf partition cannot be read or stands still, in words; `None` where it does neither.
+pub(super) fn stands_still(pipeline: &PipelineDef, standing: &Standing) -> Option<String> {
+    let words = state_of(pipeline, standing);
+    let recovering = standing
+        .attached
+        .as_ref()
+        .is_none_or(|attached| attached.view.gauges.state() == PartitionState::Recovering);
+    let id = standing.pairing.leaf_partition;
+    match recovering {
+        true if words.starts_with("Failed") => Some(words),
+        true => Some(format!("{words}: leaf partition {id} is not recovered yet")),
+        false => words.starts_with("Failed").then_some(words),
+    }
 }
 
 /// In words. A failure that the pipeline stopped at is said until START, whatever its leaf did since.

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{
+    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
+};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::limits::MEMORY_CONSUMERS_NAMED;
@@ -52,6 +54,16 @@ impl QueryMemory {
         self.environment.memory_pool.reserved()
     }
 
+    /// A share of the pool for `who`, nothing yet.
+    #[must_use]
+    pub fn share(self: &Arc<QueryMemory>, who: &str) -> Share {
+        let consumer = MemoryConsumer::new(who);
+        Share {
+            reservation: consumer.register(&self.environment.memory_pool),
+            memory: Arc::clone(self),
+        }
+    }
+
     /// What DataFusion runs in.
     pub(super) fn environment(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.environment)
@@ -67,5 +79,23 @@ impl QueryMemory {
                 self.bytes_max
             ),
         )
+    }
+}
+
+/// What one statement that is no query holds of the pool; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    reservation: MemoryReservation,
+    memory: Arc<QueryMemory>,
+}
+
+impl Share {
+    /// Makes it so large, or leaves it as it is.
+    ///
+    /// # Errors
+    /// 1038 where the pool has not so much left.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), SqlError> {
+        let resized = self.reservation.try_resize(bytes);
+        resized.map_err(|_| self.memory.exhausted())
     }
 }

@@ -44,7 +44,7 @@ pub mod types;
 
 pub use cancel::{Cancel, CancelHandle};
 pub use dialect::{MySql, parse};
-pub use memory::QueryMemory;
+pub use memory::{QueryMemory, Share};
 pub use scan::part::ScanPart;
 
 /// Where a statement's tables come from. One call per table and statement.

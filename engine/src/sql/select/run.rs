@@ -52,16 +52,28 @@ pub async fn select(
         ended: false,
     };
     match columns_in.await {
-        Ok(columns) => Ok(Rows {
-            columns,
-            batches: Box::pin(futures::stream::poll_fn(move |context| rows.poll(context))),
-        }),
+        Ok(columns) => Ok(rows.into_rows(columns)),
         // It ended before it had columns: the error is the only thing in the channel.
         Err(_) => Err(match rows.batches.recv().await {
             Some(Err(fault)) => fault,
             _ => panicked("it ended without a word"),
         }),
     }
+}
+
+/// The rows of a task that is no query: it ends when nobody takes them, and its panic is their error.
+#[must_use]
+pub fn rows_of(
+    columns: Vec<ResultColumn>,
+    batches: mpsc::Receiver<Result<RecordBatch, SqlError>>,
+    task: tokio::task::JoinHandle<()>,
+) -> Rows {
+    let receiving = Receiving {
+        batches,
+        task: Abort(task),
+        ended: false,
+    };
+    receiving.into_rows(columns)
 }
 
 /// The plan, as rows of text.
@@ -228,6 +240,14 @@ struct Receiving {
 }
 
 impl Receiving {
+    fn into_rows(mut self, columns: Vec<ResultColumn>) -> Rows {
+        let batches = futures::stream::poll_fn(move |context| self.poll(context));
+        Rows {
+            columns,
+            batches: Box::pin(batches),
+        }
+    }
+
     fn poll(
         &mut self,
         context: &mut std::task::Context<'_>,

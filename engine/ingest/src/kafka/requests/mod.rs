@@ -132,9 +132,20 @@ pub enum ResponseFault {
 /// # Errors
 /// A length that no response has, or more than [`RESPONSE_BYTES_MAX`].
 pub fn response_size_bytes(length: [u8; 4]) -> Result<usize, ResponseFault> {
+    response_size_bytes_within(length, RESPONSE_BYTES_MAX)
+}
+
+/// The same for an answer that may be larger: one with records.
+///
+/// # Errors
+/// A length that no response has, or more than `bytes_max`.
+pub fn response_size_bytes_within(
+    length: [u8; 4],
+    bytes_max: usize,
+) -> Result<usize, ResponseFault> {
     let length = i32::from_be_bytes(length);
     match usize::try_from(length) {
-        Ok(size) if (4..=RESPONSE_BYTES_MAX).contains(&size) => Ok(size),
+        Ok(size) if (4..=bytes_max).contains(&size) => Ok(size),
         _ => Err(ResponseFault::BadLength { length }),
     }
 }
