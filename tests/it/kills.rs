@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use devbroker::orders::CREATE_TABLE;
 use tests::kafka_server::KafkaServer;
 
+use crate::audit::{Counted, is_all_of, verified};
 use crate::load::Load;
 use crate::node::Node;
 use crate::rows::{Rows, order};
@@ -78,9 +79,15 @@ fn kafka_sigkill_in_mid_load() {
         node.cell("SELECT COUNT(*) FROM shop.orders") == count
     });
     Rows::of_sql(&node, "shop.orders").assert_is(&model);
+    // Some of it may be a tail still.
+    assert_eq!(verified(&node, "shop.orders").rows, sent);
     node.stop();
     node.start();
     Rows::of_sql(&node, "shop.orders").assert_is(&model);
+    node.sql("STOP PIPELINE shop.orders");
+    let counted = Counted::of_kafka(&kafka.bootstrap(), "orders", PARTITIONS);
+    let sums = is_all_of(&node, "shop.orders", counted);
+    println!("verified: {sums:?}");
     node.stop();
 
     let mut times = figures.recovery_us;

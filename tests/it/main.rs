@@ -1,5 +1,6 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
 
+mod audit;
 mod brokers;
 mod clients;
 mod devbroker;

@@ -6,6 +6,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 use tests::kafka_server::KafkaServer;
 
+use crate::audit::verified;
 use crate::load::{WAIT, send};
 use crate::node::Node;
 
@@ -88,6 +89,12 @@ fn kafka_poison_stops_and_goes_on() {
     node.kill();
     node.start();
     in_error(&node);
+    let audited = node.sql("AUDIT PIPELINE shop.events VERIFY");
+    let failed: Vec<_> = audited.iter().filter(|row| row[17] != "ok").collect();
+    assert!(
+        failed.len() == 1 && failed[0][0] == "1" && failed[0][17].starts_with("Failed: "),
+        "{audited:#?}"
+    );
     node.sql(&format!(
         "ALTER PIPELINE shop.events SET OFFSETS '{{\"1\": {}}}'",
         POISON_OFFSET + 1
@@ -99,6 +106,10 @@ fn kafka_poison_stops_and_goes_on() {
     node.start();
     wait_for(&node, "the same rows after a restart", &good(MESSAGES));
     assert_eq!(node.sql("SHOW PIPELINES FROM shop")[0][1], "Running");
+    // The bad one lies between two lineages: nobody's.
+    let sums = verified(&node, "shop.events");
+    let all = 2 * MESSAGES as u64 - 1;
+    assert_eq!((sums.rows, sums.loaded, sums.checked), (all, all, all));
     node.stop();
 }
 
@@ -138,6 +149,10 @@ fn kafka_poison_is_a_reject() {
     node.start();
     assert_eq!(ids(&node), good(MESSAGES));
     is_a_reject(&node);
+    let sums = verified(&node, "shop.events");
+    let loaded = 2 * MESSAGES as u64 - 1;
+    assert_eq!((sums.loaded, sums.rejected), (loaded, 1));
+    assert_eq!(sums.checked, loaded + 1);
     node.stop();
 }
 

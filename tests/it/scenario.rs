@@ -9,6 +9,7 @@ use devbroker::orders::CREATE_TABLE;
 use rdkafka::producer::Producer;
 use tests::kafka_server::KafkaServer;
 
+use crate::audit::{Counted, is_all_of, verified};
 use crate::load::{Load, WAIT};
 use crate::node::Node;
 use crate::rows::{Rows, order};
@@ -49,6 +50,8 @@ fn kafka_two_brokers_four_partitions_two_leaves() {
         let transactions = scope.spawn(|| produce_transactions(&kafka));
         // What is written below is read while it is.
         batches_hold(&node);
+        let sums = verified(&node, "shop.orders");
+        println!("audited while it loads: {sums:?}");
         let codecs: u64 = codecs.into_iter().map(|one| one.join().unwrap()).sum();
         codecs + transactions.join().unwrap()
     });
@@ -84,9 +87,16 @@ fn kafka_two_brokers_four_partitions_two_leaves() {
             "the batches reach the cursor"
         );
     }
+    let counted = Counted::of_kafka(&kafka.bootstrap(), "orders", PARTITIONS);
+    assert_eq!(counted.committed, sent);
+    assert!(counted.aborted > 0 && counted.control > 0, "{counted:?}");
+    let began = Instant::now();
+    let sums = is_all_of(&node, "shop.orders", counted);
+    println!("verified in {:?}: {sums:?}", began.elapsed());
     node.stop();
     node.start();
     Rows::of_sql(&node, "shop.orders").assert_is(&model);
+    is_all_of(&node, "shop.orders", counted);
     node.stop();
 }
 

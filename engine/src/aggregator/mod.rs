@@ -288,4 +288,4 @@ impl Aggregator {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

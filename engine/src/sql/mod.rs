@@ -38,6 +38,8 @@ mod scalar;
 mod system;
 
 #[cfg(test)]
+mod audit_tests;
+#[cfg(test)]
 mod session_tests;
 
 pub use answer::{Answer, Done, ResultColumn, Rows};

@@ -121,6 +121,31 @@ impl Rig {
         };
         Session::new(Arc::clone(&self.engine), who)
     }
+
+    /// What queries hold of their memory.
+    pub(super) fn memory_held(&self) -> usize {
+        self.engine.parts().memory.bytes_held()
+    }
+
+    pub(super) fn memory_is_free(&self) -> bool {
+        self.memory_held() == 0
+    }
+
+    pub(super) fn memory_max(&self) -> usize {
+        self.engine.parts().memory.bytes_max()
+    }
+
+    /// A share of that memory.
+    pub(super) fn memory_share(&self) -> super::select::Share {
+        self.engine.parts().memory.share("a test")
+    }
+
+    /// Whether every audit has ended.
+    pub(super) fn room_for_audit(&self) -> bool {
+        let all = (0..crate::limits::AUDITS_MAX).map(|_| self.engine.room_for_audit());
+        let all: Vec<_> = all.collect();
+        all.iter().all(Option::is_some)
+    }
 }
 
 /// An answer as text: `OK n` or a line per row, cells parted by `|`.
@@ -148,7 +173,7 @@ async fn text_of(answer: Answer) -> Result<String, SqlError> {
     }
 }
 
-async fn run(session: &mut Session, sql: &str) -> Result<String, SqlError> {
+pub(super) async fn run(session: &mut Session, sql: &str) -> Result<String, SqlError> {
     text_of(session.execute(sql).await?).await
 }
 

@@ -1,6 +1,6 @@
 //! A scripted Kafka cluster over loopback: as many listeners as brokers, one state behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
@@ -54,6 +54,14 @@ pub struct Log {
     pub start: i64,
     /// One record an offset.
     pub messages: Vec<String>,
+    /// Offsets behind them that compaction emptied.
+    pub compacted_end: i64,
+}
+
+impl Log {
+    fn end(&self) -> i64 {
+        self.start + self.messages.len() as i64 + self.compacted_end
+    }
 }
 
 /// What the cluster answers.
@@ -73,6 +81,10 @@ pub struct State {
     pub close_after: bool,
     /// Sends this instead of the next answer.
     pub garbage: Option<Vec<u8>>,
+    /// Error codes of the next fetches, 0 for none.
+    pub refusals: VecDeque<i16>,
+    /// What the next questions for the earliest offset are answered, whatever the logs hold.
+    pub earliest: VecDeque<i64>,
     /// How often each api was asked.
     pub asked: BTreeMap<i16, u32>,
 }
@@ -96,6 +108,7 @@ impl Cluster {
                         epoch: 0,
                         start: 0,
                         messages: Vec::new(),
+                        compacted_end: 0,
                     })
                     .collect(),
             ),
@@ -262,15 +275,19 @@ impl State {
         self.logs.as_ref()?.get(index as usize)
     }
 
-    fn list(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    fn list(&mut self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+        let earliest = match request.topics[0].partitions[0].timestamp {
+            -2 => self.earliest.pop_front(),
+            _ => None,
+        };
         let partitions = request.topics[0].partitions.iter().map(|asked| {
             let answer =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             match self.of(asked.partition_index) {
                 None => answer.with_error_code(3),
                 Some(log) => answer.with_offset(match asked.timestamp {
-                    -2 => log.start,
-                    _ => log.start + log.messages.len() as i64,
+                    -2 => earliest.unwrap_or(log.start),
+                    _ => log.end(),
                 }),
             }
         });
@@ -348,12 +365,20 @@ impl State {
     }
 
     /// Two records a batch, so that a fetch may begin in the middle of one.
-    fn fetch(&self, request: &FetchRequest, version: i16, correlation_id: i32) -> Vec<u8> {
+    fn fetch(&mut self, request: &FetchRequest, version: i16, correlation_id: i32) -> Vec<u8> {
         let asked = &request.topics[0].partitions[0];
+        let refusal = self.refusals.pop_front().unwrap_or_default();
         let log = self.of(asked.partition).unwrap();
+        let outside = !(log.start..=log.end()).contains(&asked.fetch_offset);
+        let error = match refusal {
+            0 if outside => ErrorCode::OffsetOutOfRange,
+            code => ErrorCode::from(code),
+        };
         let first = (asked.fetch_offset - log.start) as usize / 2 * 2;
         let mut records = Vec::new();
-        for (at, pair) in log.messages.chunks(2).enumerate().skip(first / 2).take(2) {
+        let there = if error.is_error() { 0 } else { 2 };
+        let batches = log.messages.chunks(2).enumerate().skip(first / 2);
+        for (at, pair) in batches.take(there) {
             let mut batch = BatchBuilder::new(log.start + at as i64 * 2);
             for message in pair {
                 batch.push(1_000, None, Some(message.as_bytes()));
@@ -364,9 +389,9 @@ impl State {
             topic: &self.topic,
             topic_id: storage::ids::TopicId(self.topic_id),
             partition: asked.partition,
-            error: ErrorCode::None,
-            high_watermark: log.start + log.messages.len() as i64,
-            last_stable_offset: log.start + log.messages.len() as i64,
+            error,
+            high_watermark: log.end(),
+            last_stable_offset: log.end(),
             log_start_offset: log.start,
             aborted: &[],
             records: &records,

@@ -1,6 +1,7 @@
 //! The aggregator whole: a real catalog, a scripted Kafka over loopback, leaves of a few lines.
 
-pub(super) mod broker;
+mod audit;
+pub(crate) mod broker;
 mod ending;
 mod leaves;
 mod surplus;
@@ -499,6 +500,7 @@ async fn new_partitions_and_new_leaders_are_found() {
         epoch: 0,
         start: 5,
         messages: vec![],
+        compacted_end: 0,
     };
     cluster.state().logs.as_mut().unwrap().push(log);
     soon("paired at the earliest offset", || {

@@ -210,6 +210,20 @@ fn short_statements_are_read() {
             }),
         ),
         (
+            "audit pipeline p",
+            Statement::Pipeline(PipelineStatement::Audit {
+                name: name("p"),
+                verify: false,
+            }),
+        ),
+        (
+            "AUDIT PIPELINE `p` VERIFY;",
+            Statement::Pipeline(PipelineStatement::Audit {
+                name: name("p"),
+                verify: true,
+            }),
+        ),
+        (
             "alter pipeline p set offsets earliest",
             Statement::Pipeline(PipelineStatement::Offsets {
                 name: name("p"),
@@ -493,6 +507,9 @@ fn what_is_no_statement_is_1064_from_its_place() {
     for (sql, near) in [
         ("selec 1", "near 'selec 1' at line 1"),
         ("create", "near '' at line 1"),
+        ("audit p", "near 'audit p' at line 1"),
+        ("audit pipeline", "near '' at line 1"),
+        ("audit pipeline p verify all", "near 'all' at line 1"),
         ("create table", "near '' at line 1"),
         ("create table t (a int,)", "near ')' at line 1"),
         ("create table t (a\n int default)", "near ')' at line 2"),

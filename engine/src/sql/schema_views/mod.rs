@@ -9,7 +9,7 @@ mod pipelines;
 mod tables;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

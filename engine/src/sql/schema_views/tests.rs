@@ -19,17 +19,18 @@ use crate::sql::parse::{Statement, parse};
 use crate::sql::session_tests::{NOW_UNIX_MS, ok, rig_on};
 
 const DATABASE: DatabaseId = DatabaseId(1);
-const TABLE: TableId = TableId(2);
+pub(in crate::sql) const TABLE: TableId = TableId(2);
 const PIPELINE: PipelineId = PipelineId(3);
-const LEAF_PARTITION: LeafPartitionId = LeafPartitionId(4);
+pub(in crate::sql) const LEAF_PARTITION: LeafPartitionId = LeafPartitionId(4);
 
 /// A catalog of `db.t`, loaded by `db.p` from the Kafka partition 7, from offset 100 on.
-async fn catalog() -> (Catalog, Arc<TableDef>) {
+pub(in crate::sql) async fn catalog(broker: &str) -> (Catalog, Arc<TableDef>) {
     let Ok(Statement::CreateTable(table)) = parse("create table t (a bigint)") else {
         panic!("a table")
     };
-    let sql = "create pipeline p as load data kafka 'h:1/orders' into table t format json";
-    let Ok(Statement::CreatePipeline(text)) = parse(sql) else {
+    let sql =
+        format!("create pipeline p as load data kafka '{broker}/orders' into table t format json");
+    let Ok(Statement::CreatePipeline(text)) = parse(&sql) else {
         panic!("a pipeline")
     };
     let def = |spec| TableDef {
@@ -100,8 +101,8 @@ async fn catalog() -> (Catalog, Arc<TableDef>) {
     (catalog, table)
 }
 
-/// Two rows at 100 and 102, a reject at 101: visible, not committed.
-fn attached(table: &TableDef) -> Attached {
+/// Two rows at 100 and 102, a reject at 101: visible, not committed. Their messages' timestamp is given.
+pub(in crate::sql) fn attached(table: &TableDef, timestamp_ms: i64) -> Attached {
     let layout = BlockLayout {
         schema: Arc::clone(&table.schema),
         rows: 256,
@@ -111,10 +112,10 @@ fn attached(table: &TableDef) -> Attached {
     let mut writer = BlockWriter::new(&layout, Offset(100));
     let mut tail = writer.tail();
     tail.put(0, 5_i64);
-    tail.end_row(Offset(100), NOW_UNIX_MS);
+    tail.end_row(Offset(100), timestamp_ms);
     let reject = Reject {
         offset: Offset(101),
-        timestamp_ms: NOW_UNIX_MS,
+        timestamp_ms,
         unix_ms: NOW_UNIX_MS,
         code: 1366,
         kind: RejectKind::Parser,
@@ -126,7 +127,7 @@ fn attached(table: &TableDef) -> Attached {
     };
     tail.reject(&reject).expect("room");
     tail.put(0, 6_i64);
-    tail.end_row(Offset(102), NOW_UNIX_MS);
+    tail.end_row(Offset(102), timestamp_ms);
     writer.publish(Offset(103));
     let schema = Arc::clone(&table.schema);
     let view = PartitionView::new(TABLE, LEAF_PARTITION, 7, schema, Offset(100));
@@ -163,9 +164,9 @@ fn attached(table: &TableDef) -> Attached {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_views_say_how_a_leaf_partition_stands() {
-    let (catalog, table) = catalog().await;
+    let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
-    views.insert(LEAF_PARTITION, Arc::new(attached(&table)));
+    views.insert(LEAF_PARTITION, Arc::new(attached(&table, NOW_UNIX_MS)));
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory
         .path()
