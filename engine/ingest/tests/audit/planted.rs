@@ -212,6 +212,18 @@ fn a_merged_commit_is_the_sum_of_what_it_stands_for() {
 }
 
 #[test]
+fn a_commit_that_stands_for_one_is_that_one() {
+    both(
+        |plan| {
+            let commit = plan.commit(2, 2);
+            commit.replaced = vec![commit.facts];
+            commit.replaced[0].leader_epoch += 1;
+        },
+        "offset 115: a merged commit's facts are not those of the 1 that it stands for",
+    );
+}
+
+#[test]
 fn the_tail_goes_on_where_the_commits_end() {
     both(
         |plan| plan.tail[0].facts.first_offset = Offset(116),
@@ -249,6 +261,18 @@ fn the_cursors_are_in_order() {
         |plan| plan.durable.sequence = Sequence(6),
         "offset 117: what is durable is not the beginning of what is shown",
     );
+    // A segment that is not shown, between two that are.
+    both(
+        |plan| plan.durable.sequence = Sequence(2),
+        "offset 90: what is durable is not the beginning of what is shown",
+    );
+    // A session that reads what is durable would miss segments that are.
+    let plan = Plan::with(|plan| plan.segments[0].header.id.sequence = Sequence(9));
+    for outcome in [plan.records(), plan.verify()] {
+        let tail = outcome.statuses().pop();
+        let expected = "offset 90: what is durable is not the beginning of what is shown";
+        assert_eq!(tail.as_deref(), Some(expected));
+    }
 }
 
 #[test]
@@ -323,6 +347,76 @@ fn a_file_that_is_gone_or_another_is_named() {
         plan.merged_meanwhile = true;
     });
     assert_eq!(said(&plan.verify()), "ok");
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_is_read() {
+    let place = |commit: usize| Plan::new().place(2, commit);
+    let (commit_at, body_at) = place(2);
+    let seal_at = Plan::with(|plan| plan.segments[0].sealed = false)
+        .file(0)
+        .len() as u64;
+    for (segment, bytes, expected) in [
+        (0, 0..1, "offset 90: /1.0.arrow: read failed: a bad sector"),
+        (
+            0,
+            seal_at..seal_at + 1,
+            "offset 90: /1.0.arrow: read failed: a bad sector",
+        ),
+        (
+            2,
+            commit_at..commit_at + 1,
+            "offset 115: /5.0.arrow: read failed: a bad sector",
+        ),
+        (
+            2,
+            body_at..body_at + 1,
+            "offset 115: /5.0.arrow: read failed: a bad sector",
+        ),
+    ] {
+        let plan = Plan::with(|plan| plan.bad_sector = Some((segment, bytes.clone())));
+        let outcome = plan.verify();
+        assert_eq!(outcome.ended, Ok(()));
+        assert!(
+            outcome.statuses()[segment].starts_with(expected),
+            "{bytes:?}: {:?}",
+            outcome.statuses()
+        );
+        let others = outcome.ranges.iter().enumerate();
+        assert!(
+            others
+                .filter(|(at, _)| *at != segment)
+                .all(|(_, one)| one.is_ok())
+        );
+    }
+    let end_of_stream = move |at: u64| {
+        verified(
+            move |plan| {
+                plan.bytes = Some(Box::new(move |(segment, bytes)| {
+                    if *segment == 2 {
+                        let at = at as usize;
+                        bytes[at..at + 8].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+                    }
+                }));
+            },
+            &format!("offset 115: /5.0.arrow: the stream ends at byte {at}"),
+        );
+    };
+    end_of_stream(commit_at);
+    // A record that is no commit of this table.
+    let plan = Plan::with(|plan| plan.forged = Some(|column| column.statistics.null_count = 1));
+    let found = said(&plan.verify());
+    assert!(
+        found.contains("offset 115: /5.0.arrow: the columns are not the table's at byte"),
+        "{found}"
+    );
+    // Rejects that the body does not have.
+    let plan = Plan::with(|plan| plan.forged_facts = Some(|facts| facts.rejects = 1));
+    let found = said(&plan.verify());
+    assert!(
+        found.contains("offset 115: its commit counts 1 rejects and keeps 0"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -126,6 +126,10 @@ pub struct Plan {
     /// Changes a column of the last commit's record, in the file and as it is shown.
     pub forged: Option<fn(&mut ColumnRecord)>,
     pub forged_column: usize,
+    /// Changes what that record says it did.
+    pub forged_facts: Option<fn(&mut CommitFacts)>,
+    /// Reads of this segment's file that touch these bytes fail.
+    pub bad_sector: Option<(usize, std::ops::Range<u64>)>,
     /// This segment's index says other commits than it has.
     pub index_of: Option<usize>,
     /// This segment's seal is missing, though it was written.
@@ -410,6 +414,8 @@ impl Plan {
             bytes: None,
             forged: None,
             forged_column: 0,
+            forged_facts: None,
+            bad_sector: None,
             index_of: None,
             unsealed: None,
             missing: None,
@@ -439,6 +445,12 @@ impl Plan {
     /// That segment's file.
     pub fn file(&self, segment: usize) -> Vec<u8> {
         make(self, segment).bytes
+    }
+
+    /// Where that commit begins, and its body, in the segment's file.
+    pub fn place(&self, segment: usize, commit: usize) -> (u64, u64) {
+        let (at, record) = &make(self, segment).commits[commit];
+        (*at, at + u64::from(record.head_bytes))
     }
 
     /// Looks at the records alone.
@@ -576,11 +588,14 @@ fn make(plan: &Plan, segment: usize) -> Made {
         let encoded = encode_commit(&header, input, &block, mark);
         let mut record = encoded.record.clone();
         let mut message = encoded.to_vec();
-        if let Some(forge) = plan.forged
-            && (segment, number) == (2, 2)
-        {
+        if (plan.forged.is_some() || plan.forged_facts.is_some()) && (segment, number) == (2, 2) {
             let body = message.split_off(record.head_bytes as usize);
-            forge(&mut record.columns[plan.forged_column]);
+            if let Some(forge) = plan.forged {
+                forge(&mut record.columns[plan.forged_column]);
+            }
+            if let Some(forge) = plan.forged_facts {
+                forge(&mut record.facts);
+            }
             (record, message) = encode_copy(&header, &record);
             message.extend(body);
         }
@@ -605,6 +620,23 @@ fn make(plan: &Plan, segment: usize) -> Made {
 
 #[derive(Debug)]
 struct Bytes(Vec<u8>);
+
+/// A file with bytes that cannot be read.
+#[derive(Debug)]
+struct BadSector(Bytes, std::ops::Range<u64>);
+
+impl SegmentBytes for BadSector {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn read(&self, at_byte: u64, len: usize) -> io::Result<Buffer> {
+        if at_byte < self.1.end && at_byte + len as u64 > self.1.start {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.0.read(at_byte, len)
+    }
+}
 
 impl Bytes {
     fn slice(&self, at: u64, len: usize) -> Option<&[u8]> {
@@ -807,8 +839,16 @@ impl World for TestWorld<'_> {
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Option<Box<dyn SegmentBytes>>> {
-        let bytes = self.files.get(path).cloned();
-        Ok(bytes.map(|bytes| Box::new(Bytes(bytes)) as Box<dyn SegmentBytes>))
+        let Some(bytes) = self.files.get(path).cloned() else {
+            return Ok(None);
+        };
+        if let Some((segment, bad)) = &self.plan.bad_sector {
+            let id = self.plan.segments[*segment].header.id;
+            if path.ends_with(format!("{}.{}.arrow", id.sequence, id.rewrite)) {
+                return Ok(Some(Box::new(BadSector(Bytes(bytes), bad.clone()))));
+            }
+        }
+        Ok(Some(Box::new(Bytes(bytes))))
     }
 
     fn is_shown(&mut self, _: &Path) -> bool {
