@@ -10,6 +10,7 @@ Exits with 1 and a traceback at the first thing that is not as it should be.
 import datetime
 import decimal
 import sys
+import time
 
 import pymysql
 import pymysql.cursors
@@ -138,6 +139,20 @@ def long_results():
         cursor.close()
 
 
+def rows_as_they_are_known():
+    """What is known is sent before the rest is waited for: an audit may take long."""
+    with connect(cursorclass=pymysql.cursors.SSCursor) as connection:
+        cursor = connection.cursor()
+        began = time.monotonic()
+        cursor.execute("SELECT 1 UNION ALL SELECT 2 + SLEEP(4)")
+        assert cursor.fetchone() == (1,)
+        first = time.monotonic() - began
+        assert cursor.fetchone() == (2,)
+        last = time.monotonic() - began
+        assert first < 3 < last, (first, last)
+        cursor.close()
+
+
 def long_statement():
     """More than one packet of 16 MiB, both ways."""
     text = "x" * (17 << 20)
@@ -190,7 +205,7 @@ def kill(other, connection):
 
 
 def main():
-    for check in [logins, native_login, types, long_results, long_statement, errors, reconnects]:
+    for check in [logins, native_login, types, long_results, rows_as_they_are_known, long_statement, errors, reconnects]:
         check()
         print(check.__name__, flush=True)
 

@@ -219,6 +219,20 @@ impl PartitionWorld<'_> {
         }
     }
 
+    /// Waits for what the control core does, unless nobody waits for this any more.
+    fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
+        let (mut cancel, out) = (self.audit.cancel.clone(), self.audit.out.clone());
+        let runtime = &self.audit.engine.parts().query_runtime;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(Stopped::Ended),
+                () = out.closed() => Err(Stopped::Ended),
+                done = work => Ok(done),
+            }
+        })
+    }
+
     fn fetched(&self) -> Option<i64> {
         let attached = self.attached.as_ref()?;
         let fetched = attached.standing.fetched.load(Ordering::Relaxed);
@@ -327,31 +341,24 @@ impl World for PartitionWorld<'_> {
             to,
         };
         let (out, says) = mpsc::channel(AUDIT_LOG_QUEUED_MAX);
-        let parts = self.audit.engine.parts();
-        let asked = parts.aggregator.read_log(wanted, out);
-        match parts.query_runtime.block_on(asked) {
-            Ok(()) => self.log = Some(says),
-            Err(error) => self.audit.no_broker = Some(error.to_string()),
+        let engine = Arc::clone(&self.audit.engine);
+        match self.unless_ended(engine.parts().aggregator.read_log(wanted, out)) {
+            Ok(Ok(())) => self.log = Some(says),
+            Ok(Err(error)) => self.audit.no_broker = Some(error.to_string()),
+            // The next look at whether to go on says so.
+            Err(_) => {}
         }
     }
 
     fn log(&mut self) -> Result<LogSays, Stopped> {
-        let Some(log) = &mut self.log else {
+        let Some(mut log) = self.log.take() else {
             let why = self.audit.no_broker.clone();
             return Ok(LogSays::Failed(
                 why.unwrap_or_else(|| "nothing was asked".to_owned()),
             ));
         };
-        let (mut cancel, out) = (self.audit.cancel.clone(), self.audit.out.clone());
-        let runtime = &self.audit.engine.parts().query_runtime;
-        let said = runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => Err(Stopped::Ended),
-                () = out.closed() => Err(Stopped::Ended),
-                said = log.recv() => Ok(said),
-            }
-        })?;
+        let said = self.unless_ended(log.recv())?;
+        self.log = Some(log);
         Ok(match said {
             Some(LogMessage::Says(said)) => said,
             Some(LogMessage::NoBroker(why)) => {

@@ -1,7 +1,7 @@
 //! A leaf partition read again from its files, beside the broker's log: AUDIT PIPELINE ... VERIFY.
 //!
-//! Segments of one lineage and topic that go on from one another are one run: the log is asked for the
-//! run's offsets once and drives the walk, each record being handed to the commit that covers it. The
+//! Segments of one topic that go on from one another are one run: the log is asked for the run's offsets
+//! once and drives the walk, each record being handed to the commit that covers it. The
 //! next commit is read when the log has passed the one before, so one is in memory at a time. The tail
 //! is copied before anything is waited for: a leaf's blocks are its own.
 
@@ -98,7 +98,7 @@ fn topic_of(segments: &[SegmentPart]) -> Option<TopicId> {
     Some(first.file.header().header.topic_id)
 }
 
-/// Segments in runs that the log can be read along: one lineage, one topic, no hole.
+/// Segments in runs that the log can be read along: one topic, no hole, nothing twice.
 fn runs(segments: Vec<SegmentPart>) -> Vec<Vec<SegmentPart>> {
     let mut runs: Vec<Vec<SegmentPart>> = Vec::new();
     for segment in segments {
@@ -106,9 +106,7 @@ fn runs(segments: Vec<SegmentPart>) -> Vec<Vec<SegmentPart>> {
         let goes_on = |run: &Vec<SegmentPart>| {
             run.last().is_some_and(|last| {
                 let before = &last.file.header().header;
-                before.lineage == header.lineage
-                    && before.topic_id == header.topic_id
-                    && last.next_offset() == header.first_offset
+                before.topic_id == header.topic_id && last.next_offset() == header.first_offset
             })
         };
         match runs.last_mut() {

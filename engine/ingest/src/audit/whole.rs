@@ -91,17 +91,20 @@ pub(super) fn tail_range(
     segments: &[SegmentPart],
     tail: &[TailPart],
 ) -> Range {
-    let visible = snapshot.next_offset();
     let (lineage, committed) = chain
         .end()
         .unwrap_or((subject.lineage, subject.start_offset));
+    // Between two lineages there is neither an open segment nor a block: nothing follows then.
+    let follows = !tail.is_empty() || segments.last().is_some_and(|last| last.is_open);
+    let visible = match follows {
+        true => snapshot.next_offset(),
+        false => committed,
+    };
     let first = tail.first().map_or(visible, TailPart::first_offset);
     let mut range = Range::new(lineage, first, None);
     range.next = visible;
     range.stands.clone_from(&subject.stands);
-    // Between two lineages there is neither an open segment nor a block: nothing follows then.
-    let follows = !tail.is_empty() || segments.last().is_some_and(|last| last.is_open);
-    if follows && first != committed {
+    if first != committed {
         range.faults.push(Fault::Tail {
             expected: committed,
             found: first,

@@ -3,9 +3,9 @@
 use ingest::audit::Stopped;
 use ingest::limits::AUDIT_BASE_BYTES;
 use storage::counts::Counts;
-use storage::ids::{LeafPartitionId, Lineage, Offset, TopicId};
+use storage::ids::{Lineage, Offset, TopicId};
 
-use crate::rig::{Plan, STARTED_MS};
+use crate::rig::{BAD, Plan, STARTED_MS};
 
 #[test]
 fn records_alone_are_ok_and_every_range_is_shown() {
@@ -105,6 +105,26 @@ fn without_a_broker_the_segments_are_verified_and_the_status_says_so() {
 }
 
 #[test]
+fn a_broker_that_fails_on_the_way_leaves_the_rest_not_asked() {
+    let outcome = Plan::with(|plan| plan.responses_max = Some(2)).verify();
+    assert_eq!(
+        outcome.statuses(),
+        [
+            "ok, 2 offsets no longer at the broker",
+            "ok",
+            "ok, the broker was not asked from offset 115 on: the connection ended",
+            "ok, the broker was not asked: the connection ended",
+        ]
+    );
+    let checked: Vec<u64> = outcome
+        .ranges
+        .iter()
+        .map(|range| range.compared.as_ref().expect("compared").checked)
+        .collect();
+    assert_eq!(checked, [3, 11, 4, 0]);
+}
+
+#[test]
 fn another_topics_offsets_are_not_compared_with_this_ones() {
     let outcome = Plan::with(|plan| plan.segments[0].header.topic_id = TopicId([1; 16])).verify();
     let because = "the topic was replaced since, its id was 01010101010101010101010101010101";
@@ -118,6 +138,31 @@ fn another_topics_offsets_are_not_compared_with_this_ones() {
         ]
     );
     assert_eq!(outcome.asks, [(100, 121)]);
+    // Nor where the one's happen to end where the other's begin.
+    let touching = |topic_id: TopicId| {
+        Plan::with(|plan| {
+            plan.segments[0].header.topic_id = topic_id;
+            plan.segments[0].header.first_offset = Offset(95);
+            for commit in &mut plan.segments[0].commits {
+                commit.facts.first_offset.0 += 5;
+                commit.facts.next_offset.0 += 5;
+                for row in &mut commit.rows {
+                    row.offset += 5;
+                    row.timestamp_ms += 5;
+                    row.id += 5;
+                    row.word = Some(format!("w{}", row.id));
+                }
+            }
+            let prev = plan.segments[1].header.prev.as_mut();
+            prev.expect("one").next_offset = Offset(100);
+        })
+    };
+    let outcome = touching(TopicId([1; 16])).verify();
+    assert!(outcome.statuses()[0].ends_with(because));
+    assert_eq!(outcome.asks, [(100, 121)]);
+    let outcome = touching(TopicId([9; 16])).verify();
+    assert_eq!(outcome.statuses(), ["ok"; 4]);
+    assert_eq!(outcome.asks, [(95, 121)], "read along once");
 }
 
 #[test]
@@ -128,7 +173,10 @@ fn rows_from_before_the_pipeline_was_replaced_are_compared_by_class() {
         for row in &mut plan.commit(1, 0).rows {
             row.id += 1_000;
         }
-        plan.aborted.clear();
+        // It read uncommitted records then: one that it loaded is aborted.
+        plan.batch(110).producer = Some(8);
+        plan.aborted[0].0.producer_id = 8;
+        plan.aborted[0].1 = 200;
     })
     .verify();
     let unread = |offsets: u64| {
@@ -169,10 +217,16 @@ fn compaction_since_is_counted_and_is_no_fault() {
             "ok"
         ]
     );
+    // A gap in the record batch that was skipped was skipped with it.
+    let outcome = Plan::with(|plan| {
+        plan.batch(111).records.remove(2);
+    });
+    assert_eq!(outcome.verify().statuses()[2], "ok");
 }
 
 #[test]
 fn a_partition_with_nothing_loaded_has_a_row() {
+    // Neither a segment nor a block.
     let empty = Plan::with(|plan| {
         plan.segments.clear();
         plan.tail.clear();
@@ -185,6 +239,34 @@ fn a_partition_with_nothing_loaded_has_a_row() {
         assert_eq!((range.next, range.commits, range.rows), (Offset(100), 0, 0));
         assert!(outcome.asks.is_empty(), "nothing to compare");
     }
+    // Its segment is made, and has no commit yet.
+    let begun = Plan::with(|plan| {
+        plan.segments.drain(..2);
+        plan.segments[0].commits.clear();
+        plan.segments[0].header.first_offset = Offset(100);
+        plan.segments[0].header.prev = None;
+        plan.tail.clear();
+        plan.durable = Default::default();
+    });
+    for outcome in [begun.records(), begun.verify()] {
+        assert_eq!(outcome.statuses(), ["ok"]);
+        assert_eq!(outcome.ranges[0].next, Offset(100));
+    }
+    // A lineage that begins is not there yet: the one before has ended, without a commit.
+    let between = Plan::with(|plan| {
+        plan.segments.remove(2);
+        plan.segments[1].commits.clear();
+        plan.tail.clear();
+        plan.subject.lineage = Lineage(3);
+        plan.subject.start_offset = Offset(500);
+        plan.durable = Default::default();
+    });
+    for outcome in [between.records(), between.verify()] {
+        assert!(outcome.ranges.iter().all(|range| range.is_ok()));
+        assert_eq!(outcome.ranges.len(), 2);
+        let tail = &outcome.ranges[1];
+        assert_eq!((tail.lineage, tail.first), (Lineage(2), Offset(100)));
+    }
     let tail_alone = Plan::with(|plan| {
         plan.segments.clear();
         plan.tail.remove(0);
@@ -194,6 +276,16 @@ fn a_partition_with_nothing_loaded_has_a_row() {
     let outcome = tail_alone.verify();
     assert_eq!(outcome.statuses(), ["ok"]);
     assert_eq!(outcome.asks, [(119, 121)]);
+}
+
+#[test]
+fn a_long_key_is_kept_cut_and_is_the_messages() {
+    static LONG: [u8; 5_000] = [b'k'; 5_000];
+    let outcome = Plan::with(|plan| {
+        plan.batch(103).records[0].1 = Some(&LONG);
+        plan.commit(1, 0).rejects[0].key = Some(&LONG);
+    });
+    assert_eq!(outcome.verify().statuses()[1], "ok");
 }
 
 #[test]
@@ -212,8 +304,18 @@ fn where_it_stands_still_the_tail_says_why() {
 fn memory_is_asked_for_first_and_without_it_the_audit_ends() {
     let outcome = Plan::with(|plan| plan.memory_bytes_max = AUDIT_BASE_BYTES + 10).verify();
     assert_eq!(outcome.ended, Err(Stopped::Memory));
-    // One commit and one response at a time: never the whole segment.
-    let large = Plan::with(|plan| plan.subject.leaf_partition = LeafPartitionId(4));
-    let whole: u64 = large.verify().reserved - AUDIT_BASE_BYTES;
-    assert!(whole < 64 << 10, "{whole}");
+    // One commit and one response at a time: never a whole segment.
+    let small = Plan::new().verify().reserved - AUDIT_BASE_BYTES;
+    assert!(small < 64 << 10, "{small}");
+    // A large message: in its commit, in the response, and while it is read. The rig looks that each
+    // read comes behind its reservation.
+    let large = Plan::with(|plan| {
+        let message = [BAD, &vec![b' '; 100 << 10]].concat();
+        plan.batch(103).records[0].2 = Some(message.clone());
+        plan.commit(1, 0).rejects[0].message = message;
+    });
+    let outcome = large.verify();
+    assert_eq!(outcome.statuses()[1], "ok");
+    let large = outcome.reserved - AUDIT_BASE_BYTES;
+    assert!((500 << 10..600 << 10).contains(&large), "{large}");
 }

@@ -73,6 +73,14 @@ fn the_chain_has_no_hole_and_no_overlap() {
         },
         "offset 110: two commits cover it, the one before ends at 111",
     );
+    // Each is compared with the log for itself.
+    let twice = Plan::with(|plan| {
+        plan.segments[2].header.first_offset = Offset(110);
+        let commit = plan.commit(2, 0);
+        commit.facts.first_offset = Offset(110);
+        commit.facts.counts.skipped = 5;
+    });
+    assert_eq!(twice.verify().asks, [(90, 95), (100, 111), (110, 121)]);
     // Within a merged commit.
     both(
         |plan| {
@@ -139,12 +147,19 @@ fn commit_numbers_count_on() {
 
 #[test]
 fn segments_follow_one_another_and_are_of_this_partition() {
+    let names = |change: fn(&mut storage::format::Predecessor)| {
+        both(
+            |plan| change(plan.segments[2].header.prev.as_mut().expect("one")),
+            "offset 111: segment 5 follows another one than it names",
+        );
+    };
+    names(|prev| prev.sequence = Sequence(2));
+    names(|prev| prev.lineage = Lineage(1));
+    names(|prev| prev.next_offset = Offset(110));
+    names(|prev| prev.next_commit_number = 7);
     both(
-        |plan| {
-            let header = &mut plan.segments[2].header;
-            header.prev.as_mut().expect("one").sequence = Sequence(2);
-        },
-        "offset 111: segment 5 follows another one than it names",
+        |plan| plan.segments[2].header.id.sequence = Sequence(3),
+        "offset 111: segment 3 follows another one than it names",
     );
     both(
         |plan| plan.segments[1].header.table = TableId(3),
@@ -229,6 +244,8 @@ fn the_tail_goes_on_where_the_commits_end() {
         |plan| plan.tail[0].facts.first_offset = Offset(116),
         "offset 117: committed up to there, and the tail begins at 116",
     );
+    let again = Plan::with(|plan| plan.tail[0].facts.first_offset = Offset(116));
+    assert_eq!(again.verify().asks, [(90, 95), (100, 117), (116, 121)]);
     both(
         |plan| plan.tail[1].facts.first_offset = Offset(118),
         "offset 119: committed up to there, and the tail begins at 118",

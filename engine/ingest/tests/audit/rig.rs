@@ -18,11 +18,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_buffer::Buffer;
 use ingest::audit::{LogSays, Model, Range, Response, Rows, Stopped, Subject, World};
 use ingest::kafka::fetch::{FetchResponse, ResponsePartition, encode_response};
 use ingest::kafka::{Aborted, BatchBuilder, ErrorCode};
+use ingest::limits::AUDIT_BASE_BYTES;
 use ingest::pipeline::{JsonMapping, MappedColumn, Path as JsonPath, SqlType};
 use storage::block::{Block, BlockLayout, BlockWriter, FaultKind, Mark, Reject, RejectKind};
 use storage::counts::Counts;
@@ -115,6 +117,8 @@ pub struct Plan {
     pub log_end: Option<i64>,
     /// Why the broker cannot be asked.
     pub broker: Option<String>,
+    /// It fails after so many responses of a range.
+    pub responses_max: Option<usize>,
     /// A bit of every record batch is turned on the way.
     pub spoiled: bool,
     pub replaced_unix_ms: Option<i64>,
@@ -407,6 +411,7 @@ impl Plan {
             )],
             log_end: None,
             broker: None,
+            responses_max: None,
             spoiled: false,
             replaced_unix_ms: None,
             fetched: None,
@@ -536,7 +541,7 @@ fn block(plan: &CommitPlan) -> (Arc<Block>, Mark) {
         schema: schema(),
         rows: 256,
         string_bytes: vec![4_096],
-        rejects_bytes: 4_096,
+        rejects_bytes: 1 << 20,
     };
     let mut writer = BlockWriter::new(&layout, plan.facts.first_offset);
     let mut tail = writer.tail();
@@ -621,6 +626,26 @@ fn make(plan: &Plan, segment: usize) -> Made {
 #[derive(Debug)]
 struct Bytes(Vec<u8>);
 
+/// A file of which no large part is read before there is memory for it.
+#[derive(Debug)]
+struct Watched(Bytes, Arc<AtomicU64>);
+
+impl SegmentBytes for Watched {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn read(&self, at_byte: u64, len: usize) -> io::Result<Buffer> {
+        let reserved = self.1.load(Ordering::Relaxed);
+        let large = len > 32 << 10;
+        assert!(
+            !large || reserved >= AUDIT_BASE_BYTES + len as u64,
+            "{len} bytes"
+        );
+        self.0.read(at_byte, len)
+    }
+}
+
 /// A file with bytes that cannot be read.
 #[derive(Debug)]
 struct BadSector(Bytes, std::ops::Range<u64>);
@@ -676,6 +701,7 @@ struct TestWorld<'p> {
     files: BTreeMap<PathBuf, Vec<u8>>,
     rows: Vec<Range>,
     reserved: u64,
+    reserved_now: Arc<AtomicU64>,
     /// What is left of the log's range that was asked for.
     asked: Vec<LogSays>,
     /// Ranges asked for.
@@ -748,6 +774,7 @@ impl<'p> TestWorld<'p> {
             files,
             rows: Vec::new(),
             reserved: 0,
+            reserved_now: Arc::default(),
             asked: Vec::new(),
             asks: Vec::new(),
         }
@@ -832,6 +859,7 @@ impl Rows for TestWorld<'_> {
 impl World for TestWorld<'_> {
     fn reserve(&mut self, bytes: u64) -> Result<(), Stopped> {
         self.reserved = self.reserved.max(bytes);
+        self.reserved_now.store(bytes, Ordering::Relaxed);
         if bytes > self.plan.memory_bytes_max {
             return Err(Stopped::Memory);
         }
@@ -848,7 +876,8 @@ impl World for TestWorld<'_> {
                 return Ok(Some(Box::new(BadSector(Bytes(bytes), bad.clone()))));
             }
         }
-        Ok(Some(Box::new(Bytes(bytes))))
+        let reserved = Arc::clone(&self.reserved_now);
+        Ok(Some(Box::new(Watched(Bytes(bytes), reserved))))
     }
 
     fn is_shown(&mut self, _: &Path) -> bool {
@@ -876,6 +905,12 @@ impl World for TestWorld<'_> {
             Some(end) if end < to.0 => LogSays::EndsAt(Offset(end)),
             _ => LogSays::End,
         });
+        if let Some(max) = self.plan.responses_max
+            && said.len() > max + 2
+        {
+            said.truncate(max + 1);
+            said.push(LogSays::Failed("the connection ended".to_owned()));
+        }
         said.reverse();
         self.asked = said;
     }

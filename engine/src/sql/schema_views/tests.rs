@@ -193,9 +193,9 @@ fn hole() -> KnownHole {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_of_a_table_that_misses_a_segment_errs_by_name_and_reads_around_it_where_told_to() {
-    let (catalog, table) = catalog().await;
+    let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
-    let attached = attached(&table);
+    let attached = attached(&table, NOW_UNIX_MS);
     let published = Published::clone(&attached.view.published());
     attached.view.publish(Published {
         holes: Arc::new([hole()]),
@@ -293,7 +293,7 @@ async fn the_views_say_how_a_leaf_partition_stands() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_show_pipelines() {
-    let (catalog, table) = catalog().await;
+    let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
     let attached = Arc::new(attached(&table));
     views.insert(LEAF_PARTITION, Arc::clone(&attached));
@@ -328,7 +328,7 @@ async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_sh
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lag_of_0_by_an_old_answer_is_unknown_and_how_old_it_is_is_shown() {
-    let (catalog, table) = catalog().await;
+    let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
     let attached = Arc::new(attached(&table));
     views.insert(LEAF_PARTITION, Arc::clone(&attached));
