@@ -7,6 +7,7 @@ mod feed;
 mod figures;
 mod kafka_wire;
 mod kills;
+mod law;
 mod load;
 mod node;
 mod poison;

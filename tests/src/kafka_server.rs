@@ -143,8 +143,22 @@ impl KafkaServer {
         partitions: usize,
         configs: &[(&str, &str)],
     ) -> Result<(), KafkaServerError> {
+        self.create_replicated_topic(name, partitions, 1, configs)
+    }
+
+    /// The same on so many brokers.
+    ///
+    /// # Errors
+    /// [`KafkaServerError`].
+    pub fn create_replicated_topic(
+        &self,
+        name: &str,
+        partitions: usize,
+        replicas: usize,
+        configs: &[(&str, &str)],
+    ) -> Result<(), KafkaServerError> {
         let bootstrap = self.bootstrap();
-        let count = partitions.to_string();
+        let (count, replicas) = (partitions.to_string(), replicas.to_string());
         let mut arguments = vec![
             "--bootstrap-server",
             &bootstrap,
@@ -154,7 +168,7 @@ impl KafkaServer {
             "--partitions",
             &count,
             "--replication-factor",
-            "1",
+            &replicas,
         ];
         let configs: Vec<_> = configs
             .iter()
