@@ -1,6 +1,7 @@
 //! The law of exactly once, as each test of it ends: what SQL has is what an independent client reads.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::node::Node;
 use crate::rows::{Rows, order};
@@ -56,4 +57,48 @@ impl Loaded<'_> {
         node.start();
         Rows::of_sql(node, &table).assert_is(model);
     }
+}
+
+/// What PIPELINES_PARTITIONS says of a leaf partition.
+#[derive(Clone, Debug)]
+pub struct Stands {
+    pub leader: String,
+    pub state: String,
+    pub visible: i64,
+}
+
+/// A pipeline's leaf partitions, by the Kafka partition.
+pub fn stands(node: &Node, pipeline: &str) -> BTreeMap<String, Stands> {
+    let rows = node.sql(&format!(
+        "SELECT SOURCE_PARTITION_ID, LEADER_BROKER, STATE, VISIBLE_OFFSET \
+         FROM information_schema.PIPELINES_PARTITIONS WHERE PIPELINE_NAME = '{pipeline}'"
+    ));
+    rows.into_iter()
+        .map(|mut row| {
+            let stands = Stands {
+                visible: row[3].parse().unwrap(),
+                state: row.remove(2),
+                leader: row.remove(1),
+            };
+            (row.remove(0), stands)
+        })
+        .collect()
+}
+
+/// Until the visible cursor of each leaf partition has moved from where it is now; answers how long that
+/// took, which is at most `within`, and prints the states that were seen.
+pub fn goes_on(node: &Node, pipeline: &str, what: &str, within: Duration) -> Duration {
+    let before = stands(node, pipeline);
+    let mut seen = BTreeSet::new();
+    let began = Instant::now();
+    node.wait_for(what, within, |node| {
+        let now = stands(node, pipeline);
+        seen.extend(now.values().map(|one| one.state.clone()));
+        before
+            .iter()
+            .all(|(partition, then)| now[partition].visible > then.visible)
+    });
+    let took = began.elapsed();
+    println!("{what}: goes on after {took:?}: {seen:?}");
+    took
 }
