@@ -24,6 +24,8 @@ pub struct Rig {
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<DiskOp>,
     pub now_ms: u64,
+    /// How far the wall's clock was set forward, or back, since.
+    pub clock_ahead_ms: i64,
     /// What else it said, in order.
     pub said: Vec<StoreEffect>,
 }
@@ -68,6 +70,7 @@ impl Rig {
             out: StoreEffects::new(),
             disk: VecDeque::new(),
             now_ms: 1_000,
+            clock_ahead_ms: 0,
             said: Vec::new(),
         };
         rig.open();
@@ -168,7 +171,7 @@ impl Rig {
             },
             leader_epoch: 0,
             extracted_bytes: 100,
-            unix_ms: 1_700_000_000_000 + self.now_ms as i64,
+            unix_ms: 1_700_000_000_000 + self.clock_ahead_ms + self.now_ms as i64,
         };
         self.store.publish(self.now_ms, &step, &mut self.out);
         self.take();
