@@ -1,5 +1,8 @@
 //! Order events into a real Kafka, by librdkafka.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use devbroker::orders::Orders;
@@ -90,5 +93,50 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &[u8]) 
             }
             Err((error, _)) => panic!("{error}"),
         }
+    }
+}
+
+/// A steady load's events at once, and its pause behind them: some 2,000 a second.
+const STEADY: (u64, Duration) = (40, Duration::from_millis(20));
+
+/// A thread that sends order events until it is ended.
+pub struct SteadyLoad {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl SteadyLoad {
+    /// Ids count up from 0.
+    pub fn start(bootstrap: &str, topic: &str, partitions: i32) -> SteadyLoad {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (bootstrap, topic, stopped) = (bootstrap.to_owned(), topic.to_owned(), stop.clone());
+        let thread = thread::spawn(move || {
+            let mut load = Load::new(&bootstrap, &topic, partitions, 0, &[]);
+            let mut sent = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                load.send(STEADY.0);
+                sent += STEADY.0;
+                load.poll(Duration::ZERO);
+                thread::sleep(STEADY.1);
+            }
+            load.flush();
+            sent
+        });
+        SteadyLoad {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends it; answers how many events have reached the broker.
+    pub fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for SteadyLoad {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }

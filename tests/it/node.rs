@@ -25,6 +25,7 @@ pub struct Node {
     port: u16,
     child: Option<Child>,
     starts: u32,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Node {
@@ -52,7 +53,13 @@ impl Node {
             port,
             child: None,
             starts: 0,
+            environment: Vec::new(),
         }
+    }
+
+    /// Sets a variable of the environment of each process from now on.
+    pub fn set_environment(&mut self, name: &str, value: &Path) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Where MySQL clients connect, on 127.0.0.1.
@@ -78,6 +85,7 @@ impl Node {
         let child = Command::new(binary())
             .arg("run")
             .arg(self.dir.join("pinleaf.toml"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -144,6 +152,16 @@ impl Node {
             panic!("did not end within {STOP_TIMEOUT:?}:\n{}", self.log());
         };
         status
+    }
+
+    /// Bytes of the process's own memory now: what is mapped from files is the page cache's.
+    pub fn anonymous_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or(0) << 10
     }
 
     /// What the newest process wrote to its log so far.
@@ -222,7 +240,8 @@ impl Node {
         }
     }
 
-    fn mysql(&self, sql: &str) -> Child {
+    /// The client on a statement, its answer a pipe: who does not read it holds the server up.
+    pub fn mysql(&self, sql: &str) -> Child {
         let client = env::var_os("PINLEAF_MYSQL").unwrap_or_else(|| "/usr/bin/mysql".into());
         Command::new(client)
             .args(["--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-uroot"])

@@ -4,6 +4,7 @@
 //! Each is the multiset of (partition, offset, SHA-256 of the row's text).
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -33,6 +34,13 @@ impl Rows {
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Without the rows of these offsets of a partition.
+    pub fn without(mut self, partition: i32, offsets: Range<i64>) -> Rows {
+        self.0
+            .retain(|row| row.0 != partition || !offsets.contains(&row.1));
+        self
     }
 
     /// All that a read_committed consumer finds, up to the ends that the partitions have now; each

@@ -18,6 +18,8 @@ use crate::peer::Peer;
 pub const VERSION: &str = "4.3.1";
 /// Kafka is up in some six seconds; a busy machine may take longer.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// A broker that has not handed over by then is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at whether it is.
 const READY_POLL: Duration = Duration::from_millis(100);
 const CLUSTER_ID: &str = "cGlubGVhZi10ZXN0cy0wMA";
@@ -124,6 +126,35 @@ impl KafkaServer {
         self.brokers[id - 1].kill();
     }
 
+    /// Stops one broker as a roll does: it hands its partitions over before it ends.
+    ///
+    /// # Errors
+    /// [`KafkaServerError::Io`].
+    ///
+    /// # Panics
+    /// On an id that is not one.
+    pub fn stop_broker(&mut self, id: usize) -> Result<(), KafkaServerError> {
+        let broker = &mut self.brokers[id - 1];
+        let Some(child) = &broker.child else {
+            return Ok(());
+        };
+        // It is not waited for yet, so its id is still its own.
+        run(Command::new("kill").arg(child.id().to_string()))?;
+        let began = Instant::now();
+        let io = |source| KafkaServerError::Io {
+            doing: format!("stopping broker {id}"),
+            source,
+        };
+        while let Some(child) = &mut broker.child {
+            if child.try_wait().map_err(io)?.is_some() || began.elapsed() > STOP_TIMEOUT {
+                broker.kill();
+            } else {
+                std::thread::sleep(READY_POLL);
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a killed broker again on its port and folder, and waits until the cluster has it.
     ///
     /// # Errors
@@ -143,8 +174,22 @@ impl KafkaServer {
         partitions: usize,
         configs: &[(&str, &str)],
     ) -> Result<(), KafkaServerError> {
+        self.create_replicated_topic(name, partitions, 1, configs)
+    }
+
+    /// The same on so many brokers.
+    ///
+    /// # Errors
+    /// [`KafkaServerError`].
+    pub fn create_replicated_topic(
+        &self,
+        name: &str,
+        partitions: usize,
+        replicas: usize,
+        configs: &[(&str, &str)],
+    ) -> Result<(), KafkaServerError> {
         let bootstrap = self.bootstrap();
-        let count = partitions.to_string();
+        let (count, replicas) = (partitions.to_string(), replicas.to_string());
         let mut arguments = vec![
             "--bootstrap-server",
             &bootstrap,
@@ -154,7 +199,7 @@ impl KafkaServer {
             "--partitions",
             &count,
             "--replication-factor",
-            "1",
+            &replicas,
         ];
         let configs: Vec<_> = configs
             .iter()

@@ -240,6 +240,13 @@ impl Store {
     /// The filling block becomes the flushing one.
     pub(super) fn begin_flush(&mut self, now_ms: u64) {
         let filling = self.filling.take().expect("a block to flush");
+        // How long it took is for the monotonic clock to say: the wall's may have been set meanwhile.
+        let ended_unix_ms = match filling.since_ms {
+            Some(since_ms) => filling
+                .started_unix_ms
+                .saturating_add(i64::try_from(now_ms.saturating_sub(since_ms)).unwrap_or(i64::MAX)),
+            None => self.unix_ms(now_ms),
+        };
         let mark = filling.writer.published();
         let block = filling.writer.shared();
         self.fills.learn(&block);
@@ -259,7 +266,7 @@ impl Store {
                     epoch => epoch,
                 },
                 started_unix_ms: filling.started_unix_ms,
-                ended_unix_ms: self.unix_ms(now_ms),
+                ended_unix_ms,
                 extracted_bytes: filling.extracted_bytes,
             },
             durable_end: self.chain.durable_end(),

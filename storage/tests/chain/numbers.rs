@@ -21,6 +21,30 @@ fn rig(name: &str) -> Rig {
     rig
 }
 
+#[test]
+fn how_long_a_commit_took_is_not_for_the_wall_clock_to_say() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut rig = rig("clock");
+    let flush_age_ms = rig.settings.flush_age_ms;
+    // Set between a commit's first step and its last.
+    for ahead_ms in [DAY_MS, -DAY_MS] {
+        rig.load(1, "b");
+        rig.now_ms += 1;
+        rig.clock_ahead_ms += ahead_ms;
+        rig.load(1, "c");
+        rig.pass(flush_age_ms);
+    }
+    let took = rig
+        .history()
+        .into_iter()
+        .map(|facts| facts.ended_unix_ms - facts.started_unix_ms);
+    let took: Vec<i64> = took.collect();
+    assert_eq!(took.len(), 3);
+    for ms in took {
+        assert!((0..=2 * flush_age_ms as i64).contains(&ms), "{ms} ms");
+    }
+}
+
 fn mismatch(rig: &Rig) -> (PathBuf, String) {
     match rig.failed() {
         Some(Failure::Mismatch { path, what }) => (path.clone(), what.clone()),

@@ -28,6 +28,8 @@ pub struct Rig {
     pub now_ms: u64,
     /// What the catalog says.
     pub start: LineageStart,
+    /// How far the wall's clock was set forward, or back, since.
+    pub clock_ahead_ms: i64,
     /// What else it said, in order.
     pub said: Vec<StoreEffect>,
 }
@@ -78,6 +80,7 @@ impl Rig {
                 start_offset: Offset(0),
                 topic_id: TopicId::default(),
             },
+            clock_ahead_ms: 0,
             said: Vec::new(),
         };
         rig.open();
@@ -203,7 +206,7 @@ impl Rig {
             },
             leader_epoch: 0,
             extracted_bytes: 100,
-            unix_ms: 1_700_000_000_000 + self.now_ms as i64,
+            unix_ms: 1_700_000_000_000 + self.clock_ahead_ms + self.now_ms as i64,
         };
         self.store.publish(self.now_ms, &step, &mut self.out);
         self.take();

@@ -295,7 +295,7 @@ async fn the_views_say_how_a_leaf_partition_stands() {
 async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_show_pipelines() {
     let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
-    let attached = Arc::new(attached(&table));
+    let attached = Arc::new(attached(&table, NOW_UNIX_MS));
     views.insert(LEAF_PARTITION, Arc::clone(&attached));
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory
@@ -330,7 +330,7 @@ async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_sh
 async fn a_lag_of_0_by_an_old_answer_is_unknown_and_how_old_it_is_is_shown() {
     let (catalog, table) = catalog("h:1").await;
     let views = Views::new();
-    let attached = Arc::new(attached(&table));
+    let attached = Arc::new(attached(&table, NOW_UNIX_MS));
     views.insert(LEAF_PARTITION, Arc::clone(&attached));
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory

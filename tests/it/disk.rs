@@ -1,0 +1,233 @@
+//! A disk that is full and one that fails: loading pauses, says so, and goes on by itself; a device that
+//! refuses one leaf partition's syncs stops that one alone. Every row is there once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use devbroker::orders::CREATE_TABLE;
+use tests::kafka_server::KafkaServer;
+
+use crate::faults::{Faults, Mount, is_full_run};
+use crate::law::Loaded;
+use crate::load::Load;
+use crate::node::Node;
+
+const PARTITIONS: i32 = 4;
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Of the file system that is filled.
+const DISK_MIB: u64 = 96;
+const EVENTS: u64 = 4_000;
+/// What the words of a full disk begin with.
+const FULL: &str = "the disk is full";
+/// A write that found no room is tried again each second: so long is what must not be said again.
+const ATTEMPTS: Duration = Duration::from_secs(4);
+
+/// A Kafka with the topics, and a pipeline for each.
+fn begin(home: &Path, node: &mut Node, topics: &[&str]) -> KafkaServer {
+    let kafka = KafkaServer::start(home, 1, &[]).unwrap();
+    node.start();
+    node.sql("CREATE DATABASE shop");
+    for topic in topics {
+        kafka.create_topic(topic, 4, &[]).unwrap();
+        node.sql(&CREATE_TABLE.replace("TABLE orders", &format!("TABLE shop.{topic}")));
+        node.sql(&format!(
+            "CREATE PIPELINE shop.{topic} AS LOAD DATA KAFKA '{}/{topic}' INTO TABLE shop.{topic} FORMAT JSON",
+            kafka.bootstrap()
+        ));
+        node.sql(&format!("START PIPELINE shop.{topic}"));
+    }
+    kafka
+}
+
+fn produce(kafka: &KafkaServer, topic: &str, first: u64, events: u64) {
+    let mut load = Load::new(&kafka.bootstrap(), topic, PARTITIONS, first, &[]);
+    load.send(events);
+    load.flush();
+}
+
+fn loaded<'a>(bootstrap: &'a str, name: &'a str) -> Loaded<'a> {
+    Loaded {
+        bootstrap,
+        name,
+        partitions: PARTITIONS,
+    }
+}
+
+fn count(node: &Node, table: &str) -> u64 {
+    node.cell(&format!("SELECT COUNT(*) FROM shop.{table}"))
+        .parse()
+        .unwrap()
+}
+
+fn states(node: &Node, pipeline: &str) -> Vec<String> {
+    node.sql(&format!(
+        "SELECT STATE FROM information_schema.PIPELINES_PARTITIONS \
+         WHERE PIPELINE_NAME = '{pipeline}' ORDER BY SOURCE_PARTITION_ID"
+    ))
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn is_said_by_all(node: &Node) -> bool {
+    states(node, "orders")
+        .iter()
+        .all(|state| state.contains(FULL))
+}
+
+/// How often the newest process's log says that the disk is full.
+fn said(node: &Node) -> usize {
+    node.log()
+        .lines()
+        .filter(|line| line.contains(" WARN ") && line.contains(FULL))
+        .count()
+}
+
+/// A node whose data directory is the mount's, filled to the last byte while it loads.
+fn fills_up(home: &Path, node: &mut Node, disk: &Mount) {
+    let leaves = 2;
+    let kafka = begin(home, node, &["orders"]);
+    produce(&kafka, "orders", 0, EVENTS);
+    node.wait_for("the first rows", TIMEOUT, |node| {
+        count(node, "orders") == EVENTS
+    });
+
+    let ballast = disk.fill();
+    // More than two blocks of each partition hold.
+    produce(&kafka, "orders", EVENTS, 50 * EVENTS);
+    node.wait_for("SQL says that the disk is full", TIMEOUT, is_said_by_all);
+    node.wait_for("loading is held", TIMEOUT, |node| {
+        states(node, "orders")
+            .iter()
+            .all(|state| state.starts_with("Held: "))
+    });
+    println!("{:?}", states(node, "orders"));
+    let shown = node.sql("SHOW PIPELINES FROM shop");
+    assert_eq!(shown[0][1], "Running", "{shown:?}");
+    assert!(shown[0][3].contains(FULL), "{shown:?}");
+    let began = Instant::now();
+    let visible = count(node, "orders");
+    while began.elapsed() < ATTEMPTS {
+        assert_eq!(
+            count(node, "orders"),
+            visible,
+            "SELECT goes on, loading does not"
+        );
+    }
+    assert!((1..=leaves).contains(&said(node)), "{}", node.log());
+
+    // A kill takes what is visible and not committed; no start can do anything about the disk.
+    node.kill();
+    node.start();
+    node.wait_for("the start says it too", TIMEOUT, is_said_by_all);
+    assert!(count(node, "orders") >= EVENTS);
+    assert!((1..=leaves).contains(&said(node)), "{}", node.log());
+
+    fs::remove_file(ballast).unwrap();
+    let rows = loaded(&kafka.bootstrap(), "orders").holds(node) as u64;
+    assert_eq!(rows, 51 * EVENTS);
+    let shown = node.sql("SHOW PIPELINES FROM shop");
+    assert_eq!((&*shown[0][1], &*shown[0][3]), ("Running", "NULL"));
+    node.stop();
+}
+
+/// Bytes that our own writes leave free, for the catalog.
+fn reserve(bytes: u64) -> String {
+    format!("[storage]\ndisk_reserve_bytes = {bytes}\n")
+}
+
+#[test]
+fn kafka_mount_a_full_disk_pauses_loading_and_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = Mount::tmpfs(&home.path().join("node/data"), DISK_MIB);
+    let mut node = Node::new(&home.path().join("node"), &reserve(1 << 20));
+    fills_up(home.path(), &mut node, &disk);
+}
+
+#[test]
+fn kafka_mount_a_full_ext4_pauses_loading_and_no_more() {
+    if !is_full_run() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let image = home.path().join("image");
+    let disk = Mount::ext4(&home.path().join("node/data"), &image, DISK_MIB);
+    // Nothing is kept free: the kernel itself refuses each write.
+    let mut node = Node::new(&home.path().join("node"), &reserve(0));
+    fills_up(home.path(), &mut node, &disk);
+}
+
+#[test]
+fn kafka_preload_a_device_that_fails_stops_its_leaf_partition_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let mut node = Node::new(&home.path().join("node"), "");
+    let faults = Faults::of_node(home.path(), &mut node);
+    let kafka = begin(home.path(), &mut node, &["orders", "others"]);
+    produce(&kafka, "orders", 0, EVENTS);
+    node.wait_for("the first rows", TIMEOUT, |node| {
+        count(node, "orders") == EVENTS
+    });
+    let leaf_partition = node.cell(
+        "SELECT LEAF_PARTITION FROM information_schema.PIPELINES_PARTITIONS \
+         WHERE PIPELINE_NAME = 'orders' AND SOURCE_PARTITION_ID = '0'",
+    );
+    // What is not durable would be void too.
+    node.wait_for("all is durable", TIMEOUT, |node| {
+        node.cell(
+            "SELECT COUNT(*) FROM information_schema.PIPELINES_PARTITIONS \
+             WHERE PIPELINE_NAME = 'orders' AND DURABLE_OFFSET < VISIBLE_OFFSET",
+        ) == "0"
+    });
+    let folder = folder_of(&node.data_dir(), &leaf_partition);
+    faults.fail_syncs(&folder);
+
+    // The first failed sync voids, the second within a minute fails; each needs something to sync.
+    let mut sent = EVENTS;
+    node.wait_for("it fails by name", TIMEOUT, |node| {
+        produce(&kafka, "orders", sent, 400);
+        sent += 400;
+        states(node, "orders")[0].starts_with("Failed: ")
+    });
+    assert_eq!(faults.syncs_failed(), 2);
+    let failed = states(&node, "orders");
+    let path = folder.display().to_string();
+    assert!(failed[0].contains(&path), "{failed:?}");
+    assert!(
+        failed[0].contains("sync failed: Input/output error"),
+        "{failed:?}"
+    );
+    node.wait_for("the pipeline stops", TIMEOUT, |node| {
+        states(node, "orders")[1..]
+            .iter()
+            .all(|state| state == "Stopped")
+    });
+    let shown = node.sql("SHOW PIPELINES FROM shop");
+    assert_eq!(shown[0][1], "Error", "{shown:?}");
+    assert!(shown[0][3].contains(&path), "{shown:?}");
+    let errors = node.sql("SELECT ERROR_MESSAGE FROM information_schema.PIPELINES_ERRORS");
+    println!("{errors:?}");
+
+    // What the fault does not touch goes on: the pipeline's table, other pipelines of the same leaves.
+    assert!(count(&node, "orders") >= EVENTS);
+    produce(&kafka, "others", 0, EVENTS);
+    node.wait_for("another pipeline loads", TIMEOUT, |node| {
+        count(node, "others") == EVENTS
+    });
+
+    faults.mend_syncs();
+    node.sql("START PIPELINE shop.orders");
+    let bootstrap = kafka.bootstrap();
+    assert_eq!(loaded(&bootstrap, "orders").holds(&mut node) as u64, sent);
+    assert_eq!(loaded(&bootstrap, "others").holds(&mut node) as u64, EVENTS);
+    node.stop();
+}
+
+/// Where a leaf partition's segments lie.
+fn folder_of(data_dir: &Path, leaf_partition: &str) -> PathBuf {
+    let tables = fs::read_dir(data_dir.join("tables")).unwrap();
+    let mut folders = tables.map(|table| table.unwrap().path().join(leaf_partition));
+    folders
+        .find(|folder| folder.exists())
+        .expect("its directory")
+}
