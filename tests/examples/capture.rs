@@ -3,7 +3,8 @@
 //! `cargo run -p tests --example capture -- engine/ingest/tests/captures`: starts a Kafka, writes the
 //! topics, saves each response as `<name>.v<version>.bin` (the frame without its length) and the
 //! records that an independent consumer saw as `<name>.expected`: offset, timestamp, key and value in
-//! hexadecimal, `-` for null, one record a line.
+//! hexadecimal, `-` for null, one record a line. With `session` behind the folder, those of fetch
+//! sessions alone.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ingest::kafka::fetch::{FetchPartition, FrameEvent, FrameReader};
+use ingest::kafka::fetch::{FetchPartition, Forgotten, FrameEvent, FrameReader, SessionPlace};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};
@@ -40,6 +41,10 @@ fn main() -> Outcome<()> {
             ("log.cleaner.threads", "1"),
         ],
     )?;
+    sessions(&kafka, out)?;
+    if std::env::args().nth(2).as_deref() == Some("session") {
+        return Ok(());
+    }
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
         let topic = format!("rdkafka-{codec}");
         kafka.create_topic(&topic, 1, &[])?;
@@ -292,13 +297,87 @@ fn cut_off(kafka: &KafkaServer, out: &Path) -> Outcome<()> {
     Err("no fetch cut a batch off".into())
 }
 
+/// A session of three partitions in versions by name and by id: made, with nothing new, with records of
+/// one, with one forgotten, and each error that ends it.
+fn sessions(kafka: &KafkaServer, out: &Path) -> Outcome<()> {
+    for version in [7, 12, 17] {
+        let topic = format!("session-{version}");
+        kafka.create_topic(&topic, 3, &[])?;
+        let mut peer = Peer::connect(kafka.addr(1))?;
+        let id = topic_id(&mut peer, &topic)?;
+        let send = |partition: i32, count: i64| -> Outcome<()> {
+            let producer = producer(kafka, &[])?;
+            for number in 0..count {
+                let value = format!("{partition} {number}");
+                let record = BaseRecord::<str, str>::to(&topic).key("k");
+                let record = record.partition(partition).payload(&value);
+                let record = record.timestamp(FIRST_MS + number);
+                producer.send(record).map_err(|(error, _)| error)?;
+            }
+            producer.flush(WAIT)?;
+            Ok(())
+        };
+        let from = |partition, offset| ask_from(&topic, id, partition, offset, 1 << 20);
+        let save = |name: &str, version: i16, frame: &[u8]| {
+            fs::write(out.join(format!("session-{name}.v{version}.bin")), frame)
+        };
+        send(1, 3)?;
+        let place = |id, epoch| SessionPlace { id, epoch };
+        let all = [from(0, 0), from(1, 0), from(2, 0)];
+        let (_, correlation, made) = peer.fetch_in(version, place(0, 0), &all, &[])?;
+        let session = session_of(version, correlation, &made)?;
+        save("made", version, &made)?;
+        let (.., nothing) = peer.fetch_in(version, place(session, 1), &[from(1, 3)], &[])?;
+        save("nothing", version, &nothing)?;
+        send(2, 2)?;
+        let (.., changed) = peer.fetch_in(version, place(session, 2), &[], &[])?;
+        save("changed", version, &changed)?;
+        let gone = Forgotten {
+            topic: &topic,
+            topic_id: id,
+            partition: 0,
+        };
+        send(0, 1)?;
+        let (.., forgot) = peer.fetch_in(version, place(session, 3), &[from(2, 2)], &[gone])?;
+        save("forgotten", version, &forgot)?;
+        let (.., epoch) = peer.fetch_in(version, place(session, 9), &[], &[])?;
+        save("epoch", version, &epoch)?;
+        if version == 17 {
+            let (.., names) = peer.fetch_in(12, place(session, 4), &[from(2, 2)], &[])?;
+            save("names", 12, &names)?;
+        }
+        let (.., unknown) = peer.fetch_in(version, place(session ^ 1, 4), &[], &[])?;
+        save("unknown", version, &unknown)?;
+        println!("{topic}");
+    }
+    Ok(())
+}
+
+fn session_of(version: i16, correlation: i32, frame: &[u8]) -> Outcome<i32> {
+    let mut reader = FrameReader::new(version, correlation, frame.len());
+    match reader.next(frame)? {
+        Some(FrameEvent::Response(head)) if head.session_id > 0 => Ok(head.session_id),
+        other => Err(format!("no session was made: {other:?}").into()),
+    }
+}
+
 fn ask(topic: &str, topic_id: TopicId, bytes_max: i32) -> FetchPartition<'_> {
+    ask_from(topic, topic_id, 0, 0, bytes_max)
+}
+
+fn ask_from(
+    topic: &str,
+    topic_id: TopicId,
+    partition: i32,
+    offset: i64,
+    bytes_max: i32,
+) -> FetchPartition<'_> {
     FetchPartition {
         topic,
         topic_id,
-        partition: 0,
+        partition,
         current_leader_epoch: -1,
-        offset: Cursor(0),
+        offset: Cursor(offset),
         last_fetched_epoch: -1,
         bytes_max,
     }

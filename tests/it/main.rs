@@ -21,5 +21,6 @@ mod quickstart;
 mod readers;
 mod rows;
 mod scenario;
+mod sessions;
 mod starts;
 mod stops;

@@ -32,6 +32,15 @@ impl Node {
     /// Writes a configuration below `dir` with `more` of it, and starts nothing. One control core and
     /// two leaves; on a machine of two CPUs a leaf shares the control core's.
     pub fn new(dir: &Path, more: &str) -> Node {
+        Node::of_leaves(dir, 2, more)
+    }
+
+    /// The same with one leaf.
+    pub fn of_one_leaf(dir: &Path, more: &str) -> Node {
+        Node::of_leaves(dir, 1, more)
+    }
+
+    fn of_leaves(dir: &Path, count: usize, more: &str) -> Node {
         let cpus = cpus();
         let leaves = match cpus.as_slice() {
             [control] => vec![*control],
@@ -39,6 +48,7 @@ impl Node {
             [_, leaves @ ..] => leaves[..2].to_vec(),
             [] => panic!("no CPU"),
         };
+        let leaves = &leaves[leaves.len().saturating_sub(count)..];
         let port = free_port().unwrap();
         let text = format!(
             "data_dir = \"data\"\n\n[cores]\ncontrol = {}\nleaves = {leaves:?}\nquery = {:?}\n\n\

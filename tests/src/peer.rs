@@ -7,7 +7,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ingest::kafka::fetch::{FetchPartition, FetchRequest, SessionPlace, encode, frame_size_bytes};
+use ingest::kafka::fetch::{
+    FetchPartition, FetchRequest, Forgotten, SessionPlace, encode_changes, frame_size_bytes,
+};
 use ingest::kafka::requests::{
     Api, Asker, Metadata, MetadataTopics, RequestFault, ResponseFault, Sent, Versions,
     decode_api_versions, decode_metadata, encode_api_versions, encode_metadata,
@@ -131,14 +133,9 @@ impl Peer {
         bytes_max: i32,
         partitions: &[FetchPartition<'_>],
     ) -> Result<(i16, i32, Vec<u8>), PeerError> {
-        self.correlation_id += 1;
-        let version = match version {
-            Some(version) => version,
-            None => self.versions.get(Api::Fetch)?,
-        };
         let request = FetchRequest {
-            version,
-            correlation_id: self.correlation_id,
+            version: self.fetch_version(version)?,
+            correlation_id: 0,
             client_id: CLIENT_ID,
             max_wait_ms: 100,
             min_bytes: 1,
@@ -146,8 +143,54 @@ impl Peer {
             read_committed,
             session: SessionPlace::NONE,
         };
+        self.fetch_as(&request, partitions, &[])
+    }
+
+    /// One fetch in a session: what is new or asked otherwise, and what is forgotten.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub fn fetch_in(
+        &mut self,
+        version: i16,
+        session: SessionPlace,
+        partitions: &[FetchPartition<'_>],
+        forgotten: &[Forgotten<'_>],
+    ) -> Result<(i16, i32, Vec<u8>), PeerError> {
+        let request = FetchRequest {
+            version,
+            correlation_id: 0,
+            client_id: CLIENT_ID,
+            max_wait_ms: 100,
+            min_bytes: 1,
+            bytes_max: 1 << 20,
+            read_committed: true,
+            session,
+        };
+        self.fetch_as(&request, partitions, forgotten)
+    }
+
+    fn fetch_version(&self, version: Option<i16>) -> Result<i16, PeerError> {
+        Ok(match version {
+            Some(version) => version,
+            None => self.versions.get(Api::Fetch)?,
+        })
+    }
+
+    fn fetch_as(
+        &mut self,
+        request: &FetchRequest<'_>,
+        partitions: &[FetchPartition<'_>],
+        forgotten: &[Forgotten<'_>],
+    ) -> Result<(i16, i32, Vec<u8>), PeerError> {
+        self.correlation_id += 1;
+        let request = FetchRequest {
+            correlation_id: self.correlation_id,
+            ..*request
+        };
         let mut out = Vec::new();
-        encode(&mut out, &request, partitions.iter().copied());
+        let (partitions, forgotten) = (partitions.iter().copied(), forgotten.iter().copied());
+        encode_changes(&mut out, &request, partitions, forgotten);
         self.write(&out)?;
         let mut length = [0; 4];
         self.read(&mut length)?;
@@ -156,7 +199,7 @@ impl Peer {
         })?;
         let mut frame = vec![0; size];
         self.read(&mut frame)?;
-        Ok((version, self.correlation_id, frame))
+        Ok((request.version, self.correlation_id, frame))
     }
 
     fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>, PeerError> {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use devbroker::orders::{ORDER_BYTES, Orders};
 use devbroker::produce::{Batch, Producer};
 use devbroker::{DevBroker, DevBrokerConfig, DevBrokerError, ProduceError};
-use ingest::kafka::fetch::{FetchPartition, FetchRequest, FrameEvent, FrameReader, encode};
+use ingest::kafka::fetch::{
+    FetchPartition, FetchRequest, FrameEvent, FrameReader, SessionPlace, encode,
+};
 use ingest::kafka::requests::*;
 use ingest::kafka::{Decompressor, ErrorCode};
 use storage::ids::{Offset, TopicId};
@@ -83,6 +85,7 @@ impl Client {
             min_bytes: 1,
             bytes_max: 1 << 20,
             read_committed: true,
+            session: SessionPlace::NONE,
         };
         encode(&mut out, &request, partitions.iter().copied());
         let frame = self.exchange(&out).await;
@@ -220,6 +223,7 @@ async fn a_held_fetch_answers_when_something_is_produced() {
         min_bytes: 1,
         bytes_max: 1,
         read_committed: true,
+        session: SessionPlace::NONE,
     };
     encode(&mut out, &request, [ask(id, 3, 0)].into_iter());
     client.stream.write_all(&out).await.unwrap();

@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ingest::kafka::fetch::{FrameEvent, FrameReader, PartitionHead};
+use ingest::kafka::fetch::{
+    FetchSession, FrameEvent, FrameReader, PartitionHead, SessionAnswer, SessionFault, SessionPlace,
+};
 use ingest::kafka::{
     AbortedFilter, BatchFate, BatchHeader, Codec, Decompressor, ErrorCode, Marker, TimestampType,
 };
@@ -178,6 +180,82 @@ fn a_last_batch_that_is_cut_off() {
     assert_eq!(walked.headers.len(), 2);
 }
 
+/// What a captured answer does to a session, and the partitions that it names with their records.
+fn answer(
+    session: &mut FetchSession,
+    asked: SessionPlace,
+    name: &str,
+    version: i16,
+) -> (Result<SessionAnswer, SessionFault>, Vec<(i32, i64)>) {
+    let name = format!("session-{name}.v{version}.bin");
+    let frame = fs::read(captures().join(name)).unwrap();
+    let correlation_id = i32::from_be_bytes(frame[..4].try_into().unwrap());
+    let mut reader = FrameReader::new(version, correlation_id, frame.len());
+    let (mut said, mut named) = (None, Vec::new());
+    loop {
+        match reader.next(&frame).unwrap().unwrap() {
+            FrameEvent::Response(head) => said = Some(session.answered(asked, &head)),
+            FrameEvent::Partition(head) => named.push((head.partition, 0)),
+            FrameEvent::Batch(batch) => {
+                named.last_mut().unwrap().1 += i64::from(batch.header.record_count);
+            }
+            FrameEvent::End => return (said.unwrap(), named),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_session_from_its_beginning_to_each_of_its_ends() {
+    for version in [7, 12, 17] {
+        let mut session = FetchSession::new();
+        let first = session.next(true);
+        let (said, mut named) = answer(&mut session, first, "made", version);
+        named.sort_unstable();
+        assert_eq!(
+            (said, named),
+            (Ok(SessionAnswer::Full), vec![(0, 0), (1, 3), (2, 0)])
+        );
+        let id = session.next(true).id;
+        assert!(id > 0);
+        for (epoch, name, expected) in [
+            (1, "nothing", vec![]),
+            // Only what has records is named, and what was forgotten is not, records or not.
+            (2, "changed", vec![(2, 2)]),
+            (3, "forgotten", vec![]),
+        ] {
+            let next = session.next(true);
+            assert_eq!(next, SessionPlace { id, epoch });
+            let answer = answer(&mut session, next, name, version);
+            assert_eq!(
+                answer,
+                (Ok(SessionAnswer::Changes), expected),
+                "{name} v{version}"
+            );
+        }
+        let ends = [
+            ("epoch", version, ErrorCode::InvalidFetchSessionEpoch, id),
+            ("unknown", version, ErrorCode::FetchSessionIdNotFound, 0),
+            ("names", 12, ErrorCode::FetchSessionTopicIdError, id),
+        ];
+        for (name, version, error, given_up) in ends {
+            let mut session = session;
+            let next = session.next(true);
+            let lost = answer(&mut session, next, name, version);
+            assert_eq!(
+                lost,
+                (Ok(SessionAnswer::Lost(error)), vec![]),
+                "{name} v{version}"
+            );
+            let anew = SessionPlace {
+                id: given_up,
+                epoch: 0,
+            };
+            assert_eq!(session.next(true), anew);
+        }
+    }
+}
+
 #[test]
 fn no_capture_is_left_out() {
     let all: BTreeSet<_> = fs::read_dir(captures())
@@ -185,5 +263,6 @@ fn no_capture_is_left_out() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".bin"))
         .collect();
-    assert_eq!(all.len(), 5 + 4 + 14 + 3 + 1 + 1, "{all:?}");
+    let sessions = 3 * 6 + 1;
+    assert_eq!(all.len(), 5 + 4 + 14 + 3 + 1 + 1 + sessions, "{all:?}");
 }

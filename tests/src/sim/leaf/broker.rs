@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use super::log::Log;
+use super::sessions::{Place, Sessions};
 use crate::sim::{Coverage, Random};
 
 /// The topic.
@@ -24,7 +25,7 @@ pub const TOPIC: &str = "orders";
 pub const TOPIC_ID: [u8; 16] = [7; 16];
 
 /// What a response may suffer, each with its name in the coverage.
-pub const FAULTS: [&str; 17] = [
+pub const FAULTS: [&str; 20] = [
     "broker: disconnect in a response",
     "broker: disconnect between responses",
     "broker: refuses a connection",
@@ -42,6 +43,9 @@ pub const FAULTS: [&str; 17] = [
     "broker: bytes that are no response",
     "broker: out of range, beyond the log's end",
     "broker: aborted transactions in an answer",
+    "broker: makes no fetch session",
+    "broker: a fetch session is gone",
+    "broker: throttles with an empty answer",
 ];
 
 /// A request that waits for its answer.
@@ -49,8 +53,9 @@ pub const FAULTS: [&str; 17] = [
 pub struct Asked {
     correlation: i32,
     version: i16,
-    /// `None`: ApiVersions.
+    /// `None`: ApiVersions. Of a session all that it fetches.
     fetch: Option<FetchRequest>,
+    place: Place,
     /// When it may be answered though there is nothing.
     pub due_us: u64,
 }
@@ -86,6 +91,8 @@ pub struct Cluster {
     pub faults: u64,
     /// Responses are so much smaller than what is asked for, so that a seed sees many.
     pub room_divisor: usize,
+    /// What they keep of requests.
+    pub sessions: Sessions,
     /// Record batches that stay corrupt until they are mended: partition and base.
     pub rotten: Vec<(usize, i64)>,
 }
@@ -144,7 +151,14 @@ impl Cluster {
                 break;
             }
             let frame: Vec<u8> = wire.inbox.drain(..4 + length).skip(4).collect();
-            wire.asked.push_back(decode(&frame, now_us)?);
+            let mut asked = decode(&frame, now_us)?;
+            if let Some(fetch) = &mut asked.fetch {
+                asked.place = self.sessions.take(wire.broker, asked.version, fetch)?;
+            }
+            if let Place::Refused(_) = asked.place {
+                asked.due_us = now_us;
+            }
+            wire.asked.push_back(asked);
         }
         if wire.asked.len() > 2 {
             return Err("more than two requests open on one connection".to_owned());
@@ -213,7 +227,7 @@ impl Cluster {
         let mut bytes = match &asked.fetch {
             None => versions(&asked, self.fetch_version),
             Some(fetch) => {
-                let response = self.fetch(broker, &asked, fetch, random, coverage);
+                let response = self.respond(broker, &asked, fetch, random, coverage);
                 encode(&asked, &response, u8::from(asked.version >= 12) as i16)
             }
         };
@@ -240,6 +254,32 @@ impl Cluster {
         let wire = self.wires.get_mut(&key(connection))?;
         wire.outbox.extend(bytes);
         breaks
+    }
+
+    /// What is sent: in a session what is new.
+    fn respond(
+        &mut self,
+        broker: i32,
+        asked: &Asked,
+        fetch: &FetchRequest,
+        random: &mut Random,
+        coverage: &mut Coverage,
+    ) -> FetchResponse {
+        let refused = match asked.place {
+            Place::Refused(code) => Some(code),
+            Place::In(id) if random.below(1_000) < self.faults => {
+                Some(self.sessions.lose(broker, id, random, coverage))
+            }
+            _ => None,
+        };
+        if let Some(code) = refused {
+            return FetchResponse::default().with_error_code(code);
+        }
+        let mut response = self.fetch(broker, asked, fetch, random, coverage);
+        let request = (asked.version, fetch);
+        let (sessions, place) = (&mut self.sessions, asked.place);
+        sessions.answer(broker, place, request, &mut response, random, coverage);
+        response
     }
 
     fn fetch(
@@ -438,6 +478,7 @@ fn decode(frame: &[u8], now_us: u64) -> Result<Asked, String> {
         correlation: header.correlation_id,
         version,
         fetch,
+        place: Place::Outside,
         due_us: now_us + wait_ms as u64 * 1_000,
     })
 }

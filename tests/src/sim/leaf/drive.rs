@@ -11,6 +11,7 @@ use storage::disk::{DiskDone, DiskOp, perform};
 
 use super::broker::{BROKERS, Cluster, FAULTS, TOPIC, TOPIC_ID, key};
 use super::log::Log;
+use super::sessions::Sessions;
 use crate::sim::disk::{DiskFaultKind, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
 
@@ -44,6 +45,7 @@ pub struct Drive<'a> {
     pub(super) skips: bool,
     pub(super) read_committed: bool,
     pub(super) memory_bytes: u64,
+    pub(super) session_partitions_min: usize,
     pub(super) rows: RowCounts,
     pub(super) healed: bool,
 }
@@ -133,6 +135,7 @@ impl<'a> Drive<'a> {
             fetch_version: [4, 11, 12, 13, 16, 17][random.below(6) as usize],
             faults: [0, 20, 80][random.below(3) as usize],
             room_divisor: [512, 512, 16][random.below(3) as usize],
+            sessions: Sessions::default(),
             rotten: Vec::new(),
         };
         cluster.leaders = (0..logs)
@@ -175,9 +178,11 @@ impl<'a> Drive<'a> {
             })
             .collect();
         let memory_bytes = [4 << 20, 64 << 20][random.below(2) as usize];
+        let session_partitions_min = [1, 2, usize::MAX][random.below(3) as usize];
         let views = Views::new();
+        let config = config(memory_bytes, session_partitions_min);
         Drive {
-            leaf: Leaf::new(config(memory_bytes), Arc::clone(&views)),
+            leaf: Leaf::new(config, Arc::clone(&views)),
             offsets_max: [5, 40, 1_000][random.below(3) as usize],
             stop_on_error: random.chance(600),
             skips: random.chance(400),
@@ -200,6 +205,7 @@ impl<'a> Drive<'a> {
             partitions,
             generation: 0,
             memory_bytes,
+            session_partitions_min,
             rows: RowCounts::default(),
             healed: false,
         }
@@ -642,7 +648,8 @@ impl<'a> Drive<'a> {
         self.cluster.wires.clear();
         self.effects.clear();
         self.views = Views::new();
-        self.leaf = Leaf::new(config(self.memory_bytes), Arc::clone(&self.views));
+        let config = config(self.memory_bytes, self.session_partitions_min);
+        self.leaf = Leaf::new(config, Arc::clone(&self.views));
         // The clock of a process begins anew.
         self.now.us = 1_000_000;
         self.attach_all()
@@ -654,7 +661,7 @@ fn head(what: &impl std::fmt::Debug, chars: usize) -> String {
     format!("{what:?}").chars().take(chars).collect()
 }
 
-fn config(memory_bytes: u64) -> LeafConfig {
+fn config(memory_bytes: u64, session_partitions_min: usize) -> LeafConfig {
     LeafConfig {
         index: 0,
         cpu: None,
@@ -663,7 +670,7 @@ fn config(memory_bytes: u64) -> LeafConfig {
         flush_age_ms: 100,
         sync_age_ms: 200,
         disk_reserve_bytes: 1,
-        session_partitions_min: ingest::limits::FETCH_SESSION_PARTITIONS_MIN,
+        session_partitions_min,
         spin: false,
     }
 }

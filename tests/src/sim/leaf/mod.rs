@@ -15,6 +15,7 @@ mod law;
 mod log;
 #[cfg(test)]
 mod regressions;
+mod sessions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

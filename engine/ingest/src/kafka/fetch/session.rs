@@ -257,6 +257,8 @@ mod tests {
         assert_eq!(session.next(true), place(9, 1));
         let other = session.answered(session.next(true), &head(0, 8));
         assert_eq!(other, Err(SessionFault::OtherSession { asked: 9, said: 8 }));
+        let text = other.expect_err("named").to_string();
+        assert_eq!(text, "the broker answers a fetch of session 9 in session 8");
         let closed = session.answered(session.next(true), &head(0, 0));
         assert_eq!(
             closed,
