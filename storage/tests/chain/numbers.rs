@@ -136,3 +136,72 @@ fn a_directory_with_the_last_commit_is_named_and_nothing_follows_it() {
         }
     }
 }
+
+/// Commits of an offset each, with these numbers.
+fn numbered(rig: &Rig, rewrite: u32, numbers: &[u64]) -> Vec<u8> {
+    let schema = Arc::clone(&rig.store.view().schema);
+    let (header, mut bytes) = encode_header(&SegmentHeader {
+        id: SegmentId {
+            leaf_partition: LeafPartitionId(1),
+            sequence: Sequence(1),
+            rewrite: Rewrite(rewrite),
+        },
+        table: TableId(1),
+        kafka_partition: 0,
+        topic_id: TopicId::default(),
+        lineage: Lineage(1),
+        first_offset: Offset(0),
+        first_commit_number: numbers[0],
+        created_unix_ms: 1_700_000_000_000,
+        prev: None,
+        schema: Arc::clone(&schema),
+    });
+    for (first, number) in (0..).zip(numbers) {
+        let layout = BlockLayout {
+            schema: Arc::clone(&schema),
+            rows: 256,
+            string_bytes: vec![4_096],
+            rejects_bytes: 4_096,
+        };
+        let mut writer = BlockWriter::new(&layout, Offset(first));
+        let mark = writer.publish(Offset(first + 1));
+        let facts = CommitFacts {
+            commit_number: *number,
+            lineage: Lineage(1),
+            first_offset: Offset(first),
+            next_offset: Offset(first + 1),
+            counts: Counts {
+                gap: 1,
+                ..Counts::default()
+            },
+            ..CommitFacts::default()
+        };
+        let input = CommitInput {
+            facts,
+            durable_end: 0,
+            replaced: Vec::new(),
+        };
+        bytes.extend(encode_commit(&header, input, &writer.shared(), mark).to_vec());
+    }
+    bytes
+}
+
+#[test]
+fn numbers_that_a_failed_write_gave_up_are_missing_in_a_merge_and_nowhere_else() {
+    let rig = rig("numbers-missing");
+    let path = rig.directory().join("inspected");
+    for (rewrite, numbers, is_sound) in [
+        (0, [3, 4], true),
+        (0, [3, 6], false),
+        (1, [3, 6], true),
+        (1, [3, 3], false),
+    ] {
+        std::fs::write(&path, numbered(&rig, rewrite, &numbers)).expect("written");
+        let report = storage::inspect::inspect(&path).expect("readable");
+        assert_eq!(
+            report.is_sound(),
+            is_sound,
+            "{rewrite}, {numbers:?}\n{report}"
+        );
+    }
+}
