@@ -1,5 +1,6 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
 
+mod bomb;
 mod brokers;
 mod clients;
 mod cluster;
@@ -13,6 +14,7 @@ mod kills;
 mod law;
 mod links;
 mod load;
+mod memory;
 mod node;
 mod poison;
 mod proxy;
@@ -22,3 +24,4 @@ mod rows;
 mod scenario;
 mod starts;
 mod stops;
+mod time;
