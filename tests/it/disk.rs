@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use devbroker::orders::CREATE_TABLE;
 use tests::kafka_server::KafkaServer;
 
-use crate::faults::{Faults, Mount, is_full_run};
+use crate::faults::{Faults, Mount};
 use crate::law::Loaded;
 use crate::load::Load;
 use crate::node::Node;
@@ -146,10 +146,7 @@ fn kafka_mount_a_full_disk_pauses_loading_and_no_more() {
 }
 
 #[test]
-fn kafka_mount_a_full_ext4_pauses_loading_and_no_more() {
-    if !is_full_run() {
-        return;
-    }
+fn kafka_mount_loop_a_full_ext4_pauses_loading_and_no_more() {
     let home = tempfile::tempdir().unwrap();
     let image = home.path().join("image");
     let disk = Mount::ext4(&home.path().join("node/data"), &image, DISK_MIB);

@@ -1,6 +1,7 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
 
 mod audit;
+mod bomb;
 mod brokers;
 mod clients;
 mod cluster;
@@ -14,6 +15,7 @@ mod kills;
 mod law;
 mod links;
 mod load;
+mod memory;
 mod node;
 mod poison;
 mod proxy;
@@ -24,3 +26,4 @@ mod scenario;
 mod sessions;
 mod starts;
 mod stops;
+mod time;

@@ -166,12 +166,8 @@ impl Node {
 
     /// Bytes of the process's own memory now: what is mapped from files is the page cache's.
     pub fn anonymous_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.unwrap_or(0) << 10
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        anonymous_bytes(&status.unwrap_or_default())
     }
 
     /// What the newest process wrote to its log so far.
@@ -297,6 +293,15 @@ pub fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// RssAnon of a process, of the text of its status.
+pub fn anonymous_bytes(status: &str) -> u64 {
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 /// The CPUs that this process may run on.

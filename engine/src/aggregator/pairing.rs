@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ingest::kafka::requests::OffsetSpec;
 use storage::ids::{LeafPartitionId, Offset};
 
 use super::client::{Client, TopicState};
@@ -33,10 +32,7 @@ impl Shared {
         else {
             return Ok(());
         };
-        let earliest = client
-            .offsets(&topic, state, indices, OffsetSpec::Earliest)
-            .await
-            .map_err(|fault| client.error("asking for the earliest offsets", &fault))?;
+        let earliest = self.earliest(&topic, client, state, indices).await?;
         let _turn = self.commit_turn().await;
         let view = self.view();
         let Some(pipeline) = view.pipeline_by_id(id) else {

@@ -1,9 +1,11 @@
 //! A pipeline's topic as a statement needs it: there, the same one, led, and every partition paired.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::ids::{LeafPartitionId, TopicId};
+use ingest::kafka::requests::OffsetSpec;
+use storage::ids::{LeafPartitionId, Offset, TopicId};
 
 use super::client::{Client, ClientFault, TopicAnswer, TopicState};
 use super::error::AggregatorError;
@@ -67,6 +69,43 @@ impl Shared {
                 return Err(client.error(doing, &fault));
             }
             tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+        }
+    }
+
+    /// The first offset of each of these partitions, asked until every leader says it, for
+    /// pipelines_extractor_get_offsets_timeout_ms: a topic that was just made is in the metadata before
+    /// its leaders know that they lead it.
+    pub(super) async fn earliest(
+        &self,
+        topic: &str,
+        client: &Client,
+        state: &TopicState,
+        indices: &[i32],
+    ) -> Result<BTreeMap<i32, Offset>, AggregatorError> {
+        let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
+        let deadline_ms = self.clock.now_ms() + limit_ms;
+        let mut state = state.clone();
+        loop {
+            let asked = client.offsets(topic, &state, indices, OffsetSpec::Earliest);
+            let fault = match asked.await {
+                Ok(offsets) => return Ok(offsets),
+                Err(fault) => fault,
+            };
+            let passes = match &fault {
+                ClientFault::Answer { error, .. } => error.is_retriable(),
+                ClientFault::NoLeader { .. } => true,
+                _ => false,
+            };
+            if !passes || self.clock.now_ms() >= deadline_ms {
+                return Err(client.error("asking for the earliest offsets", &fault));
+            }
+            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+            // Others may lead by now. A topic that was replaced meanwhile is for who asks for it next.
+            if let Ok(TopicAnswer::There(newer)) = client.topic(topic).await
+                && newer.id == state.id
+            {
+                state = newer;
+            }
         }
     }
 

@@ -75,6 +75,8 @@ pub struct State {
     pub logs: Option<Vec<Log>>,
     /// (group, partition) to (offset, metadata).
     pub group: BTreeMap<(String, i32), (i64, String)>,
+    /// So many more questions for offsets are answered by NOT_LEADER_OR_FOLLOWER.
+    pub lists_refused: u32,
     /// Answers nothing any more, but reads on.
     pub silent: bool,
     /// Ends every connection after this answer.
@@ -280,11 +282,14 @@ impl State {
             -2 => self.earliest.pop_front(),
             _ => None,
         };
+        let refused = self.lists_refused > 0;
+        self.lists_refused = self.lists_refused.saturating_sub(1);
         let partitions = request.topics[0].partitions.iter().map(|asked| {
             let answer =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
             match self.of(asked.partition_index) {
                 None => answer.with_error_code(3),
+                Some(_) if refused => answer.with_error_code(6),
                 Some(log) => answer.with_offset(match asked.timestamp {
                     -2 => earliest.unwrap_or(log.start),
                     _ => log.end(),

@@ -698,6 +698,19 @@ async fn a_topic_that_is_not_there_and_brokers_that_are_not() {
 }
 
 #[tokio::test]
+async fn a_start_on_a_topic_that_was_just_made_waits_for_its_leaders() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 2).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    cluster.state().lists_refused = 2;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    assert_eq!(cluster.state().lists_refused, 0);
+    assert_eq!(node.state().0, "Running");
+    node.shut_down().await;
+}
+
+#[tokio::test]
 async fn set_global_is_checked_and_kept() {
     let directory = tempfile::tempdir().unwrap();
     let disk = Disk::default();
