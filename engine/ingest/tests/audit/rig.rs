@@ -767,6 +767,7 @@ impl<'p> TestWorld<'p> {
             blocks: [blocks.next(), blocks.next()],
             durable: plan.durable,
             start_offset: plan.subject.start_offset,
+            holes: Arc::new([]),
         });
         TestWorld {
             plan,
@@ -828,6 +829,7 @@ impl<'p> TestWorld<'p> {
                 correlation_id: 3,
                 throttle_ms: 0,
                 error: ErrorCode::None,
+                session_id: 0,
                 partitions: &[partition],
                 endpoints: &[],
             },
