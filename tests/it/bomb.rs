@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 const ZSTD: i16 = 4;
-const ZEROS: [u8; 1 << 16] = [b'0'; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [b'0'; 1 << 16];
 /// Where a batch's checksum begins, and what it covers.
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;

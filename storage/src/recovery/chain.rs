@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::decide::{self, HeaderAction, HeaderFacts, PredecessorAction, PredecessorFacts, Row};
+use super::holes::Key;
 use super::scan::{Beyond, Opened, Reach, Scan};
 use super::walk::Walk;
 use crate::disk::Failure;
@@ -215,10 +216,7 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// The hole does not tell where it began.
-    fn merged_hole(
-        &self,
-        chain: &[Member],
-    ) -> Result<Option<(usize, (Sequence, Rewrite))>, Failure> {
+    fn merged_hole(&self, chain: &[Member]) -> Result<Option<(usize, Key)>, Failure> {
         for (at, member) in chain.iter().enumerate().rev() {
             let (sequence, rewrite) = match member {
                 Member::Segment(scan) => (scan.opened.id.sequence, scan.opened.id.rewrite),

@@ -48,7 +48,8 @@ impl KnownHole {
     }
 }
 
-type Key = (Sequence, Rewrite);
+/// Which segment: its place and its rewrite.
+pub(super) type Key = (Sequence, Rewrite);
 
 /// One that was found in the directory.
 #[derive(Debug)]

@@ -48,10 +48,13 @@ pub fn bridge_path(directory: &Path, sequence: Sequence, rewrite: Rewrite) -> Pa
     directory.join(format!("{sequence}.{rewrite}{BRIDGE_SUFFIX}"))
 }
 
+/// What a name's numbers make, by its suffix.
+type OfNumbers = fn(Sequence, Rewrite) -> FileName;
+
 /// Reads a name; `None` for one that is not ours.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<FileName> {
-    let suffixes: [(&str, fn(Sequence, Rewrite) -> FileName); 4] = [
+    let suffixes: [(&str, OfNumbers); 4] = [
         (TEMPORARY_SUFFIX, |_, _| FileName::Temporary),
         (SUFFIX, FileName::Segment),
         (HOLE_SUFFIX, FileName::Hole),

@@ -251,7 +251,7 @@ impl Leaf {
                 tracing::info!(
                     host = run.key.host,
                     port = run.key.port,
-                    partitions = run.lane.told.len(),
+                    partitions = run.lane.told.partitions(),
                     "a fetch session is made"
                 );
                 self.count(Row::SessionMade);

@@ -93,7 +93,7 @@ impl ToldList {
 
     /// How many.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn partitions(&self) -> usize {
         self.list.len()
     }
 

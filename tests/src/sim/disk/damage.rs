@@ -102,8 +102,8 @@ impl Lying {
         let vouched = newest.is_some_and(|one| one.is_vouching() && one.sequence > self.sequence);
         // What a void gave up stands there, and says nothing.
         let prev = |one: &Lying| one.header.as_ref().and_then(|header| header.header.prev);
-        let prevs = all.iter().filter_map(prev);
-        let next = prevs.filter(|prev| prev.sequence.0 == self.sequence).last();
+        let mut prevs = all.iter().filter_map(prev);
+        let next = prevs.rfind(|prev| prev.sequence.0 == self.sequence);
         let counts = |record: &&CommitRecord| {
             next.is_none_or(|next| record.facts.commit_number < next.next_commit_number)
         };

@@ -93,7 +93,7 @@ mod tests {
     }
 
     /// Few enough for a unit test; the test command runs thousands.
-    const SEEDS: u64 = 60;
+    const SEEDS: u64 = 300;
     /// What so few seeds may miss.
     const RARE: [&str; 4] = [
         "diverged",
