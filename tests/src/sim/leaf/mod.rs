@@ -95,7 +95,9 @@ mod tests {
     /// Few enough for a unit test; the test command runs thousands.
     const SEEDS: u64 = 300;
     /// What so few seeds may miss.
-    const RARE: [&str; 4] = [
+    const RARE: [&str; 6] = [
+        "a sync says so after one that failed",
+        "the topic is not known there",
         "diverged",
         "the second time",
         "the block is full",
