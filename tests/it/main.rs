@@ -2,12 +2,14 @@
 
 mod brokers;
 mod clients;
+mod damaged;
 mod devbroker;
 mod feed;
 mod figures;
 mod kafka_wire;
 mod kills;
 mod load;
+mod memory;
 mod node;
 mod poison;
 mod quickstart;
