@@ -1,6 +1,6 @@
 //! `startup_sql`: a file of SQL that runs at every start, statement by statement, before a client may.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -30,10 +30,10 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 ///
 /// # Errors
 /// `StartupSql`, with file and line.
-pub(super) async fn run(engine: &Arc<Engine>, path: &PathBuf) -> Result<(), NodeError> {
+pub(super) async fn run(engine: &Arc<Engine>, path: &Path) -> Result<(), NodeError> {
     let text = read(path)?;
     let failed = |line, error| NodeError::StartupSql {
-        path: path.clone(),
+        path: path.to_path_buf(),
         line,
         error,
     };

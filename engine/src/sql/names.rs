@@ -104,16 +104,13 @@ impl StatementNames {
     /// Rows that a segment in quarantine held: a query that says nothing would give fewer without a word.
     fn missing(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {
         let message = format!("Table '{}': {what}", table.name);
-        if !self.read_damaged {
+        let Some(late) = &self.read_damaged else {
             return Err(SqlError::new(
                 Code::Corrupt,
                 format!("{message}; SET pinleaf_read_damaged = ON reads around them"),
             ));
-        }
-        self.left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(message);
+        };
+        late.warn(Code::Corrupt, &message);
         Ok(())
     }
 

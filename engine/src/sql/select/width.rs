@@ -130,7 +130,7 @@ impl Width {
 
     /// Numbers and times that are written out in every row; constant strings are counted wherever they are.
     fn written_out<'e>(&mut self, exprs: impl Iterator<Item = &'e Expr>) {
-        self.bits += 8 * size_of::<i128>() * exprs.filter(|expr| is_constant(expr)).count();
+        self.bits += i128::BITS as usize * exprs.filter(|expr| is_constant(expr)).count();
     }
 
     /// Adds an expression with all below it.
