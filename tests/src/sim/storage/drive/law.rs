@@ -9,7 +9,7 @@ use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
 
 use super::super::truth::{Expected, Wrong};
 use super::{DIRECTORY, DRAIN_TURNS_MAX, Damage, Drive, Law, Pending, Process, check};
-use crate::sim::disk::{DiskFaultKind, Rot};
+use crate::sim::disk::{DiskFaultKind, FUSE, Rot};
 
 impl Drive<'_> {
     // ---- crashes and starts
@@ -59,6 +59,7 @@ impl Drive<'_> {
         }
         let directory = Path::new(DIRECTORY);
         if self.random.chance(80)
+            && self.has("event: a write went astray")
             && let Some(path) = self.disk.write_astray(&mut self.random, directory)
         {
             self.hit("event: a write went astray");
@@ -71,12 +72,16 @@ impl Drive<'_> {
     /// What no crash does.
     fn spoil(&mut self) {
         let directory = Path::new(DIRECTORY);
+        let what = match self.seed / 5 % 8 {
+            0 => "event: a file is gone",
+            _ => "event: bit rot",
+        };
+        if !self.has(what) {
+            return;
+        }
         let random = &mut self.random;
-        let (what, damaged) = match self.seed / 5 % 8 {
-            0 => (
-                "event: a file is gone",
-                self.disk.lose_file(random, directory),
-            ),
+        let damaged = match self.seed / 5 % 8 {
+            0 => self.disk.lose_file(random, directory),
             kind => {
                 let place = match kind {
                     1 => Rot::Anywhere,
@@ -85,7 +90,7 @@ impl Drive<'_> {
                     4..=6 => Rot::Earlier,
                     _ => Rot::Merged,
                 };
-                ("event: bit rot", self.disk.rot(random, directory, place))
+                self.disk.rot(random, directory, place)
             }
         };
         if let Some(damaged) = damaged {
@@ -102,7 +107,10 @@ impl Drive<'_> {
         self.out = StoreEffects::new();
         self.on_drained = None;
         let older = self.older.filter(|_| self.begun && self.damage.is_none());
-        self.restored = older.is_some() && !self.finishing && self.random.chance(40);
+        self.restored = older.is_some()
+            && !self.finishing
+            && self.random.chance(40)
+            && self.has("event: an older catalog is refused");
         let catalog = older.filter(|_| self.restored).unwrap_or(self.catalog);
         self.trace
             .say(|| format!("start; {catalog:?}; files {:?}", self.disk.files()));
@@ -115,10 +123,9 @@ impl Drive<'_> {
                 DiskFaultKind::Write,
             ];
             let kind = KINDS[self.random.below(KINDS.len() as u64) as usize];
-            self.trace.say(|| format!("arm {kind:?}"));
-            self.disk.arm(kind);
+            self.arm_with(kind);
         }
-        if self.random.chance(150) && !self.finishing {
+        if self.random.chance(150) && !self.finishing && self.has(FUSE) {
             let calls = self.random.below(60) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
