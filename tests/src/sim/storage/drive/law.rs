@@ -50,6 +50,9 @@ impl Drive<'_> {
             }
         } else {
             self.disk.kill();
+            if self.random.chance(300) && self.evicts() {
+                self.disk.evict();
+            }
         }
         self.coverage.merge(&self.disk.take_hits());
         let what = if power { "POWER LOSS" } else { "KILL" };
@@ -115,8 +118,10 @@ impl Drive<'_> {
         self.trace
             .say(|| format!("start; {catalog:?}; files {:?}", self.disk.files()));
         if self.random.chance(60) && !self.finishing {
-            const KINDS: [DiskFaultKind; 5] = [
+            const KINDS: [DiskFaultKind; 7] = [
                 DiskFaultKind::Open,
+                DiskFaultKind::OpenFull,
+                DiskFaultKind::WriteFull,
                 DiskFaultKind::Read,
                 DiskFaultKind::Read,
                 DiskFaultKind::Unlink,
@@ -130,12 +135,15 @@ impl Drive<'_> {
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
+        self.disk
+            .set_evicts(self.random.chance(500) && self.evicts());
         self.send(StoreEvent::Open(catalog))
     }
 
     pub(super) fn recovered(&mut self, report: &RecoveredReport) -> Law {
         self.process.ready = true;
         self.process.rewinding = false;
+        self.disk.set_evicts(false);
         self.trace
             .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
         check(!self.restored, || {
