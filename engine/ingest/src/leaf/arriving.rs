@@ -17,6 +17,7 @@ use crate::kafka::fetch::{
     BatchRange, FrameEvent, FrameReader, PartitionEnd, PartitionHead, TopicKey,
 };
 use crate::limits;
+use crate::planted::{Rule, out};
 
 impl Leaf {
     /// Bytes arrived in what `space` gave.
@@ -187,7 +188,13 @@ impl Leaf {
         let at = frame.entries.len();
         frame.places.resize(asked.len(), false);
         let seen = std::mem::take(&mut frame.places);
-        let mut filter = AbortedFilter::default();
+        let mut filter = match out(Rule::AbortedListIsTheResponses) {
+            true => self.last_filter(index, asked),
+            false => AbortedFilter::default(),
+        };
+        let Some(frame) = self.lanes[index].arriving() else {
+            return Ok(());
+        };
         filter.begin(head.aborted.read(frame.bytes()));
         let is_it = |leaf: &Leaf, asked: &Asked| {
             let Some(partition) = leaf.get(asked.slot) else {
@@ -257,6 +264,16 @@ impl Leaf {
             });
         }
         Ok(())
+    }
+
+    /// What a test carries over from the response before.
+    fn last_filter(&self, index: usize, asked: &[Asked]) -> AbortedFilter {
+        let frames = self.lanes[index].frames.iter().rev();
+        let mut entries = frames.flat_map(|frame| &frame.entries);
+        let own = |entry: &&Entry| asked.iter().any(|one| one.slot == entry.asked.slot);
+        entries
+            .find(own)
+            .map_or_else(AbortedFilter::default, |entry| entry.filter.clone())
     }
 
     fn batch_begins(&mut self, index: usize, batch: &BatchRange) {

@@ -20,6 +20,7 @@ use super::rows::Row;
 use crate::kafka::{BatchFault, BatchHeader};
 use crate::limits;
 use crate::pipeline::{BlockNeed, Poison, SkipErrors};
+use crate::planted::{Rule, out as out_of_use};
 
 /// Where records wait: a lane, its frame, the frame's entry.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +152,10 @@ impl Leaf {
                 self.block_full(now, slot, &[full], out);
             }
             StepEnd::BlockTooSmall(need) => self.block_too_small(now, slot, &need, out),
-            StepEnd::Poison(poison, batch_end) => self.poisoned(now, slot, &poison, batch_end, out),
+            StepEnd::Poison(poison, batch_end) => {
+                let batch = (batch_end, gains.leader_epoch);
+                self.poisoned(now, slot, &poison, batch, out);
+            }
             StepEnd::Malformed(fault) => self.malformed(now, slot, &fault, out),
         }
         if records > 0
@@ -280,6 +284,7 @@ impl Leaf {
         };
         if gains.leader_epoch >= 0 {
             partition.epoch = partition.epoch.max(gains.leader_epoch);
+            partition.epoch_reaches = gains.next_offset;
         }
         if let Some(foreground) = &mut partition.foreground {
             foreground.empty_answers = 0;
@@ -293,13 +298,14 @@ impl Leaf {
         self.count(Row::StepLoaded);
     }
 
-    /// A message that cannot be loaded; the cursor stands at it.
+    /// A message that cannot be loaded; the cursor stands at it. `batch`: where its record batch ends, and
+    /// its leader epoch.
     fn poisoned(
         &mut self,
         now: Now,
         slot: Slot,
         poison: &Poison,
-        batch_end: Offset,
+        batch: (Offset, i32),
         out: &mut Effects,
     ) {
         let Some(partition) = self.get_mut(slot) else {
@@ -341,7 +347,7 @@ impl Leaf {
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
-        let end = batch_end.min(partition.offsets_end());
+        let end = batch.0.min(partition.offsets_end());
         let skipped = poison.offset.until(end);
         let text = format!(
             "{text}; offsets {} to {} are skipped (STOP_ON_ERROR OFF)",
@@ -358,7 +364,10 @@ impl Leaf {
             rows: 0,
             parse_errors: 0,
             bytes: 0,
-            leader_epoch: -1,
+            leader_epoch: match out_of_use(Rule::SkippedHasEpoch) {
+                true => -1,
+                false => batch.1,
+            },
             timestamps_ms: None,
         };
         // The threshold counts anew behind what was skipped for it.
@@ -462,9 +471,15 @@ impl Leaf {
         } else {
             let gains = Gains {
                 next_offset: end,
-                counts: Counts {
-                    lost: from.until(end),
-                    ..Counts::default()
+                counts: match out_of_use(Rule::LostCounted) {
+                    true => Counts {
+                        gap: from.until(end),
+                        ..Counts::default()
+                    },
+                    false => Counts {
+                        lost: from.until(end),
+                        ..Counts::default()
+                    },
                 },
                 rows: 0,
                 parse_errors: 0,

@@ -13,7 +13,7 @@ use storage::error::StorageError;
 use storage::ids::LeafPartitionId;
 use tokio::time::timeout;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, batch};
+use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows};
 
 /// Three rows from `base` on; `mark` stands in the middle one alone, so that no statistics hold it.
 fn marked(base: i64, mark: u64) -> Vec<u8> {
@@ -293,4 +293,37 @@ fn names_that_are_taken_are_passed_by_later_each_time() {
     let others = (1..=12)
         .all(|sequence| std::fs::read(name(sequence)).is_ok_and(|it| it == b"somebody else's"));
     assert!(others, "what is not ours is left alone");
+}
+
+/// What lies past the durable cursor in the files of a store that failed would be there after a crash: a
+/// lineage that began now would find the one before it grown.
+#[test]
+fn a_stop_of_a_partition_whose_disk_failed_is_reached_behind_a_segment_that_gives_up_the_rest() {
+    let mut rig = Rig::new(Setup::new("stop-of-a-failed-disk"));
+    rig.run(Goal::Run);
+    rig.hold_disk = true;
+    for (from, round) in [(0, "void"), (0, "failed")] {
+        rig.answer(&Said::records(3, &[rows(from, 3)]));
+        rig.pass(200);
+        while rig.finish_disk_if(|op| !op.is_sync()) {}
+        rig.pass(200);
+        assert!(rig.failed().is_none(), "{round}");
+        rig.fail_sync();
+        while rig.finish_disk_if(|op| !op.is_sync()) {}
+        rig.settle();
+    }
+    let failure = rig.failed().expect("the second failure within a minute");
+    assert!(failure.text.contains("second failure"), "{}", failure.text);
+    rig.reports.clear();
+    rig.goal(Goal::Stop);
+    let reached = |rig: &Rig| {
+        let mut reports = rig.reports.iter();
+        reports.any(|report| matches!(report, Report::Reached { cursor: 0, .. }))
+    };
+    assert!(!reached(&rig), "nobody knows yet what a crash would leave");
+    while rig.finish_disk() {}
+    assert!(reached(&rig), "{:?}", rig.reports);
+    assert_eq!(rig.segments().len(), 1, "one begun, the others gone");
+    rig.pass(30);
+    assert_eq!(rig.words(), "Stopped");
 }

@@ -13,8 +13,9 @@ use ingest::pipeline::{JsonMapping, Literal, MappedColumn, SkipErrors, SqlType};
 use kafka_protocol::messages::{FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use storage::counts::Counts;
-use storage::disk::{DiskDone, DiskOp, RealDisk, perform};
+use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, RealDisk, perform};
 use storage::ids::{LeafPartitionId, TopicId};
+use storage::store::StoreSettings;
 
 /// The Fetch version that the test's broker speaks.
 const FETCH_VERSION: i16 = 11;
@@ -117,6 +118,8 @@ pub struct Setup {
     /// Leaf partitions, each of the Kafka partition before it.
     pub partitions: u64,
     pub end_offset: Option<i64>,
+    /// When segments are sealed and merged.
+    pub stores: StoreSettings,
 }
 
 impl Setup {
@@ -129,6 +132,7 @@ impl Setup {
             memory_bytes: MEMORY_BYTES,
             partitions: 1,
             end_offset: None,
+            stores: StoreSettings::default(),
         }
     }
 }
@@ -177,12 +181,20 @@ impl Rig {
 
     /// A leaf whose partitions recovered empty directories and stand still.
     pub fn new(setup: Setup) -> Rig {
+        let _ = std::fs::remove_dir_all(Rig::config(&setup).data_dir);
+        Rig::again(setup)
+    }
+
+    /// A leaf whose partitions recovered what an earlier one left, and stand still.
+    pub fn again(setup: Setup) -> Rig {
         let config = Rig::config(&setup);
-        let _ = std::fs::remove_dir_all(&config.data_dir);
         let views = Views::new();
+        let data_dir = config.data_dir.clone();
+        let mut leaf = Leaf::new(config, Arc::clone(&views));
+        leaf.set_stores(setup.stores.clone());
         let mut rig = Rig {
-            data_dir: config.data_dir.clone(),
-            leaf: Leaf::new(config, Arc::clone(&views)),
+            data_dir,
+            leaf,
             views,
             now: Now {
                 us: 1_000_000,
@@ -373,6 +385,28 @@ impl Rig {
         let done: DiskDone = perform(&RealDisk, *op);
         self.on(Event::Disk(slot, done));
         true
+    }
+
+    /// The oldest sync fails in the device.
+    pub fn fail_sync(&mut self) {
+        let at = self.disk.iter().position(|(_, op)| op.is_sync());
+        let (slot, op) = at.and_then(|at| self.disk.remove(at)).expect("a sync");
+        let DiskOp::Sync {
+            sequence,
+            ticket,
+            file,
+            ..
+        } = *op
+        else {
+            unreachable!("it was looked for");
+        };
+        let error = DiskError::new(file.path(), DiskAction::Sync, libc::EIO);
+        let done = DiskDone::Synced {
+            sequence,
+            ticket,
+            result: Err(storage::disk::Failure::File(error)),
+        };
+        self.on(Event::Disk(slot, done));
     }
 
     /// Time passes.
