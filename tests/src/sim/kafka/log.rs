@@ -1,35 +1,78 @@
 //! One Kafka partition's log as the simulated brokers hold it: record batches as real bytes, and what
 //! is true of each offset.
 //!
-//! The encoder is written from the protocol's description and shares no code with the engine.
+//! A log has histories: an unclean election, and a topic made anew under the same name, begin another
+//! one, and what was true before stays known, because a table may hold rows of it.
 
 use std::collections::BTreeMap;
 
+use super::encode::{Codec, Head, Record, encode};
 use crate::sim::{Random, mix};
 
 /// What an offset is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A message that becomes a row.
-    Row(i64, String),
+    /// A message that becomes a row: its number, and how long its text is.
+    Row(i64, u32),
     /// A message that is not JSON.
     Bad,
     /// A tombstone.
     Empty,
     /// A transaction's marker.
     Control,
-    /// Nothing: compaction took it.
+    /// Nothing: compaction took it before anybody read it.
     Gap,
 }
 
+/// What a log holds, each kind with its name in the coverage: counted as it is sent.
+pub const CONTENTS: [&str; 14] = [
+    "log: gzip",
+    "log: Snappy in Java's framing",
+    "log: Snappy",
+    "log: LZ4",
+    "log: Zstandard",
+    "log: a marker of an aborted transaction",
+    "log: a marker of a committed transaction",
+    "log: a batch of a transaction",
+    "log: an open transaction ends what may be read",
+    "log: a batch begins below the wanted offset",
+    "log: batches that compaction took lie before the next one",
+    "log: compaction took records out of a batch that was read before",
+    "log: a batch without a record",
+    "log: a message that cannot be loaded",
+];
+
 /// One offset.
 #[derive(Clone, Debug)]
-struct Place {
-    fact: Fact,
+pub struct Place {
+    /// What it is.
+    pub fact: Fact,
     /// Of a transaction that is aborted.
-    aborted: bool,
+    pub aborted: bool,
     /// Where its record batch ends; its own next offset for a gap between batches.
-    batch_end: i64,
+    pub batch_end: i64,
+    /// Compaction took it later: whoever had not read it finds a gap.
+    pub compacted: bool,
+    /// The leader's epoch when it was appended.
+    pub epoch: i32,
+}
+
+/// What is true of each offset from 0 on, as long as the log was this one.
+#[derive(Clone, Debug, Default)]
+pub struct History(Vec<Place>);
+
+impl History {
+    /// The offset after the last.
+    #[must_use]
+    pub fn end(&self) -> i64 {
+        self.0.len() as i64
+    }
+
+    /// What an offset is; `None` past the end.
+    #[must_use]
+    pub fn place(&self, offset: i64) -> Option<&Place> {
+        self.0.get(usize::try_from(offset).ok()?)
+    }
 }
 
 /// One record batch.
@@ -41,6 +84,24 @@ pub struct LogBatch {
     pub next: i64,
     /// As on the wire.
     pub bytes: Vec<u8>,
+    head: Head,
+    /// What of [`CONTENTS`] it is, beside its codec.
+    pub contents: Vec<&'static str>,
+}
+
+impl LogBatch {
+    /// What of [`CONTENTS`] it is.
+    pub fn contents(&self) -> impl Iterator<Item = &'static str> {
+        let codec = match self.head.codec {
+            Codec::Plain => None,
+            Codec::Gzip => Some(CONTENTS[0]),
+            Codec::SnappyJava => Some(CONTENTS[1]),
+            Codec::SnappyRaw => Some(CONTENTS[2]),
+            Codec::Lz4 => Some(CONTENTS[3]),
+            Codec::Zstd => Some(CONTENTS[4]),
+        };
+        codec.into_iter().chain(self.contents.iter().copied())
+    }
 }
 
 /// An aborted transaction.
@@ -58,7 +119,10 @@ pub struct AbortedSpan {
 #[derive(Clone, Debug)]
 pub struct Log {
     seed: u64,
-    places: Vec<Place>,
+    /// One message in so many cannot be loaded.
+    poison_one_in: u64,
+    /// Oldest first; the last is the present one.
+    pub histories: Vec<History>,
     /// Oldest first.
     pub batches: Vec<LogBatch>,
     /// Retention deleted what lies below.
@@ -73,19 +137,24 @@ pub struct Log {
     appended: u64,
 }
 
+/// What the text of every message is made of.
+pub const TEXT: &str = "x";
 const MESSAGES_MAX: u64 = 24;
 /// Now and then a batch of so many, more than a small block's rows.
 const MANY_MESSAGES: u64 = 300;
 const TEXT_BYTES_MAX: u64 = 60;
 const LARGE_TEXT_BYTES: u64 = 40_000;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
 
 impl Log {
     /// An empty log.
     #[must_use]
     pub fn new(seed: u64) -> Log {
         Log {
+            poison_one_in: [30, 300, 3_000][(mix(seed) % 3) as usize],
             seed,
-            places: Vec::new(),
+            histories: vec![History::default()],
             batches: Vec::new(),
             start: 0,
             open: BTreeMap::new(),
@@ -95,10 +164,20 @@ impl Log {
         }
     }
 
+    fn places(&mut self) -> &mut Vec<Place> {
+        &mut self.histories.last_mut().expect("a present history").0
+    }
+
+    /// What is true now.
+    #[must_use]
+    pub fn present(&self) -> &History {
+        self.histories.last().expect("a present history")
+    }
+
     /// The offset after the last.
     #[must_use]
     pub fn end(&self) -> i64 {
-        self.places.len() as i64
+        self.present().end()
     }
 
     /// The last stable offset.
@@ -108,47 +187,39 @@ impl Log {
         open.map(|span| span.0).min().unwrap_or(self.end())
     }
 
-    /// What an offset is for this isolation: `None` for an aborted record.
-    #[must_use]
-    pub fn fact(&self, offset: i64, read_committed: bool) -> Option<&Fact> {
-        let place = &self.places[usize::try_from(offset).expect("an offset of the log")];
-        (!(read_committed && place.aborted)).then_some(&place.fact)
-    }
-
-    /// Where the record batch of an offset ends.
-    #[must_use]
-    pub fn batch_end(&self, offset: i64) -> i64 {
-        self.places[usize::try_from(offset).expect("an offset of the log")].batch_end
-    }
-
     /// Appends something.
-    pub fn append(&mut self, random: &mut Random, bad: bool) {
+    pub fn append(&mut self, random: &mut Random, poison: bool) {
         let epoch = self.epochs.last().map_or(0, |last| last.0);
         match random.below(10) {
             0 => {
                 // Compaction took whole batches.
                 for _ in 0..=random.below(12) {
                     let batch_end = self.end() + 1;
-                    self.places.push(Place {
+                    self.places().push(Place {
                         fact: Fact::Gap,
                         aborted: false,
                         batch_end,
+                        compacted: false,
+                        epoch,
                     });
                 }
-                self.data(random, None, epoch, bad);
+                self.data(random, None, epoch, poison);
+                if let Some(batch) = self.batches.last_mut() {
+                    batch.contents.push(CONTENTS[10]);
+                }
             }
             1 | 2 => {
                 let producer = 100 + random.below(2) as i64;
-                self.data(random, Some(producer), epoch, bad);
+                self.data(random, Some(producer), epoch, poison);
             }
             3 => {
                 let producers: Vec<i64> = self.open.keys().copied().collect();
                 match producers.get(random.below(2) as usize) {
                     Some(&producer) => self.marker(producer, random.chance(500), epoch),
-                    None => self.data(random, None, epoch, bad),
+                    None => self.data(random, None, epoch, poison),
                 }
             }
-            _ => self.data(random, None, epoch, bad),
+            _ => self.data(random, None, epoch, poison),
         }
     }
 
@@ -160,7 +231,7 @@ impl Log {
         }
     }
 
-    fn data(&mut self, random: &mut Random, producer: Option<i64>, epoch: i32, bad: bool) {
+    fn data(&mut self, random: &mut Random, producer: Option<i64>, epoch: i32, poison: bool) {
         let base = self.end();
         let most = if random.chance(20) {
             MANY_MESSAGES
@@ -169,54 +240,96 @@ impl Log {
         };
         let offsets = 1 + random.below(most) as i64;
         let next = base + offsets;
-        let mut records = Vec::new();
-        for delta in 0..offsets {
+        for _ in 0..offsets {
             self.appended += 1;
             let hash = mix(self.seed ^ mix(self.appended));
             let fact = match hash % 40 {
                 0..=2 if offsets > 1 => Fact::Gap,
                 3 => Fact::Empty,
-                4 if bad => Fact::Bad,
+                _ if poison && mix(hash).is_multiple_of(self.poison_one_in) => Fact::Bad,
                 _ => {
                     let bytes = match hash % 4_001 {
                         // Larger than a small block's strings.
                         7 => LARGE_TEXT_BYTES,
                         _ => (hash >> 8) % TEXT_BYTES_MAX,
                     };
-                    let bytes = usize::try_from(bytes).unwrap_or(0);
-                    Fact::Row((hash >> 12) as i64, "x".repeat(bytes))
+                    Fact::Row((hash >> 12) as i64, bytes as u32)
                 }
             };
-            let value = match &fact {
-                Fact::Row(value, text) => Some(format!("{{\"v\":{value},\"s\":\"{text}\"}}")),
-                Fact::Bad => Some(format!("{{\"v\":{hash}")),
-                _ => None,
-            };
-            if fact != Fact::Gap {
-                records.push((delta, value));
-            }
-            self.places.push(Place {
+            self.places().push(Place {
                 fact,
                 aborted: false,
                 batch_end: next,
+                compacted: false,
+                epoch,
             });
         }
+        let codec = match random.below(10) {
+            at @ 0..=5 => Codec::ALL[at as usize],
+            _ => Codec::Plain,
+        };
         let head = Head {
             base,
             last_delta: offsets - 1,
             epoch,
             producer: producer.unwrap_or(-1),
-            attributes: if producer.is_some() { 0x10 } else { 0 },
+            attributes: producer.map_or(0, |_| TRANSACTIONAL),
+            codec,
         };
-        let records: Vec<Record<'_>> = records
-            .iter()
-            .map(|(delta, value)| (*delta, None, value.as_ref().map(String::as_bytes)))
-            .collect();
-        let bytes = encode(&head, &records);
-        self.batches.push(LogBatch { base, next, bytes });
+        let contents = producer.map(|_| CONTENTS[7]).into_iter().collect();
+        self.push(head, contents);
         if let Some(producer) = producer {
             self.open.entry(producer).or_default().push((base, next));
         }
+    }
+
+    fn push(&mut self, head: Head, contents: Vec<&'static str>) {
+        let mut batch = LogBatch {
+            base: head.base,
+            next: head.base + head.last_delta + 1,
+            bytes: Vec::new(),
+            head,
+            contents,
+        };
+        self.write(&mut batch);
+        self.batches.push(batch);
+    }
+
+    /// Its bytes, from what is true of its offsets; how many records are in it.
+    fn write(&self, batch: &mut LogBatch) -> usize {
+        let (mut records, mut values) = (0, Vec::new());
+        for offset in batch.base..batch.next {
+            let Some(place) = self
+                .present()
+                .place(offset)
+                .filter(|place| !place.compacted)
+            else {
+                continue;
+            };
+            let value = match &place.fact {
+                Fact::Row(value, bytes) => {
+                    let text = TEXT.repeat(*bytes as usize);
+                    Some(format!("{{\"v\":{value},\"s\":\"{text}\"}}"))
+                }
+                Fact::Bad => Some(format!("{{\"v\":{offset}")),
+                Fact::Empty => None,
+                Fact::Control | Fact::Gap => continue,
+            };
+            if place.fact == Fact::Bad && !batch.contents.contains(&CONTENTS[13]) {
+                batch.contents.push(CONTENTS[13]);
+            }
+            records += 1;
+            values.push((offset - batch.base, value));
+        }
+        if records == 0 && !batch.contents.contains(&CONTENTS[12]) {
+            batch.contents.push(CONTENTS[12]);
+        }
+        let records: Vec<Record<'_>> = values
+            .iter()
+            .map(|(delta, value)| (*delta, None, value.as_ref().map(String::as_bytes)))
+            .collect();
+        batch.bytes = encode(&batch.head, &records);
+        records.len()
     }
 
     fn marker(&mut self, producer: i64, abort: bool, epoch: i32) {
@@ -229,27 +342,32 @@ impl Log {
             last_delta: 0,
             epoch,
             producer,
-            attributes: 0x30,
+            attributes: TRANSACTIONAL | CONTROL,
+            codec: Codec::Plain,
         };
         let key = [0, 0, 0, u8::from(!abort)];
         let value = [0, 0, 0, 0, 0, 0];
         let bytes = encode(&head, &[(0, Some(&key[..]), Some(&value[..]))]);
-        self.places.push(Place {
+        self.places().push(Place {
             fact: Fact::Control,
             aborted: false,
             batch_end: base + 1,
+            compacted: false,
+            epoch,
         });
         self.batches.push(LogBatch {
             base,
             next: base + 1,
             bytes,
+            head,
+            contents: vec![CONTENTS[if abort { 5 } else { 6 }]],
         });
         if !abort {
             return;
         }
         let first = spans.first().map_or(base, |span| span.0);
         for (from, to) in spans {
-            for place in &mut self.places[from as usize..to as usize] {
+            for place in &mut self.places()[from as usize..to as usize] {
                 place.aborted = true;
             }
         }
@@ -276,18 +394,62 @@ impl Log {
         }
     }
 
+    /// Compaction takes messages of batches that lie here already, a whole batch now and then; whether
+    /// it found any. Of a transaction nothing is taken: its markers would go too.
+    pub fn compact(&mut self, random: &mut Random) -> bool {
+        let stable = self.stable();
+        let plain = |batch: &LogBatch| batch.head.attributes == 0 && batch.next <= stable;
+        let of: Vec<usize> = (0..self.batches.len())
+            .filter(|at| plain(&self.batches[*at]))
+            .collect();
+        if of.is_empty() {
+            return false;
+        }
+        let at = of[random.below(of.len() as u64) as usize];
+        let (base, next) = (self.batches[at].base, self.batches[at].next);
+        let most = [300, 800, 1_000][random.below(3) as usize];
+        for place in &mut self.places()[base as usize..next as usize] {
+            let row = matches!(place.fact, Fact::Row(..));
+            place.compacted |= random.chance(most) && row;
+        }
+        let mut batch = self.batches[at].clone();
+        if !batch.contents.contains(&CONTENTS[11]) {
+            batch.contents.push(CONTENTS[11]);
+        }
+        let left = self.write(&mut batch);
+        if left == 0 && at + 1 < self.batches.len() && random.chance(500) {
+            let next = &mut self.batches[at + 1].contents;
+            next.push(CONTENTS[10]);
+            self.batches.remove(at);
+        } else {
+            self.batches[at] = batch;
+        }
+        true
+    }
+
     /// A new leader.
     pub fn new_epoch(&mut self, epoch: i32) {
         let end = self.end();
         self.epochs.push((epoch, end));
     }
 
-    /// An unclean election: the new leader lacks the end. `keep` is where its log ends, at a batch behind
-    /// every aborted transaction.
+    /// Where an unclean election may cut the log: at the end of a batch below `end`, `back` before the last
+    /// such, behind every aborted transaction (a marker that is cut would make what was aborted stable data:
+    /// another topic, and not this law).
+    #[must_use]
+    pub fn place_to_cut(&self, end: i64, back: usize) -> Option<i64> {
+        let mut below = self.batches.iter().rev().filter(|batch| batch.next < end);
+        let keep = below.nth(back)?.next;
+        let whole = self.aborted.iter().all(|span| span.last < keep);
+        whole.then_some(keep)
+    }
+
+    /// An unclean election: the new leader lacks what lies from `keep` on.
     pub fn cut(&mut self, keep: i64, epoch: i32) {
         debug_assert!(self.aborted.iter().all(|span| span.last < keep));
+        self.histories.push(self.present().clone());
         self.batches.retain(|batch| batch.next <= keep);
-        self.places.truncate(keep as usize);
+        self.places().truncate(keep as usize);
         self.open.retain(|_, spans| {
             spans.retain(|span| span.1 <= keep);
             !spans.is_empty()
@@ -296,105 +458,20 @@ impl Log {
         self.new_epoch(epoch);
     }
 
+    /// The topic is deleted, and made anew under its name.
+    pub fn make_anew(&mut self) {
+        self.histories.push(History::default());
+        self.batches.clear();
+        self.start = 0;
+        self.open.clear();
+        self.aborted.clear();
+        self.epochs = vec![(0, 0)];
+    }
+
     /// Where an epoch ends, as OffsetForLeaderEpoch says.
     #[must_use]
     pub fn epoch_end(&self, epoch: i32) -> i64 {
         let next = self.epochs.iter().find(|(other, _)| *other > epoch);
         next.map_or(self.end(), |&(_, began)| began)
-    }
-}
-
-struct Head {
-    base: i64,
-    last_delta: i64,
-    epoch: i32,
-    producer: i64,
-    attributes: i16,
-}
-
-type Record<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>);
-
-/// The timestamp of an offset, ms.
-#[must_use]
-pub fn timestamp(offset: i64) -> i64 {
-    1_700_000_000_000 + offset
-}
-
-fn encode(head: &Head, records: &[Record<'_>]) -> Vec<u8> {
-    let mut body = Vec::new();
-    body.extend_from_slice(&head.attributes.to_be_bytes());
-    body.extend_from_slice(&(head.last_delta as i32).to_be_bytes());
-    body.extend_from_slice(&timestamp(head.base).to_be_bytes());
-    body.extend_from_slice(&timestamp(head.base + head.last_delta).to_be_bytes());
-    body.extend_from_slice(&head.producer.to_be_bytes());
-    body.extend_from_slice(&0_i16.to_be_bytes());
-    body.extend_from_slice(&(-1_i32).to_be_bytes());
-    body.extend_from_slice(&(records.len() as i32).to_be_bytes());
-    for &(delta, key, value) in records {
-        let mut record = vec![0];
-        varint(&mut record, delta);
-        varint(&mut record, delta);
-        for field in [key, value] {
-            match field {
-                Some(bytes) => {
-                    varint(&mut record, bytes.len() as i64);
-                    record.extend_from_slice(bytes);
-                }
-                None => varint(&mut record, -1),
-            }
-        }
-        varint(&mut record, 0);
-        varint(&mut body, record.len() as i64);
-        body.extend_from_slice(&record);
-    }
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(&head.base.to_be_bytes());
-    bytes.extend_from_slice(&(body.len() as i32 + 9).to_be_bytes());
-    bytes.extend_from_slice(&head.epoch.to_be_bytes());
-    bytes.push(2);
-    bytes.extend_from_slice(&crc(&body).to_be_bytes());
-    bytes.extend_from_slice(&body);
-    bytes
-}
-
-fn varint(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-/// CRC-32C, a byte at a time, and not the engine's.
-fn crc(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, &byte: &u8| crc >> 8 ^ CRC_TABLE[(crc as u8 ^ byte) as usize];
-    !bytes.iter().fold(u32::MAX, step)
-}
-
-/// What each byte does to the remainder.
-const CRC_TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = crc >> 1 ^ (0x82f6_3b78 * (crc & 1));
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_the_published_one() {
-        assert_eq!(crc(b"123456789"), 0xe306_9283);
     }
 }
