@@ -180,30 +180,98 @@ fn missed(suite: &Suite, coverage: &Coverage, seeds: u64) -> bool {
     missed && seeds >= SEEDS_COVERING
 }
 
-/// Built with `--features planted`: storage's rules can be taken out one at a time.
+/// Built with `--features planted`: rules can be taken out one at a time.
 #[cfg(all(test, feature = "planted"))]
 mod planted {
     use std::sync::Mutex;
 
     use super::*;
-    use ::storage::planted::Rule;
+    use ::ingest::planted::Rule as LeafRule;
+    use ::storage::planted::Rule as StoreRule;
+    use ::storage::recovery::decide::Row;
+    use tests::sim::planted::{Planted, without};
 
     /// Seeds within which each must be missed.
     const SEEDS: Range<u64> = 0..2_000;
 
+    /// The faults that anybody would plant first, each with the rule that keeps it out.
+    const NAMED: [(&str, Planted); 15] = [
+        (
+            "a mark published before its values are written",
+            Planted::Store(StoreRule::MarkBehindValues),
+        ),
+        ("a gap not recorded", Planted::Leaf(LeafRule::GapCounted)),
+        (
+            "a failed sync retried on the same file",
+            Planted::Store(StoreRule::VoidAfterFailedSync),
+        ),
+        (
+            "durable_end written one commit early",
+            Planted::Store(StoreRule::DurableEndIsSynced),
+        ),
+        (
+            "recovery that syncs and does not write again",
+            Planted::Store(StoreRule::Row(Row::WrittenAgain)),
+        ),
+        (
+            "two syncs on one file",
+            Planted::Store(StoreRule::NeverTwoSyncs),
+        ),
+        (
+            "the record's CRC not covering its length",
+            Planted::Store(StoreRule::ChecksumCoversRecord),
+        ),
+        (
+            "a cut after a map",
+            Planted::Store(StoreRule::NoCutUnderMap),
+        ),
+        (
+            "a merge that unlinks before the directory is synced",
+            Planted::Store(StoreRule::UnlinkBehindDirectorySync),
+        ),
+        (
+            "the aborted list carried into the next response",
+            Planted::Leaf(LeafRule::AbortedListIsTheResponses),
+        ),
+        (
+            "an ABORT marker that clears all producers",
+            Planted::Leaf(LeafRule::AbortEndsItsProducer),
+        ),
+        (
+            "a resume that skips by batch and not by record",
+            Planted::Leaf(LeafRule::ResumeByRecord),
+        ),
+        (
+            "a full disk treated as a failed write",
+            Planted::Store(StoreRule::FullIsHeld),
+        ),
+        (
+            "a stale fetch response accepted after a rewind",
+            Planted::Leaf(LeafRule::StaleResponseDropped),
+        ),
+        (
+            "end_offset ignored by a returning owner",
+            Planted::Leaf(LeafRule::EndOffsetKept),
+        ),
+    ];
+
     #[test]
     fn every_rule_that_is_taken_out_makes_a_seed_fail() {
         std::panic::set_hook(Box::new(|_| {}));
-        let rules = Mutex::new(Rule::all());
+        let rules = Mutex::new(Planted::all());
         let told = Mutex::new(Vec::new());
         let work = || {
             while let Some(rule) = rules.lock().ok().and_then(|mut rules| rules.next()) {
-                let found = storage::without(rule, SEEDS);
+                let found = without(rule, SEEDS);
                 let line = match &found {
-                    Some(violation) => format!("seed {}: {}", violation.case.seed, violation.what),
+                    Some((suite, violation)) => {
+                        format!("{suite} seed {}: {}", violation.case.seed, violation.what)
+                    }
                     None => "NOT FOUND".to_owned(),
                 };
-                println!("{rule:?}: {line}");
+                let named = NAMED.iter().find(|one| one.1 == rule);
+                let named = named.map_or(String::new(), |one| format!(" ({})", one.0));
+                println!("{rule:?}{named}: {line}");
                 told.lock().expect("no panic").push((rule, found.is_some()));
             }
         };
@@ -212,8 +280,11 @@ mod planted {
             (0..threads).for_each(|_| drop(scope.spawn(work)));
         });
         let told = told.into_inner().expect("no panic");
-        assert!(told.len() > 40, "{} rules", told.len());
-        let missed: Vec<&Rule> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
+        for (what, rule) in NAMED {
+            assert!(told.contains(&(rule, true)), "{what} is not found");
+        }
+        assert!(told.len() > 70, "{} rules", told.len());
+        let missed: Vec<&Planted> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
         assert!(missed.is_empty(), "nothing needs {missed:?}");
     }
 }
