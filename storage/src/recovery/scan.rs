@@ -3,6 +3,7 @@
 //! Metadata is walked message by message; behind damage the file is searched in 64-byte steps for a
 //! record of this segment that says more was durable. Bodies are checked past the durable end alone.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -293,21 +294,37 @@ impl Walk {
     }
 
     /// Checks the bodies past the durable end; content ends at the first bad one.
+    ///
+    /// Only a record that is kept counts: with one that is cut goes its word for what is before it, and
+    /// the next recovery would take a damaged commit there for one that was never durable.
     fn check_bodies(&mut self, opened: &Opened) -> Result<(), DiskError> {
-        for index in 0..self.commits.len() {
+        let mut checked_from = self.commits.len();
+        loop {
+            let records = self.commits.iter().map(|(_, record)| record);
+            let durable_end = records.map(|record| record.durable_end).max().unwrap_or(0);
+            let past =
+                |(at, record): &(u64, CommitRecord)| at + record.message_bytes() > durable_end;
+            let first = self.commits.iter().position(past);
+            let first = first.unwrap_or(checked_from).min(checked_from);
+            let Some(bad) = self.bad_body(opened, first..checked_from)? else {
+                return Ok(());
+            };
+            self.end_byte = self.commits[bad].0;
+            self.commits.truncate(bad);
+            self.stop = Found::BadBody;
+            checked_from = first;
+        }
+    }
+
+    fn bad_body(&self, opened: &Opened, of: Range<usize>) -> Result<Option<usize>, DiskError> {
+        for index in of {
             let (at, record) = &self.commits[index];
-            let (at, body_at) = (*at, at + u64::from(record.head_bytes));
-            if at + record.message_bytes() <= self.durable_end {
-                continue;
-            }
+            let body_at = at + u64::from(record.head_bytes);
             let body = read(&*opened.file, body_at, record.body_bytes as usize)?;
             if check_body(record, &body).is_err() {
-                self.commits.truncate(index);
-                self.end_byte = at;
-                self.stop = Found::BadBody;
-                return Ok(());
+                return Ok(Some(index));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
