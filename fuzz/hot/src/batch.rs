@@ -271,8 +271,12 @@ fn reference(header: &BatchHeader, body: &[u8], bytes_max: usize) -> Option<Vec<
     let mut unpacked = Vec::new();
     let limit = bytes_max as u64 + 1;
     match header.codec {
-        Codec::Lz4 if body.starts_with(&LZ4_MAGIC) => {
-            // It takes a frame without its end for one that ends: what follows here is no block.
+        Codec::Lz4 if body.starts_with(&LZ4_MAGIC) && body.len() > 11 => {
+            // It takes a frame without its end for one that ends, and an empty block for the end: here
+            // what follows is no block, and before it stands the mark of the end.
+            let checked = body[4] & 4 != 0;
+            let content = body.get(..body.len() - if checked { 4 } else { 0 })?;
+            content.ends_with(&[0; 4]).then_some(())?;
             let followed = [body, &LZ4_MAGIC].concat();
             let mut decoder = lz4_flex::frame::FrameDecoder::new(followed.as_slice());
             (&mut decoder).take(limit).read_to_end(&mut unpacked).ok()?;

@@ -139,7 +139,14 @@ impl Directory {
         drop(recovered);
         unmap();
         match recover(disk, &partition) {
-            Ok(again) => assert_eq!(summary(&again), first, "the same once more"),
+            Ok(again) => {
+                let (again, short) = (summary(&again), short(&first));
+                assert!(
+                    again == first,
+                    "{short}, and once more {}",
+                    self::short(&again)
+                );
+            }
             Err(failed) => panic!("recovered, then not: {}", failed.failure),
         }
     }
@@ -277,6 +284,15 @@ fn durable_end_of(bytes: &[u8]) -> u64 {
 }
 
 type Summary = Vec<(u64, u32, Vec<(u64, CommitRecord)>, u64, bool)>;
+
+/// Sequence, rewrite, commits, end and whether it is sealed, of each.
+fn short(summary: &Summary) -> String {
+    let segments = summary.iter();
+    let short = segments.map(|(s, r, commits, end, sealed)| {
+        format!("{s}.{r}: {} commits to byte {end}, {sealed}", commits.len())
+    });
+    short.collect::<Vec<_>>().join("; ")
+}
 
 fn summary(recovered: &RecoveredPartition) -> Summary {
     let segments = recovered.segments.iter();

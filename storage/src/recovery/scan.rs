@@ -59,6 +59,8 @@ pub(super) struct Reach {
     pub next_commit_number: Option<u64>,
     /// A newer segment says that all of it was durable.
     pub vouched: bool,
+    /// And a record that is kept says so: the next recovery will hear it too.
+    pub vouched_by_kept: bool,
 }
 
 pub(super) fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
@@ -66,6 +68,18 @@ pub(super) fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> Result<Vec<u8>
     let filled = file.read_at(&mut buffer, at)?;
     buffer.truncate(filled);
     Ok(buffer)
+}
+
+impl Scan {
+    /// Whether it vouches for what is before it, by a record that is kept.
+    pub fn vouches(&self) -> bool {
+        // A merged file was made of durable ones: what is before it was durable too.
+        self.opened.id.rewrite > Rewrite(0)
+            || self
+                .commits
+                .iter()
+                .any(|(_, record)| record.durable_end > 0)
+    }
 }
 
 impl Opened {
@@ -167,7 +181,9 @@ impl Opened {
             _ if damaged => self.search(walk.end_byte + ALIGN_BYTES as u64)?,
             _ => 0,
         };
-        if !vouched && !out(Rule::BodiesChecked) {
+        // Where what vouches is cut, nothing will at the next recovery: damage is to be found while it does.
+        let vouched_for_good = reach.vouched_by_kept || merged;
+        if !vouched_for_good && !out(Rule::BodiesChecked) {
             walk.check_bodies(&self)?;
         }
         // The content of what a successor vouches for reaches the end that it names.

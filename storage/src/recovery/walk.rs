@@ -164,6 +164,7 @@ impl<'a> Walk<'a> {
             let reach = Reach {
                 next_commit_number: None,
                 vouched: false,
+                vouched_by_kept: false,
             };
             let Some(newest) = self.read(sequence, winner(rewrites), reach)? else {
                 self.remove(sequence)?;
@@ -223,6 +224,7 @@ impl<'a> Walk<'a> {
         let reach = Reach {
             next_commit_number: Some(prev.next_commit_number),
             vouched,
+            vouched_by_kept: chain.iter().any(Scan::vouches),
         };
         let rewrites = self.files.get(&prev.sequence);
         let found = match rewrites.map(|rewrites| winner(rewrites)) {
