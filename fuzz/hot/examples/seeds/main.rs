@@ -112,6 +112,13 @@ fn kafka_responses(out: &Path) {
             &input,
         );
     }
+    // OffsetCommit 2: a topic with a long name and many partitions of six bytes.
+    let mut input = vec![3, 0, 0, 0, 0, 7, 0, 0, 0, 1];
+    input.extend_from_slice(&2_000_u16.to_be_bytes());
+    input.extend_from_slice(&[b'n'; 2_000]);
+    input.extend_from_slice(&500_u32.to_be_bytes());
+    input.extend_from_slice(&[0; 6 * 500]);
+    put(out, "kafka_responses", "long-topic", &input);
 }
 
 /// The values that the captured topics hold, and what is hard about JSON.
