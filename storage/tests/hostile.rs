@@ -269,6 +269,7 @@ fn no_file_makes_recovery_or_inspect_panic_or_take_memory_without_bound() {
         flipped(&place, &bytes, &truth);
     }
     witness(&place, &sample, &truth);
+    ended(&place, &sample, &truth);
     lengths(&place, &sample, &truth);
     numbers(&place, &sample);
     many(&place);
@@ -315,6 +316,22 @@ fn witness(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
     bytes[body_at + before.rejects.at as usize] ^= 1;
     let damaged = place.meet(&bytes, truth, "cut, and damaged before");
     assert_eq!(damaged, Outcome::Damaged);
+}
+
+/// A commit's length became 0, which is how an end of stream reads: what stands behind it says that it was
+/// durable. A seal that was cut off ends a segment all the same.
+fn ended(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
+    for (at, _) in &truth[..3] {
+        let at = *at as usize;
+        let mut bytes = sample.open();
+        bytes[at + 4..at + 8].fill(0);
+        let outcome = place.meet(&bytes, truth, "a length of 0");
+        assert_eq!(outcome, Outcome::Damaged, "at byte {at}");
+    }
+    let content = sample.open().len();
+    let torn = &sample.sealed()[..content + 128];
+    let kept = place.meet(torn, truth, "a torn seal");
+    assert_eq!(kept, Outcome::Kept(4, content as u64));
 }
 
 fn flipped(place: &Place, bytes: &[u8], truth: &[(u64, CommitRecord)]) {

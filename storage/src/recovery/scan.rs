@@ -175,11 +175,16 @@ impl Opened {
         let merged = self.id.rewrite > Rewrite(0);
         // A merged file was synced before it got its name.
         let vouched = reach.vouched || merged;
-        let damaged = !matches!(walk.stop, Found::ContentEnd | Found::FileEnd);
-        let later = match walk.stop {
-            Found::EndOfStream => 0,
-            _ if damaged => self.search(walk.end_byte + ALIGN_BYTES as u64)?,
-            _ => 0,
+        // Behind a whole seal nothing stands; an end of stream alone may be what a commit's length became.
+        let ends = match walk.stop {
+            Found::ContentEnd | Found::FileEnd => true,
+            Found::EndOfStream => self.has_seal(&walk.commits, walk.end_byte)?,
+            _ => false,
+        };
+        let later = if ends {
+            0
+        } else {
+            self.search(walk.end_byte + ALIGN_BYTES as u64)?
         };
         // Where what vouches is cut, nothing will at the next recovery: damage is to be found while it does.
         let vouched_for_good = reach.vouched_by_kept || merged;

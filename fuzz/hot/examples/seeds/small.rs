@@ -17,13 +17,22 @@ type File = (u8, u8, Vec<u8>);
 /// Name and files of each directory.
 pub fn chains() -> Vec<(&'static str, Vec<File>)> {
     let first = Small::new(1, 0, None).commits(2, 0);
-    let second = || Small::new(2, 0, Some(first.predecessor()));
-    let open = second().commits(3, 1);
+    let next = || Small::new(2, 0, Some(first.predecessor()));
+    let open = next().commits(3, 1);
     let merged = Small::new(2, 1, None).merged(&first, &open);
     let torn = open.open();
+    // An end of stream where a commit begins, and behind it a commit that says it was durable.
+    let three = Small::new(1, 0, None).commits(3, 0);
+    let (second, third) = (three.commits[1].0 as usize, three.commits[2].0 as usize);
+    let mut ended = three.open();
+    ended[second + 4..second + 8].fill(0);
+    let mut emptied = three.open();
+    emptied[second..third].fill(0);
     vec![
         ("empty", vec![(1, 0, Small::new(1, 0, None).open())]),
         ("one-open", vec![(1, 0, first.open())]),
+        ("ended", vec![(1, 0, ended)]),
+        ("emptied", vec![(1, 0, emptied)]),
         ("chain", vec![(1, 0, first.sealed()), (2, 0, open.open())]),
         (
             "torn",
