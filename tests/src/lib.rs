@@ -2,6 +2,7 @@
 
 pub mod kafka_server;
 pub mod peer;
+pub mod record;
 pub mod sim;
 
 #[cfg(test)]
