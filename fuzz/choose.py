@@ -2,13 +2,17 @@
 """Chooses the inputs of a corpus: choose.py CONTROL-FILE FOLDER BYTES
 
 CONTROL-FILE is what libFuzzer's -merge_control_file wrote: for each input its edges (COV) and features (FT).
-Takes, as long as BYTES last, the input that brings most new edges for its size, then most new features; files in
-FOLDER that are not chosen go, those that are get their SHA-1 as a name unless they were there already.
+Takes, as long as BYTES last and up to INPUTS_MAX, the input that brings most new edges for its size, then most new features; files in
+FOLDER that bear a SHA-1 and are not chosen go; those that are chosen get theirs unless they were there already.
 """
 
 import hashlib
 import os
+import re
 import sys
+
+# Some thousand files of a few bytes each would be slow to check out and tell little.
+INPUTS_MAX = 500
 
 
 def main():
@@ -30,8 +34,8 @@ def main():
         for index in chosen:
             covered |= what.get(index, set())
         open_inputs = {index: new - covered for index, new in what.items() if index not in chosen}
-        while open_inputs:
-            worth = lambda index: len(open_inputs[index]) / (sizes[index] + 32)
+        while open_inputs and len(chosen) < INPUTS_MAX:
+            worth = lambda index: len(open_inputs[index]) / (sizes[index] + 128)
             best = max(open_inputs, key=worth)
             if not open_inputs[best]:
                 break
@@ -50,8 +54,10 @@ def main():
         own = os.path.dirname(os.path.abspath(paths[index])) == os.path.abspath(folder)
         name = os.path.basename(paths[index]) if own else hashlib.sha1(data).hexdigest()
         keep[name] = data
+    # What bears a name is kept for what it once broke.
+    found = re.compile("[0-9a-f]{40}$")
     for name in os.listdir(folder):
-        if name not in keep:
+        if name not in keep and found.match(name):
             os.remove(os.path.join(folder, name))
     for name, data in keep.items():
         with open(os.path.join(folder, name), "wb") as file:
