@@ -159,21 +159,20 @@ impl Report {
         if let Err(what) = check_commit(&record, header) {
             self.damage.push(damage(what));
         }
-        let batches = record.batches();
-        let (first, last) = (&batches[0], &batches[batches.len() - 1]);
-        if first.commit_number != next.0 {
+        let (first, facts) = (record.first_commit_number(), record.facts);
+        if first != next.0 {
             self.damage.push(damage(Corruption::CommitNumber {
-                found: first.commit_number,
+                found: first,
                 expected: next.0,
             }));
         }
-        if first.first_offset != next.1 {
+        if facts.first_offset != next.1 {
             self.damage.push(damage(Corruption::FirstOffset {
-                found: first.first_offset.0,
+                found: facts.first_offset.0,
                 expected: next.1.0,
             }));
         }
-        *next = (last.commit_number.saturating_add(1), last.next_offset);
+        *next = (facts.commit_number.saturating_add(1), facts.next_offset);
         let body_at = at + u64::from(record.head_bytes);
         let body = read(file, self.file_bytes, body_at, record.body_bytes)?;
         let rejects = rejects(&record, &body);
@@ -192,13 +191,11 @@ impl Report {
         let seal = parse_seal(bytes, |at, len| read(file, bytes, at, len as u64))?;
         self.seal = match seal {
             Ok(seal) => {
-                let found = self.commits.iter().map(|c| (c.at_byte, &c.record));
-                match seal
-                    .commits
-                    .iter()
-                    .map(|(at, record)| (*at, record))
-                    .eq(found)
-                {
+                let same = |(found, (at, indexed)): (&FoundCommit, &(u64, CommitRecord))| {
+                    found.at_byte == *at && found.record.is_indexed_as(indexed)
+                };
+                let all = self.commits.len() == seal.commits.len();
+                match all && self.commits.iter().zip(&seal.commits).all(same) {
                     true => Seal::Sealed,
                     false => Seal::Torn(Damage::at(seal.content_end, Corruption::Field("index"))),
                 }
@@ -337,11 +334,11 @@ fn write_commit(f: &mut fmt::Formatter<'_>, commit: &FoundCommit) -> fmt::Result
         facts.leader_epoch,
         facts.extracted_bytes
     )?;
-    if !record.replaced.is_empty() {
+    if record.replaced.count > 0 {
         writeln!(
             f,
             "  stands for {} commits that were merged",
-            record.replaced.len()
+            record.replaced.count
         )?;
     }
     match &commit.body {

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use arrow_buffer::Buffer;
+
 use crate::block::{Block, BlockLayout, BlockWriter, Mark};
 use crate::error::{Limit, StorageError};
 use crate::limits::{BLOCK_BYTES_MAX, BLOCK_REGION_BYTES_MAX, BLOCK_ROWS_MAX};
@@ -46,27 +48,27 @@ fn empty(schema: &Schema) -> BlockLayout {
 }
 
 /// The commits, which follow one another, as one block, ready for
-/// [`crate::format::encode_commit`] with what they did as `replaced`.
+/// [`crate::format::encode_commit`] with what they did as `replaced`. `rejects`: what is kept of each one's.
 ///
 /// # Errors
 /// `Corrupt`: an input is damaged. `Full`: together they are more than a block.
 pub fn concatenate(
     schema: &Arc<Schema>,
     commits: &[(Arc<SegmentFile>, Arc<Commit>)],
+    rejects: &[Buffer],
 ) -> Result<(Arc<Block>, Mark), StorageError> {
     let layout = layout(schema, commits.iter().map(|(_, commit)| &**commit))?;
     let facts = |commit: &(Arc<SegmentFile>, Arc<Commit>)| commit.1.record().facts;
     let first_offset = commits.first().map(facts).unwrap_or_default().first_offset;
     let next_offset = commits.last().map(facts).unwrap_or_default().next_offset;
     let mut writer = BlockWriter::new(&layout, first_offset);
-    for (file, commit) in commits {
+    for ((file, commit), rejects) in commits.iter().zip(rejects) {
         let columns = 0..commit.record().columns.len();
         let columns: Result<Vec<_>, _> = columns.map(|index| commit.read(file, index)).collect();
-        let rejects = commit.rejects(file)?;
         let mut tail = writer.tail();
         let appended = tail
             .extend(&columns?)
-            .and_then(|()| tail.extend_rejects(&rejects));
+            .and_then(|()| tail.extend_rejects(rejects));
         assert!(appended.is_ok(), "the layout was made for these commits");
     }
     let mark = writer.publish(next_offset);

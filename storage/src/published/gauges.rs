@@ -43,7 +43,7 @@ pub struct Gauges {
     pub durable: AtomicI64,
     /// Rows, visible.
     pub rows: AtomicU64,
-    /// Rejects and faults.
+    /// Messages that were rejected, also those whose errors retention took.
     pub rejects: AtomicU64,
     /// Bytes on disk.
     pub bytes: AtomicU64,

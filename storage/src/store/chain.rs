@@ -64,7 +64,7 @@ pub(super) struct Link {
     pub commits: Vec<Arc<Commit>>,
     /// Rows in them.
     pub rows: u64,
-    /// Rejects and faults in them.
+    /// Messages that they rejected.
     pub rejects: u64,
     /// What a seal's index has for them, at most.
     pub index_bytes: u64,
@@ -188,7 +188,7 @@ impl Link {
         self.commits.push(commit);
         self.end = self.end_of(self.commits.len());
         self.rows += u64::from(facts.rows);
-        self.rejects += u64::from(facts.rejects);
+        self.rejects += facts.counts.rejected;
         self.allocated_end = written.allocated_end;
         self.dirty_since_ms.get_or_insert(now_ms);
         if self.is_full(settings) {
@@ -207,7 +207,7 @@ impl Link {
     fn cut(&mut self, end: End) {
         for commit in self.commits.drain(end.commits as usize..) {
             self.rows -= u64::from(commit.record().facts.rows);
-            self.rejects -= u64::from(commit.record().facts.rejects);
+            self.rejects -= commit.record().facts.counts.rejected;
             self.index_bytes -= commit.record().index_bytes_max();
         }
         self.end = end;

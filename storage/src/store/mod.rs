@@ -37,8 +37,9 @@ use crate::disk::{DiskDone, DiskOp, Failure};
 use crate::format::rejects::RejectKind;
 use crate::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use crate::limits::{
-    DISK_RESERVE_BYTES, FLUSH_AGE_MS, FLUSH_BYTES, MERGE_ROWS_MEAN_MIN, SEGMENT_BYTES_MAX,
-    SEGMENT_COMMITS_MAX, STORE_EFFECTS_MAX, SYNC_AGE_MS, SYNC_DIRTY_BYTES,
+    BATCHES_KEPT, DISK_RESERVE_BYTES, ERRORS_KEPT_MS, FLUSH_AGE_MS, FLUSH_BYTES,
+    MERGE_ROWS_MEAN_MIN, SEGMENT_BYTES_MAX, SEGMENT_COMMITS_MAX, STORE_EFFECTS_MAX, SYNC_AGE_MS,
+    SYNC_DIRTY_BYTES,
 };
 use crate::recovery::Note;
 use crate::schema::Schema;
@@ -87,6 +88,10 @@ pub struct StoreSettings {
     pub merge_rows_max: u32,
     /// With fewer bytes free than this nothing is committed.
     pub disk_reserve_bytes: u64,
+    /// The newest so many commits stay in the history one by one; a merge makes one of those before.
+    pub batches_kept: u64,
+    /// A merge keeps no error that is older.
+    pub errors_kept_ms: u64,
 }
 
 impl Default for StoreSettings {
@@ -102,6 +107,8 @@ impl Default for StoreSettings {
             merge_rows_mean_min: MERGE_ROWS_MEAN_MIN,
             merge_rows_max: crate::limits::BLOCK_ROWS_MAX,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
+            batches_kept: BATCHES_KEPT,
+            errors_kept_ms: ERRORS_KEPT_MS,
         }
     }
 }

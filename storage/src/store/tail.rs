@@ -258,6 +258,7 @@ impl Store {
                     -1 => open.end.leader_epoch,
                     epoch => epoch,
                 },
+                more_skips: 0,
                 started_unix_ms: filling.started_unix_ms,
                 ended_unix_ms: self.unix_ms(now_ms),
                 extracted_bytes: filling.extracted_bytes,

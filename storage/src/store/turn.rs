@@ -9,7 +9,7 @@ use crate::disk::{CreateSegment, DiskOp, Failure};
 use crate::format::{SegmentHeader, SegmentId};
 use crate::ids::{Rewrite, Sequence};
 use crate::limits::{MERGE_MEMORY_RETRY_MS, SEGMENTS_UNDURABLE_MAX};
-use crate::merge::{self, Candidate, MergeInput, MergeSegments};
+use crate::merge::{self, Candidate, HistoryFloor, MergeInput, MergeSegments};
 use crate::planted::{Rule, out as taken_out};
 use crate::pool::BlockPool;
 use crate::recovery::segment_path;
@@ -355,6 +355,7 @@ impl Store {
             inputs: inputs.collect(),
             header,
             rows_max: self.settings.merge_rows_max,
+            history: self.history_floor(now_ms),
             buffer_bytes_max: buffer_bytes_max as u64,
             reserve_bytes: self.settings.disk_reserve_bytes,
         };
@@ -364,6 +365,18 @@ impl Store {
             Merge::Merging
         };
         self.submit(DiskOp::Merge(Box::new(merge)), out);
+    }
+
+    /// Where the history that a merge keeps begins. What is not durable may be taken back, and does not push
+    /// anything out.
+    fn history_floor(&self, now_ms: u64) -> HistoryFloor {
+        let durable = self.chain.durable();
+        let next = durable.map_or(1, |(_, end)| end.next_commit_number);
+        let errors_kept_ms = i64::try_from(self.settings.errors_kept_ms).unwrap_or(i64::MAX);
+        HistoryFloor {
+            commit_number: next.saturating_sub(self.settings.batches_kept),
+            errors_unix_ms: self.unix_ms(now_ms).saturating_sub(errors_kept_ms),
+        }
     }
 
     fn unlink_garbage(&mut self, out: &mut StoreEffects) {

@@ -273,6 +273,10 @@ impl Leaf {
             flush_age_ms: self.config.flush_age_ms,
             sync_age_ms: self.config.sync_age_ms,
             disk_reserve_bytes: self.config.disk_reserve_bytes,
+            batches_kept: settings.map_or(defaults.batches_kept, |settings| settings.batches_kept),
+            errors_kept_ms: settings.map_or(defaults.errors_kept_ms, |settings| {
+                settings.errors_kept_minutes.saturating_mul(60_000)
+            }),
             ..defaults
         }
     }

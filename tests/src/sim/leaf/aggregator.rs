@@ -85,6 +85,8 @@ impl Drive<'_> {
                 SkipErrors::None
             },
             parse_errors_threshold: 0,
+            batches_kept: 1_000,
+            errors_kept_minutes: 1_440,
             mapping: JsonMapping {
                 columns: vec![
                     column("v", SqlType::BigInt { unsigned: false }),

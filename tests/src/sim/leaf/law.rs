@@ -42,6 +42,7 @@ pub fn look(snapshot: &Snapshot, truth: &Truth<'_>) -> Result<(), String> {
     let mut expected = Rows::new();
     let mut rejected = Vec::new();
     for commit in snapshot.commits() {
+        let commit = commit.map_err(|error| error.to_string())?;
         if commit.lineage.0 != truth.lineage {
             return Err(format!(
                 "a commit of lineage {} is read in lineage {}",

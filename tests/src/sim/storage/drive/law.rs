@@ -211,6 +211,10 @@ impl Drive<'_> {
         let missing = self.may_be_missing(snapshot);
         let expected = Expected {
             missing: &missing,
+            number_last: self.number_last,
+            batches_kept: self.settings.batches_kept,
+            errors_from_ms: (self.now_ms as i64)
+                .saturating_sub(self.settings.errors_kept_ms as i64),
             topic: self.topic,
             lineages: &self.lineages,
             live: settled.then_some(self.catalog.live_lineage.0),
