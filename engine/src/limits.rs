@@ -105,6 +105,16 @@ pub const STATEMENT_NESTING_MAX: usize = 256;
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.
 pub const EXPRESSION_NESTING_MAX: usize = 512;
+/// Columns of a SELECT, as MySQL bounds them.
+pub const RESULT_COLUMNS_MAX: usize = 4_096;
+/// What a token of a statement takes in the parser and its tree, at most.
+pub const PARSED_TOKEN_BYTES: usize = 512;
+/// What a blank takes there.
+pub const PARSED_BLANK_BYTES: usize = 128;
+/// What an expression takes while it is planned, measured: an item of a list 3 KiB, a column 4.9.
+pub const PLANNED_EXPRESSION_BYTES: usize = 5 << 10;
+/// Expressions whose planning is reserved at a time.
+pub const PLANNED_STEP_EXPRESSIONS: usize = 16;
 /// Characters of an expression in an error's text.
 pub const SHOWN_CHARS_MAX: usize = 200;
 /// Consumers that an exhausted memory pool remembers.
@@ -119,8 +129,15 @@ pub const BATCH_ROWS: usize = 8_192;
 pub const STRING_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of all strings that a function may make for one batch.
 pub const STRING_BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Bytes that a statement's constant strings may take together, repeated in every row of one batch: larger
-/// ones make its batches smaller.
+/// What a statement's batches in flight may take before they are made shorter.
+pub const STATEMENT_BATCHES_BYTES: usize = 16 * 1024 * 1024;
+/// And which part of all memory for queries.
+pub const STATEMENT_BATCHES_SHARE: usize = 16;
+/// Strings that functions which make them longer may make of one batch: more calls make it shorter.
+pub const GROWN_STRINGS_PER_BATCH: usize = 16_384;
+/// Parts of a table that are looked at for the length of its strings.
+pub const WIDTH_SAMPLE_PARTS: usize = 64;
+/// Bytes that a statement's constant strings may have together: each is written out in every row of a batch.
 pub const CONSTANTS_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Columns of a scan whose statistics are worth computing when it is planned.
 pub const STATISTICS_COLUMNS_MAX: usize = 3;
@@ -141,18 +158,24 @@ const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MA
 pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
 /// The texts of a session's prepared statements together.
 pub const PREPARED_TEXT_BYTES_MAX: usize = 16 << 20;
-/// The texts of those of them that are kept parsed, which takes up to a hundred times the text; others are
+/// The texts of those of them that are kept parsed, which takes up to some hundred times the text; others are
 /// parsed again at each execution.
-pub const PREPARED_PARSED_BYTES_MAX: usize = 1 << 20;
+pub const PREPARED_PARSED_BYTES_MAX: usize = 128 << 10;
 /// What a piece of long data costs beside its bytes.
 pub const LONG_DATA_OVERHEAD_BYTES: usize = 64;
 const _: () = assert!(PREPARED_PARSED_BYTES_MAX <= PREPARED_TEXT_BYTES_MAX);
 /// What SHOW WARNINGS can show: MySQL's `max_error_count`, 1,024 at most there.
 pub const WARNINGS_MAX: usize = 64;
+/// Parts that cannot be read whose place one statement keeps; of more than that it counts rows alone.
+pub const LEFT_OUT_PARTS_MAX: usize = 4_096;
 /// A session's user variables.
 pub const USER_VARIABLES_MAX: usize = 1_024;
 /// A user variable's value.
 pub const USER_VARIABLE_BYTES_MAX: usize = 1 << 20;
+/// All of them.
+pub const USER_VARIABLES_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(USER_VARIABLE_BYTES_MAX <= USER_VARIABLES_BYTES_MAX);
 
 // --- sql: lists ---
 
@@ -192,6 +215,7 @@ const _: () = assert!(AUDIT_EMPTY_ANSWERS_MAX <= AUDIT_END_ANSWERS_MAX);
 pub const RECOVERY_POLL_MS: u64 = 5;
 /// And so many times, before it is an error: 10 s.
 pub const RECOVERY_POLLS_MAX: u32 = 2_000;
+
 // --- server ---
 
 /// MySQL's packet: a payload this long goes on in the next packet.
@@ -209,3 +233,26 @@ pub const LAST_ANSWERS_MS: u64 = 1_000;
 
 const _: () = assert!(LOGIN_PACKET_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);
+
+// --- node ---
+
+/// A signal that comes sooner after the first one is taken for the same.
+pub const SECOND_SIGNAL_AFTER_MS: u64 = 500;
+/// A configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// A file that holds a password in its first line.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 64 << 10;
+/// A startup_sql.
+pub const STARTUP_SQL_BYTES_MAX: u64 = 64 << 20;
+/// What a process takes beside its leaves, queries and clients.
+pub const PROCESS_BYTES: u64 = 64 << 20;
+/// What a leaf takes beside `leaf_bytes`: its runtime, and recovery.
+pub const LEAF_BESIDE_BYTES: u64 = 16 << 20;
+/// What a query CPU takes beside `query_bytes`: what the allocator keeps of freed memory, and one array that
+/// an expression has made and not yet handed over.
+pub const QUERY_CPU_BESIDE_BYTES: u64 = 64 << 20;
+/// Files beside client connections that a node has open at once: segments, the catalog, brokers, io_uring.
+pub const OPEN_FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+// Whoever waits for a stop that gives statements their last moment can still end it at once.
+const _: () = assert!(SECOND_SIGNAL_AFTER_MS < LAST_ANSWERS_MS);

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use engine::node::{Config, Node, NodeError, Signals, keys, logs, look, quickstart};
+use engine::node::{Config, Node, NodeError, Signals, SignalsFor, keys, logs, look, quickstart};
 
 #[derive(Parser)]
 #[command(
+    name = "pinleaf",
     version,
     about = "Loads Kafka topics into SQL tables exactly once, and answers SQL on the rows a moment later"
 )]
@@ -76,7 +77,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
             let config = read(&config)?;
             logs::start(config.log_json, &config.log_level);
             logs::end_on_panic();
-            if let Some(node) = Node::start(config, &signals).map_err(line)? {
+            if let Some(node) = Node::start(config, &signals, SignalsFor::Node).map_err(line)? {
                 node.wait().map_err(line)?;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -219,16 +219,23 @@ impl Node {
     pub fn each_row(&self, sql: &str, mut row: impl FnMut(Vec<&str>)) -> Result<(), String> {
         let mut child = self.mysql(sql);
         let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut errors = child.stderr.take().unwrap();
+        // The client repeats the statement beside its error: more than a pipe holds, where it is long.
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            errors.read_to_end(&mut said).map(|_| said)
+        });
         let mut line = String::new();
         while lines.read_line(&mut line).unwrap() > 0 {
             row(line.trim_end_matches('\n').split('\t').collect());
             line.clear();
         }
-        let ended = child.wait_with_output().unwrap();
-        if ended.status.success() {
+        let ended = child.wait().unwrap();
+        let said = said.join().unwrap().unwrap();
+        if ended.success() {
             Ok(())
         } else {
-            Err(String::from_utf8_lossy(&ended.stderr).into_owned())
+            Err(String::from_utf8_lossy(&said).into_owned())
         }
     }
 

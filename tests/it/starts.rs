@@ -296,7 +296,7 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
          users           ann\n\
          data_dir        {}\n\
          startup_sql     none\n\
-         memory          256 MiB per leaf, 1024 MiB for queries\n",
+         memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what clients send\n",
         place.path("data").display()
     );
     assert_eq!(
@@ -304,6 +304,61 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
         place.line(&expected)
     );
     assert_eq!(place.names(), before);
+}
+
+#[test]
+fn the_program_says_its_own_name_and_version() {
+    let ended = Command::new(binary()).arg("--version").output().unwrap();
+    let version = format!("pinleaf {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), version);
+}
+
+#[test]
+fn a_path_that_leads_to_something_else_is_refused() {
+    let place = Place::new("data_dir = \"p.toml/data\"\n");
+    let file = place.path("p.toml");
+    let line = format!(
+        "{{}}: data_dir = \"{0}/data\": {0} is not a directory; name a directory, which is made where it is missing",
+        file.display()
+    );
+    place.is_refused(&line);
+    place.is_refused_as(Command::new(binary()).arg("check"), &line);
+    let place = Place::new("data_dir = \"data\"\nstartup_sql = \".\"\n");
+    let line = format!(
+        "{}: startup_sql cannot be read: Is a directory (os error 21); give the path of a file of SQL",
+        place.path(".").display()
+    );
+    place.is_refused(&line);
+    let place = Place::new("data_dir = \"data\"\nstartup_sql = \"/dev/zero\"\n");
+    place.is_refused(
+        "/dev/zero: startup_sql cannot be read: it is not a regular file; give the path of a file of SQL",
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    // 192.0.2.0/24 is nobody's: RFC 5737.
+    Place::new(
+        "data_dir = \"data\"\n[users]\nann = \"x\"\n[listen]\nmysql = \"192.0.2.1:3306\"\n",
+    )
+    .is_refused(
+        "[listen] mysql = \"192.0.2.1:3306\": Cannot assign requested address (os error 99); name an address of \
+         this machine, such as 127.0.0.1",
+    );
+}
+
+#[test]
+fn more_connections_than_open_files_are_refused() {
+    let place = Place::new("data_dir = \"data\"\n[server]\nmax_connections = 1000\n");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -n 512 && exec \"$0\" run \"$1\""])
+        .arg(binary());
+    place.is_refused_as(
+        &mut shell,
+        "[server] max_connections = 1000 needs 1256 open files and the limit is 512; set `ulimit -n 1256` \
+         (LimitNOFILE= in a service file), or allow fewer connections",
+    );
 }
 
 #[test]

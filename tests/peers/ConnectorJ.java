@@ -1,5 +1,6 @@
 // Connector/J against a running Pinleaf: logins, statements prepared at the client and at the
-// server, parameters of every type, typed getters, streamed results, errors.
+// server, parameters of every type, typed getters, streamed results, errors, and what its DatabaseMetaData
+// asks, of information_schema and by SHOW.
 //
 // usage: java -cp mysql-connector-j.jar ConnectorJ.java PORT ROWS
 //
@@ -10,6 +11,7 @@ import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
+import java.sql.DatabaseMetaData;
 import java.sql.Date;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -21,7 +23,9 @@ import java.sql.Timestamp;
 import java.sql.Types;
 import java.time.LocalDate;
 import java.time.LocalDateTime;
+import java.util.ArrayList;
 import java.util.BitSet;
+import java.util.List;
 import java.util.Objects;
 
 public class ConnectorJ {
@@ -252,6 +256,69 @@ public class ConnectorJ {
         }
     }
 
+    interface Ask {
+        ResultSet ask() throws SQLException;
+    }
+
+    // The first columns of every row of an answer.
+    static List<String> rows(Ask ask, String... columns) throws SQLException {
+        List<String> found = new ArrayList<>();
+        try (ResultSet row = ask.ask()) {
+            while (row.next()) {
+                StringBuilder text = new StringBuilder();
+                for (String column : columns) {
+                    text.append(text.length() == 0 ? "" : " ").append(row.getString(column));
+                }
+                found.add(text.toString());
+            }
+        }
+        return found;
+    }
+
+    static void metadata(Connection connection) throws SQLException {
+        DatabaseMetaData about = connection.getMetaData();
+        same(8, about.getDatabaseMajorVersion(), "version");
+        same(List.of("information_schema", "shop"), rows(about::getCatalogs, "TABLE_CAT"), "catalogs");
+        String[] tables = {"TABLE"};
+        same(List.of("shop numbers TABLE", "shop types TABLE"),
+            rows(() -> about.getTables("shop", null, "%", tables), "TABLE_CAT", "TABLE_NAME", "TABLE_TYPE"), "tables");
+        same(List.of("numbers"),
+            rows(() -> about.getTables("shop", null, "n%", tables), "TABLE_NAME"), "tables like n%");
+        List<String> views = rows(() -> about.getTables("information_schema", null, "%", null), "TABLE_NAME");
+        for (String view : new String[] {"COLUMNS", "KEY_COLUMN_USAGE", "PIPELINES", "STATISTICS"}) {
+            same(true, views.contains(view), view);
+        }
+        same(List.of("1 id -5 19 NO ", "2 text 12 20 NO row and id"),
+            rows(() -> about.getColumns("shop", null, "numbers", "%"), "ORDINAL_POSITION", "COLUMN_NAME",
+                "DATA_TYPE", "COLUMN_SIZE", "IS_NULLABLE", "REMARKS"), "columns");
+        List<String> names = new ArrayList<>();
+        for (Object[] column : COLUMNS) {
+            names.add((String) column[0]);
+        }
+        same(names, rows(() -> about.getColumns("shop", null, "types", null), "COLUMN_NAME"), "columns of types");
+        same(List.of("exact 3 38 12", "money 3 10 2"),
+            rows(() -> about.getColumns("shop", null, "types", "%"), "COLUMN_NAME", "DATA_TYPE", "COLUMN_SIZE",
+                "DECIMAL_DIGITS").stream().filter(row -> row.matches("\\w+ 3 .*")).toList(), "decimals");
+        Ask[] none = {
+            () -> about.getPrimaryKeys("shop", null, "types"),
+            () -> about.getIndexInfo("shop", null, "types", false, true),
+            () -> about.getImportedKeys("shop", null, "types"),
+            () -> about.getExportedKeys("shop", null, "types"),
+            () -> about.getCrossReference("shop", null, "types", "shop", null, "numbers"),
+            () -> about.getBestRowIdentifier("shop", null, "types", DatabaseMetaData.bestRowSession, true),
+            () -> about.getVersionColumns("shop", null, "types"),
+            () -> about.getProcedures("shop", null, "%"),
+            () -> about.getProcedureColumns("shop", null, "%", "%"),
+            () -> about.getFunctions("shop", null, "%"),
+            () -> about.getFunctionColumns("shop", null, "%", "%"),
+            () -> about.getUDTs("shop", null, "%", null),
+        };
+        for (int at = 0; at < none.length; at++) {
+            same(List.of(), rows(none[at]), "what is not there, " + at);
+        }
+        same(true, about.getSQLKeywords().contains("STRAIGHT_JOIN"), "keywords");
+    }
+
     public static void main(String[] arguments) throws SQLException {
         port = Integer.parseInt(arguments[0]);
         rows = Integer.parseInt(arguments[1]);
@@ -261,6 +328,12 @@ public class ConnectorJ {
             "&useServerPrepStmts=true&cachePrepStmts=true",
             "&useServerPrepStmts=false",
         };
+        for (String options : new String[] {"&useInformationSchema=true", "&useInformationSchema=false"}) {
+            System.out.println(options);
+            try (Connection connection = connect("root", "", options)) {
+                metadata(connection);
+            }
+        }
         for (String options : ways) {
             System.out.println(options);
             try (Connection connection = connect("root", "", options)) {

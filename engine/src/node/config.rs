@@ -13,7 +13,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, Key, Kind, SECTIONS, of_section};
+use super::text_file;
 use crate::catalog::Variable;
+use crate::limits::{CONFIG_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
 
 /// What is wrong with a configuration, in one line: where, what, and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +96,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn read(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+        let text = text_file::read(path, CONFIG_BYTES_MAX).map_err(|error| ConfigError {
             place: path.display().to_string(),
             what: format!("cannot be read: {error}; give the path of a configuration file"),
         })?;
@@ -215,8 +217,8 @@ impl File<'_> {
                 }
                 (Some(section), other) => {
                     let what = format!(
-                        "{section} is a table and not a {}: write [{section}]",
-                        other.type_str()
+                        "{section} is a table and not {}: write [{section}]",
+                        found_value(other)
                     );
                     return Err(self.error(Some(value.span()), what));
                 }
@@ -262,7 +264,13 @@ impl File<'_> {
             format!("[{}] {}", key.section, key.name)
         };
         let wanted = match (key.kind, value.get_ref()) {
-            (Kind::Text | Kind::Path | Kind::Address, DeValue::String(_)) => return Ok(()),
+            (Kind::Path, DeValue::String(path)) => match path_fault(key, path) {
+                None => return Ok(()),
+                Some(what) => {
+                    return Err(self.error(Some(value.span()), format!("{name} {what}")));
+                }
+            },
+            (Kind::Text | Kind::Address, DeValue::String(_)) => return Ok(()),
             (Kind::Switch, DeValue::Boolean(_)) => return Ok(()),
             (Kind::Number { min, max }, found) => match whole(found) {
                 Some(number) if (min..=max).contains(&number) => return Ok(()),
@@ -292,10 +300,10 @@ impl File<'_> {
                 .collect::<Vec<_>>()
                 .join(" or "),
         };
-        let found = value.get_ref().type_str();
+        let found = found_value(value.get_ref());
         Err(self.error(
             Some(value.span()),
-            format!("{name} must be {wanted}, found a {found}"),
+            format!("{name} must be {wanted}, found {found}"),
         ))
     }
 
@@ -333,31 +341,49 @@ impl File<'_> {
                     format!("[users] {}: {what}", name.get_ref()),
                 )
             };
-            let password = match value.get_ref() {
-                DeValue::String(password) => password.to_string(),
-                DeValue::Table(from) if from.len() == 1 && from.contains_key("file") => {
-                    let path = from["file"]
-                        .get_ref()
-                        .as_str()
-                        .ok_or_else(|| wrong("file must be a path".into()))?;
-                    let path = folder.join(path);
-                    let text = std::fs::read_to_string(&path).map_err(|error| {
-                        wrong(format!("{} cannot be read: {error}", path.display()))
-                    })?;
-                    text.lines().next().unwrap_or_default().to_owned()
+            if name.get_ref().is_empty() || name.get_ref().contains('\0') {
+                return Err(self.error(
+                    Some(name.span()),
+                    "[users] has a name that is empty or has a NUL in it: no client can log in with it"
+                        .into(),
+                ));
+            }
+            // The one key of a table, and its value: a text that is not empty.
+            let from = |key: &str, what: &str| match value.get_ref() {
+                DeValue::Table(from) if from.len() == 1 && from.contains_key(key) => {
+                    let text = from[key].get_ref().as_str().filter(|text| !text.is_empty());
+                    let text = text.ok_or_else(|| wrong(format!("{key} must be {what}")));
+                    text.map(|text| Some(text.to_owned()))
                 }
-                DeValue::Table(from) if from.len() == 1 && from.contains_key("env") => {
-                    let name = from["env"]
-                        .get_ref()
-                        .as_str()
-                        .ok_or_else(|| wrong("env must be a name".into()))?;
-                    env(name).ok_or_else(|| wrong(format!("the environment has no {name}")))?
-                }
-                _ => {
-                    return Err(wrong(
-                        "must be a password, { file = \"path\" } or { env = \"NAME\" }".into(),
-                    ));
-                }
+                _ => Ok(None),
+            };
+            let password = if let DeValue::String(password) = value.get_ref() {
+                password.to_string()
+            } else if let Some(path) = from("file", "a path")? {
+                let path = folder.join(path);
+                let text = text_file::read(&path, PASSWORD_FILE_BYTES_MAX).map_err(|error| {
+                    wrong(format!(
+                        "{} cannot be read: {error}; name a file whose first line is the password",
+                        path.display()
+                    ))
+                })?;
+                let line = text.lines().next().filter(|line| !line.is_empty());
+                let empty = || {
+                    wrong(format!(
+                        "the first line of {} is empty: write the password into it",
+                        path.display()
+                    ))
+                };
+                line.ok_or_else(empty)?.to_owned()
+            } else if let Some(name) = from("env", "a name")? {
+                let missing = || wrong(format!("the environment has no {name}, or an empty one"));
+                env(&name)
+                    .filter(|text| !text.is_empty())
+                    .ok_or_else(missing)?
+            } else {
+                return Err(wrong(
+                    "must be a password, { file = \"path\" } or { env = \"NAME\" }".into(),
+                ));
             };
             found.insert(name.get_ref().to_string(), Password(password));
         }
@@ -382,17 +408,49 @@ impl File<'_> {
             let text = match value.get_ref() {
                 DeValue::String(text) => text.to_string(),
                 DeValue::Boolean(switch) => if *switch { "ON" } else { "OFF" }.into(),
-                other => whole(other)
-                    .map(|number| number.to_string())
-                    .unwrap_or_default(),
+                other => whole(other).map(|number| number.to_string()).ok_or_else(|| {
+                    let what = format!(
+                        "[variables] {} must be a whole number, a string, true or false, found {}",
+                        name.get_ref(),
+                        found_value(other)
+                    );
+                    self.error(Some(value.span()), what)
+                })?,
             };
             let checked = Variable::named(name.get_ref())
                 .and_then(|variable| Ok((variable.name, variable.normalise(&text)?)));
             let (name, text) = checked
                 .map_err(|error| self.error(Some(name.span()), format!("[variables] {error}")))?;
-            found.insert(name.to_owned(), text);
+            if found.insert(name.to_owned(), text).is_some() {
+                let what = format!("[variables] {name} stands there twice; write it once");
+                return Err(self.error(Some(value.span()), what));
+            }
         }
         Ok(found)
+    }
+}
+
+/// What is wrong with a path before anybody looks where it leads.
+fn path_fault(key: &Key, path: &str) -> Option<&'static str> {
+    match path {
+        "" if key.default.is_none() => Some("is empty: give a path"),
+        "" => Some("is empty: give a path, or leave it out"),
+        _ if path.contains('\0') => Some("has a NUL in it, which no path may have"),
+        _ => None,
+    }
+}
+
+/// A value as an error shows it.
+fn found_value(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(_) => "a string".into(),
+        DeValue::Integer(number) => format!("the number {}", number.as_str()),
+        DeValue::Float(number) => format!("the number {}", number.as_str()),
+        DeValue::Boolean(switch) => switch.to_string(),
+        DeValue::Datetime(_) => "a date".into(),
+        DeValue::Array(list) if list.is_empty() => "an empty list".into(),
+        DeValue::Array(_) => "a list of something else".into(),
+        DeValue::Table(_) => "a table".into(),
     }
 }
 

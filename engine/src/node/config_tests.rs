@@ -5,7 +5,11 @@ use std::path::Path;
 use super::*;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
-    let env = |name: &str| (name == "EVE").then(|| "from the environment".to_owned());
+    let env = |name: &str| match name {
+        "EVE" => Some("from the environment".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    };
     Config::parse(Path::new("p.toml"), text, &env)
 }
 
@@ -59,11 +63,11 @@ fn a_wrong_configuration_is_answered_in_one_line() {
         ),
         (
             "data_dir = 1",
-            "p.toml:1: data_dir must be a string, found a integer",
+            "p.toml:1: data_dir must be a string, found the number 1",
         ),
         (
             "data_dir = \"d\"\n[cores]\nleaves = [\"a\"]",
-            "p.toml:3: [cores] leaves must be a list of CPU numbers such as [1, 2], or \"auto\", found a array",
+            "p.toml:3: [cores] leaves must be a list of CPU numbers such as [1, 2], or \"auto\", found a list of something else",
         ),
         (
             "data_dir = \"d\"\n[storage]\nflush_age_ms = 1",
@@ -84,7 +88,7 @@ fn a_wrong_configuration_is_answered_in_one_line() {
         ),
         (
             "data_dir = \"d\"\n[users]\nx = { env = \"NOT_THERE\" }",
-            "p.toml:3: [users] x: the environment has no NOT_THERE",
+            "p.toml:3: [users] x: the environment has no NOT_THERE, or an empty one",
         ),
         (
             "data_dir = \"d\"\n[users]\nx = 1",
@@ -92,7 +96,7 @@ fn a_wrong_configuration_is_answered_in_one_line() {
         ),
         (
             "data_dir = \"d\"\ncores = 1",
-            "p.toml:2: cores is a table and not a integer: write [cores]",
+            "p.toml:2: cores is a table and not the number 1: write [cores]",
         ),
     ];
     for (text, expected) in cases {
@@ -110,6 +114,103 @@ fn a_wrong_configuration_is_answered_in_one_line() {
             message.starts_with("p.toml:") && !message.contains('\n'),
             "{message}"
         );
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_answered_with_its_key_and_mend() {
+    for (text, expected) in [
+        (
+            "data_dir = \"\"",
+            "p.toml:1: data_dir is empty: give a path",
+        ),
+        (
+            "data_dir = \"a\\u0000b\"",
+            "p.toml:1: data_dir has a NUL in it, which no path may have",
+        ),
+        (
+            "data_dir = \"d\"\nstartup_sql = \"\"",
+            "p.toml:2: startup_sql is empty: give a path, or leave it out",
+        ),
+        (
+            "data_dir = \"d\"\n[cores]\nleaves = []",
+            "p.toml:3: [cores] leaves must be a list of CPU numbers such as [1, 2], or \"auto\", found an empty list",
+        ),
+        (
+            "data_dir = \"d\"\n[cores]\ncontrol = -1",
+            "p.toml:3: [cores] control must be a CPU's number or \"auto\", found the number -1",
+        ),
+        (
+            "data_dir = \"d\"\n[memory]\nquery_bytes = 0",
+            "p.toml:3: [memory] query_bytes = 0 is out of range: 16777216 to 17592186044416",
+        ),
+        (
+            "data_dir = \"d\"\n[memory]\nleaf_bytes = 1.5",
+            "p.toml:3: [memory] leaf_bytes must be a whole number, found the number 1.5",
+        ),
+        (
+            "data_dir = \"d\"\n[server]\nmax_connections = 0",
+            "p.toml:3: [server] max_connections = 0 is out of range: 1 to 100000",
+        ),
+        (
+            "data_dir = \"d\"\n[listen]\nmysql = \"\"",
+            "p.toml:3: [listen] mysql = \"\" is no address; write host:port, e.g. \"127.0.0.1:3306\"",
+        ),
+        (
+            "data_dir = \"d\"\n[users]\n\"\" = \"x\"",
+            "p.toml:3: [users] has a name that is empty or has a NUL in it: no client can log in with it",
+        ),
+        (
+            "data_dir = \"d\"\n[users]",
+            "p.toml: [users] is empty: nobody could connect; name a user or leave it out",
+        ),
+        (
+            "data_dir = \"d\"\n[users]\nx = { file = \"\" }",
+            "p.toml:3: [users] x: file must be a path",
+        ),
+        (
+            "data_dir = \"d\"\n[users]\nx = { env = \"\" }",
+            "p.toml:3: [users] x: env must be a name",
+        ),
+        (
+            "data_dir = \"d\"\n[users]\nx = { env = \"EMPTY\" }",
+            "p.toml:3: [users] x: the environment has no EMPTY, or an empty one",
+        ),
+        (
+            "data_dir = \"d\"\n[variables]\npipelines_batch_interval = [1]",
+            "p.toml:3: [variables] pipelines_batch_interval must be a whole number, a string, true or false, found \
+             a list of something else",
+        ),
+        (
+            "data_dir = \"d\"\n[variables]\nPIPELINES_BATCH_INTERVAL = 2\npipelines_batch_interval = 1",
+            "p.toml:4: [variables] pipelines_batch_interval stands there twice; write it once",
+        ),
+    ] {
+        assert_eq!(parse(text).expect_err(expected).to_string(), expected);
+    }
+}
+
+#[test]
+fn a_password_file_that_holds_none_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, shown) = (folder.path().join("p.toml"), folder.path().display());
+    let read = |name: &str| {
+        let text = format!("data_dir = \"d\"\n[users]\nx = {{ file = \"{name}\" }}");
+        Config::parse(&path, &text, &|_| None).map(|config| config.users["x"].0.clone())
+    };
+    std::fs::write(folder.path().join("full"), "secret\r\nmore\n").expect("written");
+    assert_eq!(read("full"), Ok("secret".into()));
+    std::fs::write(folder.path().join("empty"), "\nsecret\n").expect("written");
+    let reads = "cannot be read: Is a directory (os error 21); name a file whose first line is the password";
+    for (name, expected) in [
+        (
+            "empty",
+            format!("the first line of {shown}/empty is empty: write the password into it"),
+        ),
+        (".", format!("{shown}/. {reads}")),
+    ] {
+        let error = read(name).expect_err("no password").to_string();
+        assert_eq!(error, format!("{shown}/p.toml:3: [users] x: {expected}"));
     }
 }
 

@@ -286,15 +286,52 @@ pub fn documentation() -> String {
             variable.name, variable.default, variable.about
         ));
     }
+    let mib = |bytes: u64| (bytes >> 20).to_string();
+    out.push_str(
+        &MEMORY
+            .replace("{process}", &mib(crate::limits::PROCESS_BYTES))
+            .replace("{leaf}", &mib(crate::limits::LEAF_BESIDE_BYTES))
+            .replace("{query}", &mib(crate::limits::QUERY_CPU_BESIDE_BYTES)),
+    );
     out.push_str(&format!(
         "\n{}",
-        ENDING.replace(
-            "{drain}",
-            &(crate::limits::DRAIN_MS_MAX / 1_000).to_string()
-        )
+        ENDING
+            .replace(
+                "{drain}",
+                &(crate::limits::DRAIN_MS_MAX / 1_000).to_string()
+            )
+            .replace(
+                "{second}",
+                &crate::limits::SECOND_SIGNAL_AFTER_MS.to_string()
+            )
     ));
     out
 }
+
+const MEMORY: &str = "
+## Memory
+
+What a configuration adds up to, `pinleaf check` prints. Segments that queries map are not in it: they are the
+kernel's page cache.
+
+```text
+{process} MiB
++ leaves     x (leaf_bytes + {leaf} MiB)
++ query_bytes
++ query CPUs x {query} MiB        freed memory that the allocator keeps, and the array an expression is just making
+```
+
+`query_bytes` is what all queries hold together, and each reserves before it takes: a statement its parse tree, its
+plan and what its batches in flight may take (it takes shorter batches rather than more than 16 MiB, or a 16th of
+`query_bytes`); DataFusion what it groups, joins and sorts; a function each string before it makes it, until nobody
+holds it; a window over everything its input three times. What is not there to be reserved is error 1038 of that
+query. Rows of a filter's or join's copies are sized by the mean of a sample of the table's parts: a few strings that are
+far longer than all others can take more.
+
+Beside it stands what clients send: of each connection a statement or parameters up to twice
+`max_allowed_packet_bytes`, 16 MiB of user variables, 16 MiB of prepared texts and up to 32 MiB of their trees. One
+that sends none of these takes less than 200 KiB.
+";
 
 const ENDING: &str = "\
 ## How `pinleaf run` ends
@@ -304,11 +341,14 @@ const ENDING: &str = "\
 | 0 | SIGTERM or SIGINT, at any moment, also of the start: every row that was visible is durable |
 | 1 | a start that cannot be; a stop whose drain took longer than {drain} s (a disk that stays full); a COMMIT of the \
 catalog that failed; a leaf that ended. The last line on standard error says which and what to mend |
-| 130, 143 | a second SIGINT or SIGTERM: at once, like a kill |
+| 130, 143 | a second SIGINT or SIGTERM, {second} ms or more after the first: at once, like a kill |
 | SIGABRT | a panic: a bug |
 
 Nothing is lost in any of these: what is durable is there at the next start, and what was visible and is not durable
 is fetched from Kafka again, with the same offsets. A supervisor may start it again after any code but 0.
+
+A signal that comes sooner after the first is the same wish and changes nothing: a terminal's Ctrl-C reaches a whole
+group of processes, and whoever supervises one of them passes on what it heard itself.
 ";
 
 const INTRODUCTION: &str = "\

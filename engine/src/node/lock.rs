@@ -10,6 +10,8 @@ pub struct Lock {
     _file: File,
 }
 
+const MEND: &str = "name a data_dir that this user may write to";
+
 /// Creates the data directory where it is missing (0700) and takes `LOCK` in it.
 ///
 /// # Errors
@@ -20,7 +22,7 @@ pub fn take(data_dir: &Path) -> Result<Lock, String> {
         .recursive(true)
         .mode(0o700)
         .create(data_dir)
-        .map_err(|error| format!("data_dir {shown} cannot be made: {error}"))?;
+        .map_err(|error| format!("data_dir {shown} cannot be made: {error}; {MEND}"))?;
     let path = data_dir.join("LOCK");
     let mut file = OpenOptions::new()
         .read(true)
@@ -29,7 +31,7 @@ pub fn take(data_dir: &Path) -> Result<Lock, String> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
+        .map_err(|error| format!("{} cannot be opened: {error}; {MEND}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

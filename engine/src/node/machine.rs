@@ -8,6 +8,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, Uid};
 
+use crate::limits::OPEN_FILES_BESIDE_CONNECTIONS;
+
 /// What this process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -73,6 +75,9 @@ fn cpu_list(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
+/// What io_uring and the leaves' runtime need. Newer ones do more: see `Pages::prefetch` in storage.
+pub const OLDEST_LINUX: &str = "5.8";
+
 /// Locked memory a glommio executor takes, bytes.
 const LOCKED_BYTES_PER_LEAF: u64 = 512 * 1024;
 
@@ -105,11 +110,20 @@ pub fn raise_locked_memory(leaves: usize) -> Result<(), String> {
 /// Raises the soft limit of open files to the hard one: connections, segments and io_uring take many.
 ///
 /// # Errors
-/// One line that says what the kernel refused.
-pub fn raise_open_files() -> Result<(), String> {
+/// One line that says what the kernel refused, or that so many connections are more than it allows.
+pub fn raise_open_files(connections_max: u64) -> Result<(), String> {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    raised.map_err(|error| format!("the limit of open files cannot be raised: {error}"))
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    let hard =
+        raised.map_err(|error| format!("the limit of open files cannot be raised: {error}"))?;
+    let needed = connections_max + OPEN_FILES_BESIDE_CONNECTIONS;
+    if hard < needed {
+        return Err(format!(
+            "[server] max_connections = {connections_max} needs {needed} open files and the limit is {hard}; set \
+             `ulimit -n {needed}` (LimitNOFILE= in a service file), or allow fewer connections"
+        ));
+    }
+    Ok(())
 }
 
 /// Makes sure that the kernel lets this process use io_uring.
@@ -133,8 +147,8 @@ pub fn check_io_uring() -> Result<(), String> {
             Ok(_) => Ok(()),
             // What no sysctl shows: an old kernel, or a container's seccomp profile.
             Err(error) => Err(format!(
-                "io_uring cannot be used: {error}; run on Linux 5.8 or newer, with io_uring_setup allowed by the \
-                 container's seccomp profile"
+                "io_uring cannot be used: {error}; run on Linux {OLDEST_LINUX} or newer, with io_uring_setup allowed \
+                 by the container's seccomp profile"
             )),
         },
     }
@@ -171,11 +185,36 @@ mod tests {
     fn as_many_files_may_be_open_as_the_hard_limit_says() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard).expect("lowered");
-        raise_open_files().expect("raised");
+        let most = hard - OPEN_FILES_BESIDE_CONNECTIONS;
+        raise_open_files(most).expect("raised");
         assert_eq!(
             getrlimit(Resource::RLIMIT_NOFILE).expect("a limit"),
             (hard, hard)
         );
+        assert_eq!(
+            raise_open_files(most + 1),
+            Err(format!(
+                "[server] max_connections = {} needs {} open files and the limit is {hard}; set `ulimit -n {}` \
+                 (LimitNOFILE= in a service file), or allow fewer connections",
+                most + 1,
+                hard + 1,
+                hard + 1
+            ))
+        );
+    }
+
+    #[test]
+    fn every_place_names_the_same_oldest_linux() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let named = format!("Linux {OLDEST_LINUX} or newer");
+        for name in [
+            "README.md",
+            "docs/errors.md",
+            "engine/ingest/src/leaf/port.rs",
+        ] {
+            let text = fs::read_to_string(root.join(name)).expect(name);
+            assert!(text.contains(&named), "{name} does not say {named}");
+        }
     }
 
     #[test]

@@ -1,33 +1,36 @@
 //! `pinleaf quickstart`: the main job, on an embedded development broker, from nothing.
 //!
 //! Writes a configuration and the SQL that it uses into a directory that it keeps, starts the engine
-//! with them exactly as `pinleaf run` would, produces order events, and shows a line a second. What
-//! it says at the end is asked over SQL: rows produced, rows there.
+//! with them exactly as `pinleaf run` would, produces order events, and shows a line a second. Files
+//! that somebody changed are kept ([`files`]). What it says at the end is asked over SQL: rows produced,
+//! rows there. It ends after so many seconds, at Ctrl-C, and when the engine or the producer ends by
+//! itself; a second Ctrl-C ends it at once.
+
+mod files;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use devbroker::orders::{CREATE_TABLE, Orders};
+use devbroker::orders::Orders;
 use devbroker::produce::{Batch, Producer};
 use devbroker::{DevBroker, DevBrokerConfig, DevBrokerError, ProduceError};
 use futures::StreamExt;
 use ingest::leaf::Views;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use self::files::Written;
 use super::config::Config;
-use super::run::{Node, NodeError};
-use super::signals::Signals;
+use super::run::{Node, NodeError, SignalsFor};
+use super::signals::{Heard, Signals};
 use crate::sql::{Answer, Engine, Identity, Session, SqlError};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 4;
-const MYSQL_PORT: u16 = 13_306;
-const BROKER_PORT: u16 = 19_092;
-/// How many ports above the first are tried.
-const PORTS_TRIED: u16 = 50;
 /// The producer sends this often.
 const TICK: Duration = Duration::from_millis(5);
 /// Rows of one partition in one request at most.
@@ -52,6 +55,18 @@ pub enum QuickstartError {
         /// The first that was tried.
         first: u16,
     },
+    /// A file that is not ours to change names a port that is taken.
+    #[error(
+        "{path} has your changes and names port {port}, on which something else listens: stop that, or \
+         name another port in the file",
+        path = path.display()
+    )]
+    Taken {
+        /// Which file.
+        path: PathBuf,
+        /// Which port.
+        port: u16,
+    },
     /// The broker.
     #[error("{0}")]
     Broker(#[from] DevBrokerError),
@@ -61,7 +76,7 @@ pub enum QuickstartError {
     /// The engine.
     #[error("{0}")]
     Node(#[from] NodeError),
-    /// The configuration that was written here was found wrong: our own bug.
+    /// The configuration, which somebody may have changed.
     #[error("{0}")]
     Config(#[from] super::config::ConfigError),
     /// The summary's query.
@@ -101,25 +116,25 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(file(&dir))?;
+    let sql = Written::startup_sql(&dir)?;
     let broker_config = DevBrokerConfig {
         dir: dir.join("broker"),
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(BROKER_PORT)?)),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, sql.port)),
         topics: vec![(TOPIC.into(), PARTITIONS)],
     };
     let broker = runtime.block_on(DevBroker::start(broker_config))?;
-    let sql_path = dir.join("startup.sql");
-    std::fs::write(&sql_path, startup_sql(broker.addr())).map_err(file(&sql_path))?;
-    let config_path = dir.join("pinleaf.toml");
-    std::fs::write(&config_path, configuration(free_port(MYSQL_PORT)?))
-        .map_err(file(&config_path))?;
-    println!("configuration   {}", config_path.display());
-    println!("its SQL         {}", sql_path.display());
+    sql.write()?;
+    let configuration = Written::configuration(&dir)?;
+    configuration.write()?;
+    println!("configuration   {}", configuration.shown());
+    println!("its SQL         {}", sql.shown());
     println!(
         "broker          {} (topic {TOPIC}, {PARTITIONS} partitions)",
         broker.addr()
     );
 
-    let Some(node) = Node::start(Config::read(&config_path, &|_| None)?, signals)? else {
+    let config = Config::read(configuration.path(), &|name| std::env::var(name).ok())?;
+    let Some(node) = Node::start(config, signals, SignalsFor::Holder)? else {
         runtime.block_on(broker.shutdown());
         println!("stopped while it was starting; {} is kept", dir.display());
         return Ok(());
@@ -133,67 +148,72 @@ pub fn run(
     println!();
 
     let stop = Arc::new(AtomicBool::new(false));
-    let producing = runtime.spawn(produce(
+    let mut producing = runtime.spawn(produce(
         broker.addr(),
         rate,
         broker.next_offsets(TOPIC),
         Arc::clone(&stop),
     ));
-    let interrupted = runtime.block_on(show(&node, &broker, seconds));
+    let over = runtime.block_on(show(
+        &node,
+        &broker,
+        seconds,
+        signals.asked(),
+        &mut producing,
+    ));
     stop.store(true, Ordering::Relaxed);
-    let outcome = runtime.block_on(producing).unwrap_or(Ok(()));
+    let outcome = match over {
+        Over::Producer(outcome) => outcome,
+        Over::Engine => return Err(runtime.block_on(ended_by_itself(node, broker))),
+        Over::Time => joined(runtime.block_on(producing)),
+        Over::Signal(heard) => {
+            println!(
+                "{}: no more rows are produced, the last ones settle; a second one ends it at once",
+                heard.name
+            );
+            joined(runtime.block_on(producing))
+        }
+    };
     let produced = produced(&broker);
-    let summary = runtime.block_on(settle(&node.engine, produced, interrupted));
-    // After a signal the node drains by itself; asked twice does no harm.
+    let Some(summary) = runtime.block_on(settle(&node, produced)) else {
+        return Err(runtime.block_on(ended_by_itself(node, broker)));
+    };
     node.stop()?;
     runtime.block_on(broker.shutdown());
     outcome?;
     let loaded = summary?;
     println!();
-    match loaded {
-        Some(loaded) if loaded != produced => {
-            return Err(QuickstartError::Rows { produced, loaded });
-        }
-        Some(loaded) => {
-            println!("{produced} rows produced, {loaded} rows by SELECT COUNT(*): each once")
-        }
-        None => println!(
-            "{produced} rows produced; what was not loaded yet is loaded at the next start"
-        ),
+    if loaded != produced {
+        return Err(QuickstartError::Rows { produced, loaded });
     }
+    println!("{produced} rows produced, {loaded} rows by SELECT COUNT(*): each once");
     println!("{} is kept: start again and it goes on", dir.display());
     Ok(())
 }
 
-fn free_port(first: u16) -> Result<u16, QuickstartError> {
-    (first..first + PORTS_TRIED)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .ok_or(QuickstartError::NoPort { first })
+/// Why the showing is over.
+enum Over {
+    Time,
+    Signal(Heard),
+    Producer(Result<(), ProduceError>),
+    /// The engine has ended, and nobody asked it to.
+    Engine,
 }
 
-fn configuration(port: u16) -> String {
-    format!(
-        "# Written by `pinleaf quickstart`, which starts the engine with it as `pinleaf run` would.\n\
-         data_dir = \"data\"\n\
-         startup_sql = \"startup.sql\"\n\n\
-         [listen]\n\
-         mysql = \"127.0.0.1:{port}\"\n"
-    )
+/// What a task of ours gives that cannot be cancelled.
+fn joined<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    }
 }
 
-fn startup_sql(broker: SocketAddr) -> String {
-    let create_table = CREATE_TABLE.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
-    format!(
-        "-- Runs at every start, so each statement may be repeated.\n\
-         CREATE DATABASE IF NOT EXISTS shop;\n\
-         USE shop;\n\
-         {create_table};\n\
-         CREATE OR REPLACE PIPELINE orders AS\n  \
-           LOAD DATA KAFKA '{broker}/{TOPIC}'\n  \
-           INTO TABLE orders\n  \
-           FORMAT JSON;\n\
-         START PIPELINE IF NOT RUNNING orders;\n"
-    )
+/// The error with which an engine ended that nobody had asked to end.
+async fn ended_by_itself(node: Node, broker: DevBroker) -> QuickstartError {
+    broker.shutdown().await;
+    let what = node.wait().err();
+    what.unwrap_or_else(|| NodeError::Ended("the engine ended, and nobody asked it to".into()))
+        .into()
 }
 
 /// Events in the broker's log, those of earlier starts among them.
@@ -251,11 +271,18 @@ async fn produce(
     Ok(())
 }
 
-/// Prints a line a second. True: ended by Ctrl-C or SIGTERM.
-async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
+/// Prints a line a second until it is over.
+async fn show(
+    node: &Node,
+    broker: &DevBroker,
+    seconds: Option<u64>,
+    mut asked: watch::Receiver<Option<Heard>>,
+    producing: &mut JoinHandle<Result<(), ProduceError>>,
+) -> Over {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.tick().await;
-    let mut asked = node.asked();
+    let ended = node.ended();
+    tokio::pin!(ended);
     let (mut rows_last, mut seen) = (visible(&node.views), 0);
     let mut freshness_last = node.views.freshness();
     println!(
@@ -264,8 +291,13 @@ async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
     );
     loop {
         tokio::select! {
+            biased;
+            Some(heard) = async { asked.wait_for(Option::is_some).await.ok().and_then(|h| *h) } => {
+                return Over::Signal(heard);
+            }
+            () = &mut ended => return Over::Engine,
+            outcome = &mut *producing => return Over::Producer(joined(outcome)),
             _ = ticks.tick() => {}
-            _ = asked.wait_for(Option::is_some) => return true,
         }
         seen += 1;
         let rows = visible(&node.views);
@@ -283,7 +315,7 @@ async fn show(node: &Node, broker: &DevBroker, seconds: Option<u64>) -> bool {
         );
         (rows_last, freshness_last) = (rows, now);
         if seconds.is_some_and(|seconds| seen >= seconds) {
-            return false;
+            return Over::Time;
         }
     }
 }
@@ -296,22 +328,23 @@ fn visible(views: &Views) -> u64 {
         .sum()
 }
 
-/// Waits until as many rows are visible as were produced, within bounds, and asks SQL how many there are.
-async fn settle(
-    engine: &Arc<Engine>,
-    produced: u64,
-    interrupted: bool,
-) -> Result<Option<u64>, SqlError> {
-    if interrupted {
-        return Ok(None);
-    }
-    let began = Instant::now();
-    loop {
-        let loaded = count(engine).await?;
-        if loaded >= produced || began.elapsed() > SETTLE {
-            return Ok(Some(loaded));
+/// Waits until as many rows are visible as were produced, within bounds, and asks SQL how many there
+/// are. `None`: the engine ended by itself.
+async fn settle(node: &Node, produced: u64) -> Option<Result<u64, SqlError>> {
+    let counted = async {
+        let began = Instant::now();
+        loop {
+            let loaded = count(&node.engine).await?;
+            if loaded >= produced || began.elapsed() > SETTLE {
+                return Ok(loaded);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    tokio::select! {
+        biased;
+        () = node.ended() => None,
+        counted = counted => Some(counted),
     }
 }
 

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures::StreamExt;
 use ingest::leaf::{LeafConfig, LeafError, Views};
 use tokio::sync::{oneshot, watch};
 
@@ -27,8 +26,10 @@ use super::config::{Config, ConfigError};
 use super::cores::Cores;
 use super::lock::{self, Lock};
 use super::logs::QUERY_THREAD;
-use super::machine::{self, Machine};
-use super::signals::{Heard, Signals};
+use super::look::{look, mend_listen};
+use super::machine;
+use super::signals::Signals;
+use super::startup_sql;
 use super::stop::{Stopping, drain, ended};
 use crate::aggregator::{self, Aggregator, AggregatorConfig, AggregatorError, LeafLink};
 use crate::catalog::{Catalog, CatalogError, EngineVariables, NodeId};
@@ -36,9 +37,7 @@ use crate::limits::DRAIN_MS_MAX;
 use crate::server::{self, ServerSettings, Users};
 use crate::sql::select::QueryMemory;
 use crate::sql::variables::ServerFacts;
-use crate::sql::{
-    Answer, Engine, EngineParts, Identity, Processes, Session, SqlError, split_statements,
-};
+use crate::sql::{Engine, EngineParts, Processes, SqlError};
 
 /// Why a node did not start or did not end well. Each is one line that says what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +50,8 @@ pub enum NodeError {
     Machine(String),
     /// The address cannot be listened on.
     #[error(
-        "[listen] mysql = \"{address}\": {source}; stop what listens there or name another port"
+        "[listen] mysql = \"{address}\": {source}; {}",
+        mend_listen(address, source)
     )]
     Listen {
         /// Which.
@@ -114,8 +114,18 @@ pub struct Node {
     /// Where MySQL clients connect.
     pub mysql: SocketAddr,
     stop: watch::Sender<bool>,
-    asked: watch::Receiver<Option<Heard>>,
+    /// Closed when the control thread ends.
+    runs: watch::Receiver<()>,
     control: JoinHandle<Result<(), NodeError>>,
+}
+
+/// Whose a signal is once a node has started. Before that it always ends the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalsFor {
+    /// The node's: it stops.
+    Node,
+    /// Its holder's, who stops it.
+    Holder,
 }
 
 impl Node {
@@ -124,7 +134,11 @@ impl Node {
     ///
     /// # Errors
     /// One line that says what to mend; nothing runs then.
-    pub fn start(config: Config, signals: &Signals) -> Result<Option<Node>, NodeError> {
+    pub fn start(
+        config: Config,
+        signals: &Signals,
+        signals_for: SignalsFor,
+    ) -> Result<Option<Node>, NodeError> {
         let machine = look(&config)?;
         let (cores, listener) = (machine.cores, machine.listener);
         let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
@@ -136,7 +150,9 @@ impl Node {
         let views = Views::new();
         let (stop, stopping) = watch::channel(false);
         let (ready, started) = oneshot::channel();
+        let (running, runs) = watch::channel(());
         let start = Start {
+            signals_for,
             config,
             cores,
             listener,
@@ -145,12 +161,16 @@ impl Node {
             views: Arc::clone(&views),
         };
         let stopping = Stopping {
-            signal: signals.asked(),
+            signal: Some(signals.asked()),
             stop: stopping,
         };
         let control = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || start.run(ready, stopping))
+            .spawn(move || {
+                let ended = start.run(ready, stopping);
+                drop(running);
+                ended
+            })
             .map_err(|source| NodeError::Thread {
                 doing: "starting the control thread",
                 source,
@@ -161,7 +181,7 @@ impl Node {
                 views,
                 mysql,
                 stop,
-                asked: signals.asked(),
+                runs,
                 control,
             })),
             Err(_) => match control.join() {
@@ -188,10 +208,10 @@ impl Node {
         ended
     }
 
-    /// The signal that asked it to stop, once one did.
-    #[must_use]
-    pub fn asked(&self) -> watch::Receiver<Option<Heard>> {
-        self.asked.clone()
+    /// Returns once it has ended, by itself or not: [`Node::wait`] then says how, at once.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut runs = self.runs.clone();
+        async move { while runs.changed().await.is_ok() {} }
     }
 
     /// Drains and ends it.
@@ -204,61 +224,8 @@ impl Node {
     }
 }
 
-/// What [`look`] found out, with the address already bound.
-pub struct Looked {
-    /// Who runs where.
-    pub cores: Cores,
-    /// Bound, so that nobody else takes it before it is used.
-    pub listener: TcpListener,
-}
-
-impl Looked {
-    /// What `run` would do, a line each: `pinleaf check` prints it.
-    #[must_use]
-    pub fn plan(&self, config: &Config) -> String {
-        let mib = |section, name| config.number(section, name) / (1024 * 1024);
-        let mut users: Vec<&str> = config.users.keys().map(String::as_str).collect();
-        users.sort_unstable();
-        let startup_sql = config
-            .startup_sql
-            .as_ref()
-            .map_or("none".into(), |path| path.display().to_string());
-        format!(
-            "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
-             startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries",
-            config.path.display(),
-            self.cores,
-            config.mysql,
-            users.join(", "),
-            config.data_dir.display(),
-            mib("memory", "leaf_bytes"),
-            mib("memory", "query_bytes"),
-        )
-    }
-}
-
-/// Looks at everything that can be wrong before anything is written. Touches no file.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn look(config: &Config) -> Result<Looked, NodeError> {
-    let machine = Machine::look()
-        .map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
-    let cores = Cores::decide(config, &machine)?;
-    machine::check_io_uring().map_err(NodeError::Machine)?;
-    machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
-    machine::raise_open_files().map_err(NodeError::Machine)?;
-    if let Some(path) = &config.startup_sql {
-        read_startup_sql(path)?;
-    }
-    let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
-        address: config.mysql,
-        source,
-    })?;
-    Ok(Looked { cores, listener })
-}
-
 struct Start {
+    signals_for: SignalsFor,
     config: Config,
     cores: Cores,
     listener: TcpListener,
@@ -302,6 +269,7 @@ impl Start {
     ) -> Result<(), NodeError> {
         let thread = |doing| move |source| NodeError::Thread { doing, source };
         let Start {
+            signals_for,
             config,
             cores,
             listener,
@@ -346,7 +314,7 @@ impl Start {
                 cores.query.len(),
             )?;
             if let Some(path) = &config.startup_sql {
-                run_startup_sql(&engine, path).await?;
+                startup_sql::run(&engine, path).await?;
             }
             Ok(engine)
         };
@@ -380,6 +348,9 @@ impl Start {
         tracing::info!(%mysql, data_dir = %config.data_dir.display(), "ready");
         // Whoever started it may have given up meanwhile; then stopping is seen next.
         let _ = ready.send(engine);
+        if signals_for == SignalsFor::Holder {
+            stopping.signal = None;
+        }
         let stopped = tokio::select! {
             why = stopping.asked() => Ok(why),
             why = ended(&mut end) => Err(why),
@@ -496,41 +467,6 @@ fn server_settings(config: &Config, engine: &Engine) -> ServerSettings {
         net_write_timeout: seconds("net_write_timeout_s"),
         max_allowed_packet_bytes: size("max_allowed_packet_bytes"),
     }
-}
-
-fn read_startup_sql(path: &PathBuf) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError {
-        place: path.display().to_string(),
-        what: format!("startup_sql cannot be read: {error}; give the path of a file of SQL"),
-    })
-}
-
-async fn run_startup_sql(engine: &Arc<Engine>, path: &PathBuf) -> Result<(), NodeError> {
-    let text = read_startup_sql(path)?;
-    let failed = |line, error| NodeError::StartupSql {
-        path: path.clone(),
-        line,
-        error,
-    };
-    let pieces = split_statements(&text).map_err(|error| failed(1, error))?;
-    let identity = Identity {
-        user: "startup_sql".into(),
-        host: "localhost".into(),
-        connection_id: engine.processes().next_id(),
-    };
-    let mut session = Session::new(Arc::clone(engine), identity);
-    for piece in pieces {
-        let answer = session
-            .execute(piece.text)
-            .await
-            .map_err(|error| failed(piece.line, error))?;
-        if let Answer::Rows(mut rows) = answer {
-            while let Some(batch) = rows.batches.next().await {
-                batch.map_err(|error| failed(piece.line, error))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// µs since 1970. The one place below `main` that reads the clock for SQL.

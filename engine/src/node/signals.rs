@@ -3,13 +3,20 @@
 //! Heard on a thread of their own from before anything is looked at until the process has ended: a
 //! start that waits for a disk, a drain, a thread that is joined hold up neither. What a second signal
 //! cuts off is like a kill: what is durable is there at the next start, the rest is fetched again.
+//!
+//! A signal counts as the second from [`SECOND_SIGNAL_AFTER_MS`] after the first on. What comes sooner is
+//! the same wish: a terminal's Ctrl-C reaches a whole group of processes, and whoever supervises one of
+//! them passes on what it heard itself.
 
 use std::io;
 use std::process::exit;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+
+use crate::limits::SECOND_SIGNAL_AFTER_MS;
 
 /// Added to a signal's number: the exit code of a process that a second signal ended, as shells have it.
 pub const EXIT_BY_SIGNAL: i32 = 128;
@@ -31,6 +38,15 @@ pub struct Heard {
     number: i32,
 }
 
+/// What a signal behind the first is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Too soon to be another wish.
+    Same,
+    /// The second.
+    Second,
+}
+
 /// Hears signals until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
@@ -45,7 +61,21 @@ impl Signals {
     /// # Errors
     /// No thread, or no signal handler could be had.
     pub fn hear() -> io::Result<Signals> {
-        Signals::start(|second| exit(EXIT_BY_SIGNAL + second.number))
+        let after = Duration::from_millis(SECOND_SIGNAL_AFTER_MS);
+        Signals::start(after, |heard, again| match again {
+            Again::Same => tracing::info!(
+                "{} again, within {SECOND_SIGNAL_AFTER_MS} ms of the first signal: taken for the same; a later \
+                 one ends at once",
+                heard.name
+            ),
+            Again::Second => {
+                tracing::error!(
+                    "{} a second time: ended at once; what is not durable is fetched again",
+                    heard.name
+                );
+                exit(EXIT_BY_SIGNAL + heard.number)
+            }
+        })
     }
 
     /// The signal that asked for a stop, once one did.
@@ -54,7 +84,11 @@ impl Signals {
         self.asked.clone()
     }
 
-    fn start(at_once: impl FnOnce(Heard) + Send + 'static) -> io::Result<Signals> {
+    /// `again` is told of every signal behind the first, up to the second that counts.
+    fn start(
+        after: Duration,
+        mut again: impl FnMut(Heard, Again) + Send + 'static,
+    ) -> io::Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()?;
@@ -74,12 +108,14 @@ impl Signals {
                     let both = async {
                         let first = next(&mut terminate, &mut interrupt).await;
                         ask.send_replace(Some(first));
-                        let second = next(&mut terminate, &mut interrupt).await;
-                        tracing::error!(
-                            "{} a second time: ended at once; what is not durable is fetched again",
-                            second.name
-                        );
-                        at_once(second);
+                        let began = Instant::now();
+                        loop {
+                            let heard = next(&mut terminate, &mut interrupt).await;
+                            if began.elapsed() >= after {
+                                return again(heard, Again::Second);
+                            }
+                            again(heard, Again::Same);
+                        }
                     };
                     tokio::select! {
                         () = both => {}
@@ -128,29 +164,39 @@ mod tests {
         assert!(sent.expect("the command kill").success());
     }
 
+    /// A signal reaches all that hear in this process: one test after the other.
     #[test]
-    fn the_first_signal_asks_and_the_second_ends_at_once() {
-        let (told, second) = mpsc::channel();
-        let signals = Signals::start(move |heard| told.send(heard).unwrap()).unwrap();
-        let mut asked = signals.asked();
-        assert_eq!(*asked.borrow(), None);
-        kill("-TERM");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
+    fn the_first_signal_asks_a_double_is_the_same_and_the_second_ends_at_once() {
+        for (after, expected) in [
+            (Duration::ZERO, Again::Second),
+            (Duration::MAX, Again::Same),
+        ] {
+            let (told, again) = mpsc::channel();
+            let signals = Signals::start(after, move |heard, again| {
+                told.send((heard, again)).unwrap()
+            })
             .unwrap();
-        runtime.block_on(async {
-            let first = asked.wait_for(Option::is_some).await.unwrap();
-            assert_eq!(*first, Some(SIGTERM));
-        });
-        assert!(second.try_recv().is_err(), "one signal is not two");
-        kill("-INT");
-        let heard = second.recv_timeout(Duration::from_secs(30));
-        assert_eq!(heard, Ok(SIGINT));
+            let mut asked = signals.asked();
+            assert_eq!(*asked.borrow(), None);
+            kill("-TERM");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let first = asked.wait_for(Option::is_some).await.unwrap();
+                assert_eq!(*first, Some(SIGTERM));
+            });
+            assert!(again.try_recv().is_err(), "one signal is not two");
+            kill("-INT");
+            let heard = again.recv_timeout(Duration::from_secs(30));
+            assert_eq!(heard, Ok((SIGINT, expected)));
+            assert_eq!(*asked.borrow(), Some(SIGTERM), "the first stays the first");
+        }
         assert_eq!(EXIT_BY_SIGNAL + SIGINT.number, 130);
     }
 
     #[test]
     fn it_ends_without_a_signal() {
-        drop(Signals::start(|_| ()).unwrap());
+        drop(Signals::start(Duration::ZERO, |_, _| ()).unwrap());
     }
 }

@@ -12,8 +12,8 @@ use crate::aggregator::{Aggregator, Drained, End};
 
 /// Who may ask the node to stop.
 pub(super) struct Stopping {
-    /// The first signal.
-    pub signal: watch::Receiver<Option<Heard>>,
+    /// The first signal; `None` once signals are for whoever holds the node.
+    pub signal: Option<watch::Receiver<Option<Heard>>>,
     /// Whoever holds the node.
     pub stop: watch::Receiver<bool>,
 }
@@ -22,7 +22,7 @@ impl Stopping {
     /// Returns once somebody asked, also if that was long ago.
     pub async fn asked(&mut self) -> &'static str {
         let signal = async {
-            let heard = self.signal.wait_for(Option::is_some).await;
+            let heard = self.signal.as_mut()?.wait_for(Option::is_some).await;
             heard.ok().and_then(|heard| *heard)
         };
         tokio::select! {

@@ -1,29 +1,45 @@
 //! A result set under watch: KILL ends it between any two batches, `sql_select_limit` cuts it.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 
 use super::answer::Rows;
 use super::error::SqlError;
+use super::left_out::Late;
 use super::processes::Running;
 use super::select::CancelHandle;
+use super::select::memory::Held;
 
-/// The same rows until the statement is killed; then error 1317, and the query is told to end.
+/// The same rows until the statement is killed; then error 1317, and the query is told to end. `late`
+/// learns which error ended them; `held` is what the statement's text took, and is kept to the end.
 #[must_use]
-pub fn killable(rows: Rows, running: Running, cancel: CancelHandle) -> Rows {
-    let state = Some((rows.batches, running, cancel));
-    let batches = futures::stream::unfold(state, |state| async move {
-        let (mut batches, mut running, cancel) = state?;
-        tokio::select! {
-            biased;
-            () = running.killed() => {
-                cancel.cancel();
-                Some((Err(SqlError::interrupted()), None))
-            }
-            next = batches.next() => match next? {
-                Ok(batch) => Some((Ok(batch), Some((batches, running, cancel)))),
-                Err(fault) => Some((Err(fault), None)),
-            },
+pub fn killable(
+    rows: Rows,
+    running: Running,
+    cancel: CancelHandle,
+    late: Arc<Late>,
+    held: Held,
+) -> Rows {
+    let state = Some((rows.batches, running, cancel, held));
+    let batches = futures::stream::unfold(state, move |state| {
+        let late = Arc::clone(&late);
+        async move {
+            let (mut batches, mut running, cancel, held) = state?;
+            let fault = tokio::select! {
+                biased;
+                () = running.killed() => {
+                    cancel.cancel();
+                    SqlError::interrupted()
+                }
+                next = batches.next() => match next? {
+                    Ok(batch) => return Some((Ok(batch), Some((batches, running, cancel, held)))),
+                    Err(fault) => fault,
+                },
+            };
+            late.fault(&fault);
+            Some((Err(fault), None))
         }
     });
     Rows {

@@ -18,6 +18,7 @@ pub mod parse;
 pub mod select;
 
 pub mod engine;
+pub mod left_out;
 pub mod processes;
 pub mod session;
 pub mod variables;

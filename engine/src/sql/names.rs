@@ -4,13 +4,14 @@
 //! segment in quarantine held: fewer rows than there are would be a lie. `pinleaf_read_damaged` alone
 //! leaves it out, and a warning says so.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ingest::leaf::holes;
 use storage::published::PartitionState;
 
 use super::engine::Engine;
 use super::error::{Code, SqlError};
+use super::left_out::Late;
 use super::schema_views;
 use super::select::{
     Names, ScanPart, Source, StoredPartition, StoredTable, TableColumn, VirtualTable,
@@ -28,12 +29,10 @@ pub struct StatementNames {
     pub engine: Arc<Engine>,
     /// `pinleaf_read = durable`.
     pub durable: bool,
-    /// `pinleaf_read_damaged`.
-    pub read_damaged: bool,
+    /// `pinleaf_read_damaged`: what is left out is said there.
+    pub read_damaged: Option<Arc<Late>>,
     /// A table of this statement's own, for SHOW ... WHERE.
     pub own: Option<VirtualTable>,
-    /// What was left out, for SHOW WARNINGS.
-    pub left_out: Mutex<Vec<String>>,
 }
 
 impl Names for StatementNames {
@@ -105,33 +104,27 @@ impl StatementNames {
     /// Rows that a segment in quarantine held: a query that says nothing would give fewer without a word.
     fn missing(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {
         let message = format!("Table '{}': {what}", table.name);
-        if !self.read_damaged {
+        let Some(late) = &self.read_damaged else {
             return Err(SqlError::new(
                 Code::Corrupt,
                 format!("{message}; SET pinleaf_read_damaged = ON reads around them"),
             ));
-        }
-        self.left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(message);
+        };
+        late.warn(Code::Corrupt, &message);
         Ok(())
     }
 
     fn unreadable(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {
         let message = format!("Table '{}': {what}", table.name);
-        if !self.read_damaged {
+        let Some(late) = &self.read_damaged else {
             return Err(SqlError::new(
                 Code::NotReady,
                 format!(
                     "{message}: see information_schema.PIPELINES_PARTITIONS, or SET pinleaf_read_damaged = ON"
                 ),
             ));
-        }
-        self.left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(format!("{message}: left out"));
+        };
+        late.warn(Code::NotReady, &format!("{message}: left out"));
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::error::{Code, SqlError};
 use super::guard;
 use super::parse::{self, PipelineStatement, Show, Statement};
 use super::processes::{Identity, KillWatch, Registered};
+use super::select::memory::Held;
 use super::value::{Prepared, Value};
 use super::variables::SessionVariables;
 use super::warnings::{Level, Warnings};
@@ -64,13 +65,21 @@ impl Session {
     /// # Errors
     /// MySQL's number and text for whatever is wrong with it; 1317 when it was killed.
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, SqlError> {
-        match parse::parse(sql) {
-            Ok(statement) => self.run("Query", sql, &statement, &[]).await,
+        let parsed = self
+            .weighed(sql)
+            .and_then(|held| Ok((parse::parse(sql)?, held)));
+        match parsed {
+            Ok((statement, held)) => self.run("Query", sql, &statement, &[], held).await,
             Err(fault) => {
                 self.warnings.clear();
                 Err(self.remember(fault))
             }
         }
+    }
+
+    /// What parsing a text takes, before it is parsed.
+    fn weighed(&self, sql: &str) -> Result<Held, SqlError> {
+        self.engine.parts().memory.hold(parse::parsed_bytes(sql))
     }
 
     /// Prepares one statement with `?` for values.
@@ -102,6 +111,7 @@ impl Session {
                 ),
             ));
         }
+        let _held = self.weighed(sql)?;
         let statement = parse::parse(sql)?;
         let params = parse::parameters(sql)?;
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
@@ -158,6 +168,7 @@ impl Session {
                 "Incorrect arguments to EXECUTE",
             ));
         }
+        let held = self.weighed(&prepared.sql)?;
         let again;
         let statement = match &prepared.statement {
             Some(statement) => statement,
@@ -166,7 +177,8 @@ impl Session {
                 &again
             }
         };
-        self.run("Execute", &prepared.sql, statement, &params).await
+        self.run("Execute", &prepared.sql, statement, &params, held)
+            .await
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.
@@ -291,6 +303,7 @@ impl Session {
         sql: &str,
         statement: &Statement,
         params: &[Value],
+        held: Held,
     ) -> Result<Answer, SqlError> {
         if !matches!(statement, Statement::Show(Show::Warnings { .. })) {
             self.warnings.begin();
@@ -313,7 +326,13 @@ impl Session {
         match answer {
             Ok(Answer::Rows(rows)) => {
                 running.set_state("sending");
-                Ok(Answer::Rows(guard::killable(rows, running, handle)))
+                Ok(Answer::Rows(guard::killable(
+                    rows,
+                    running,
+                    handle,
+                    Arc::clone(self.warnings.late()),
+                    held,
+                )))
             }
             Ok(Answer::Done(done)) => Ok(Answer::Done(Done {
                 warnings: self.warnings.count(),

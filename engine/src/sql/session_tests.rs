@@ -366,6 +366,55 @@ async fn definitions_are_made_shown_and_dropped() {
     }
 }
 
+/// What drivers ask of a server that has no keys, routines, views of users, triggers and events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysqls_views_have_its_columns_and_what_there_is() {
+    let rig = rig().await;
+    let session = &mut rig.session();
+    // Columns by MySQL 8's manual; rows.
+    for (view, columns, rows) in [
+        ("character_sets", 4, 2),
+        ("collations", 7, 2),
+        ("column_privileges", 7, 0),
+        ("engines", 6, 1),
+        ("events", 24, 0),
+        ("key_column_usage", 12, 0),
+        ("parameters", 16, 0),
+        ("referential_constraints", 11, 0),
+        ("routines", 31, 0),
+        ("statistics", 18, 0),
+        ("table_constraints", 7, 0),
+        ("table_privileges", 6, 0),
+        ("triggers", 22, 0),
+        ("views", 10, 0),
+    ] {
+        let all = ok(session, &format!("select * from INFORMATION_SCHEMA.{view}")).await;
+        assert_eq!(all.lines().count(), rows, "{view}: {all}");
+        let counted = format!(
+            "select count(*) from information_schema.columns where table_name = '{}'",
+            view.to_uppercase()
+        );
+        assert_eq!(ok(session, &counted).await, columns.to_string(), "{view}");
+    }
+    for (sql, expected) in [
+        (
+            "select * from information_schema.engines",
+            "Pinleaf|DEFAULT|Columnar segments, loaded by pipelines exactly once|NO|NO|NO",
+        ),
+        (
+            "select collation_name from information_schema.collations join information_schema.character_sets \
+             using (character_set_name) where maxlen = 4",
+            "utf8mb4_bin",
+        ),
+        (
+            "select word from information_schema.keywords where reserved = 1 and word like 'SELE%'",
+            "SELECT",
+        ),
+    ] {
+        assert_eq!(ok(session, sql).await, expected, "{sql}");
+    }
+}
+
 /// The exact messages of docs/errors.md.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_has_mysqls_number_and_one_line() {
@@ -575,11 +624,11 @@ async fn a_session_keeps_its_variables_and_its_limit() {
         ("set sql_select_limit = 2", "OK 0"),
         (
             "select table_name from information_schema.tables order by 1",
-            "COLUMNS\nPIPELINES",
+            "CHARACTER_SETS\nCOLLATIONS",
         ),
         (
             "select table_name from information_schema.tables order by 1 limit 3",
-            "COLUMNS\nPIPELINES\nPIPELINES_BATCHES",
+            "CHARACTER_SETS\nCOLLATIONS\nCOLUMNS",
         ),
         ("set sql_select_limit = default", "OK 0"),
         ("select @@pinleaf_read", "latest"),
@@ -595,6 +644,33 @@ async fn a_session_keeps_its_variables_and_its_limit() {
         ok(session, "select @@pinleaf_read, @a").await,
         "latest|NULL"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_reserves_its_parse_tree_and_variables_are_bounded_together() {
+    use crate::limits::{PARSED_TOKEN_BYTES, USER_VARIABLE_BYTES_MAX, USER_VARIABLES_BYTES_MAX};
+    let rig = rig().await;
+    let session = &mut rig.session();
+    // The rig's pool has 64 MiB; a long string is one token.
+    let tokens = (64 << 20) / PARSED_TOKEN_BYTES;
+    let fault = run(session, &format!("select {}1", "1,".repeat(tokens / 2)))
+        .await
+        .expect_err("too many tokens");
+    assert_eq!(fault.code, 1038);
+    assert_eq!(
+        ok(session, "show errors").await,
+        format!("Error|1038|{}", fault.message)
+    );
+    let long = format!("select length('{}')", "x".repeat(tokens * 2));
+    assert_eq!(ok(session, &long).await, (tokens * 2).to_string());
+    for at in 0..USER_VARIABLES_BYTES_MAX / USER_VARIABLE_BYTES_MAX {
+        let sql = format!("set @v{at} = repeat('x', {USER_VARIABLE_BYTES_MAX})");
+        ok(session, &sql).await;
+    }
+    ok(session, "set @v0 = repeat('y', 1000000)").await;
+    let one_more = format!("set @more = repeat('x', {USER_VARIABLE_BYTES_MAX})");
+    let fault = run(session, &one_more).await.expect_err("full");
+    assert_eq!(fault.code, 1104);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,12 +90,7 @@ impl Session {
                     ("XA", NAME),
                     ("Savepoints", NAME),
                 ]);
-                let comment = "Columnar segments, loaded by pipelines exactly once";
-                listing.push(
-                    ["Pinleaf", "DEFAULT", comment, "NO", "NO", "NO"]
-                        .map(Cell::from)
-                        .to_vec(),
-                )?;
+                listing.push(schema_views::engine_row())?;
                 listing.into_rows().map(Answer::Rows)
             }
             Show::Collation(filter) => {
@@ -108,20 +103,7 @@ impl Session {
                     ("Sortlen", UINT),
                     ("Pad_attribute", NAME),
                 ]);
-                for (name, charset, id, pad) in [
-                    ("binary", "binary", 63, "NO PAD"),
-                    ("utf8mb4_bin", "utf8mb4", 46, "PAD SPACE"),
-                ] {
-                    listing.push(vec![
-                        name.into(),
-                        charset.into(),
-                        Cell::UInt(id),
-                        "Yes".into(),
-                        "Yes".into(),
-                        Cell::UInt(1),
-                        pad.into(),
-                    ])?;
-                }
+                schema_views::collation_rows().try_for_each(|row| listing.push(row))?;
                 self.filtered(listing, filter).await
             }
             Show::CharacterSet(filter) => {
@@ -131,15 +113,12 @@ impl Session {
                     ("Default collation", NAME),
                     ("Maxlen", UINT),
                 ]);
-                for (name, about, collation, bytes) in [
-                    ("binary", "Binary pseudo charset", "binary", 1),
-                    ("utf8mb4", "UTF-8 Unicode", "utf8mb4_bin", 4),
-                ] {
+                for (name, about, collation, bytes) in schema_views::CHARACTER_SETS_KNOWN {
                     listing.push(vec![
-                        name.into(),
-                        about.into(),
-                        collation.into(),
-                        Cell::UInt(bytes),
+                        (*name).into(),
+                        (*about).into(),
+                        (*collation).into(),
+                        Cell::UInt(*bytes),
                     ])?;
                 }
                 self.filtered(listing, filter).await
@@ -170,7 +149,7 @@ impl Session {
                 else {
                     return Err(SqlError::not_supported(expression));
                 };
-                let (ctx, _) = self.context(Cancel::never(), Some(own));
+                let ctx = self.context(Cancel::never(), Some(own));
                 let rows = select::select(&ctx, &query, &[]).await?;
                 return Ok(Answer::Rows(super::Rows {
                     columns,
@@ -460,7 +439,7 @@ impl Session {
         let wanted = self
             .warnings
             .all()
-            .iter()
+            .into_iter()
             .filter(|warning| !errors_only || warning.level.name() == "Error")
             .skip(usize::try_from(skip).unwrap_or(usize::MAX))
             .take(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -468,7 +447,7 @@ impl Session {
             listing.push(vec![
                 warning.level.name().into(),
                 Cell::UInt(warning.code.into()),
-                warning.message.clone().into(),
+                warning.message.into(),
             ])?;
         }
         listing.into_rows().map(Answer::Rows)

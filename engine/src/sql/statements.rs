@@ -1,6 +1,6 @@
 //! What each statement does: queries to `select`, definitions and pipelines to the aggregator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlparser::ast;
@@ -31,7 +31,7 @@ impl Session {
         match statement {
             Statement::Query(query) => self.query(query, params, cancel).await.map(Answer::Rows),
             Statement::Explain(how, query) => {
-                let (ctx, _) = self.context(cancel, None);
+                let ctx = self.context(cancel, None);
                 select::explain(&ctx, query, params, *how)
                     .await
                     .map(Answer::Rows)
@@ -77,27 +77,26 @@ impl Session {
     }
 
     /// What a query needs beside its text; `own` is a table that stands for every name.
-    pub(super) fn context(
-        &self,
-        cancel: Cancel,
-        own: Option<VirtualTable>,
-    ) -> (SelectContext, Arc<StatementNames>) {
+    pub(super) fn context(&self, cancel: Cancel, own: Option<VirtualTable>) -> SelectContext {
         let parts = self.engine.parts();
+        let read_damaged = self
+            .variables
+            .is_on("pinleaf_read_damaged")
+            .then(|| Arc::clone(self.warnings.late()));
         let names = Arc::new(StatementNames {
             catalog: self.engine.catalog(),
             engine: Arc::clone(&self.engine),
             durable: self.variables.reads_durable(),
-            read_damaged: self.variables.is_on("pinleaf_read_damaged"),
+            read_damaged: read_damaged.clone(),
             own,
-            left_out: Mutex::new(Vec::new()),
         });
         let host = self
             .who
             .host
             .rsplit_once(':')
             .map_or(self.who.host.as_str(), |(host, _)| host);
-        let context = SelectContext {
-            names: Arc::clone(&names) as Arc<dyn select::Names>,
+        SelectContext {
+            names,
             database: self.database.clone(),
             connection_id: self.who.connection_id,
             user: format!("{}@{host}", self.who.user),
@@ -112,9 +111,8 @@ impl Session {
             runtime: parts.query_runtime.clone(),
             threads: parts.query_threads,
             cancel,
-            read_damaged: self.variables.is_on("pinleaf_read_damaged"),
-        };
-        (context, names)
+            read_damaged,
+        }
     }
 
     /// Runs a query. A leaf partition that is still being recovered or attached is waited for, within
@@ -126,8 +124,8 @@ impl Session {
         cancel: Cancel,
     ) -> Result<Rows, SqlError> {
         let mut polls = 0;
-        let (rows, names) = loop {
-            let (ctx, names) = self.context(cancel.clone(), None);
+        let rows = loop {
+            let ctx = self.context(cancel.clone(), None);
             match select::select(&ctx, query, params).await {
                 Err(fault)
                     if fault.code == Code::NotReady.number() && polls < RECOVERY_POLLS_MAX =>
@@ -135,17 +133,9 @@ impl Session {
                     polls += 1;
                     tokio::time::sleep(Duration::from_millis(RECOVERY_POLL_MS)).await;
                 }
-                rows => break (rows?, names),
+                rows => break rows?,
             }
         };
-        for left_out in names
-            .left_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
-            self.warnings.warn(Code::NotReady, left_out);
-        }
         Ok(
             match self
                 .variables
@@ -159,7 +149,7 @@ impl Session {
     }
 
     pub(super) async fn describe(&self, query: &ast::Query) -> Result<Vec<ResultColumn>, SqlError> {
-        let (ctx, _) = self.context(Cancel::never(), None);
+        let ctx = self.context(Cancel::never(), None);
         select::describe(&ctx, query).await
     }
 

@@ -178,7 +178,7 @@ impl Session {
         let Statement::Query(query) = parse(&format!("SELECT {text}"))? else {
             return Err(SqlError::not_supported(text));
         };
-        let (ctx, _) = self.context(cancel.clone(), None);
+        let ctx = self.context(cancel.clone(), None);
         let rows = select::select(&ctx, &query, &[]).await?;
         super::scalar::only_value(rows).await
     }

@@ -165,19 +165,25 @@ impl SessionVariables {
     /// # Errors
     /// 1104 beyond their number or size.
     pub fn set_user(&mut self, name: &str, value: Value) -> Result<(), SqlError> {
-        use crate::limits::{USER_VARIABLE_BYTES_MAX, USER_VARIABLES_MAX};
-        let bytes = if let Value::Bytes(bytes) = &value {
-            bytes.len()
-        } else {
-            0
+        use crate::limits::{
+            USER_VARIABLE_BYTES_MAX, USER_VARIABLES_BYTES_MAX, USER_VARIABLES_MAX,
         };
+        let size = |value: &Value| match value {
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let bytes = size(&value);
+        let others = self.user.iter().filter(|(other, _)| *other != name);
+        let all = bytes + others.map(|(_, value)| size(value)).sum::<usize>();
         if bytes > USER_VARIABLE_BYTES_MAX
+            || all > USER_VARIABLES_BYTES_MAX
             || (self.user.len() >= USER_VARIABLES_MAX && !self.user.contains_key(name))
         {
             return Err(SqlError::new(
                 Code::LimitReached,
                 format!(
-                    "A session may have {USER_VARIABLES_MAX} variables of {USER_VARIABLE_BYTES_MAX} bytes"
+                    "A session may have {USER_VARIABLES_MAX} variables of {USER_VARIABLE_BYTES_MAX} bytes, together \
+                     {USER_VARIABLES_BYTES_MAX}"
                 ),
             ));
         }

@@ -1,6 +1,9 @@
 //! What SHOW WARNINGS shows: of the last statement, bounded as MySQL bounds it.
 
+use std::sync::Arc;
+
 use super::error::Code;
+use super::left_out::Late;
 use crate::limits::WARNINGS_MAX;
 
 /// How bad it is.
@@ -41,6 +44,8 @@ pub struct Warning {
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
     found: Vec<Warning>,
+    /// What the statement's rows bring to light while they are sent.
+    late: Arc<Late>,
     /// The statement before's: what `@@warning_count` shows to this one.
     before: (u16, u16),
 }
@@ -49,13 +54,25 @@ impl Warnings {
     /// A statement begins that forgets the one before.
     pub fn begin(&mut self) {
         self.before = (self.count(), self.errors());
-        self.found.clear();
+        self.forget();
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
         self.before = (0, 0);
+        self.forget();
+    }
+
+    /// Rows of the statement before may still be on their way: what they say is no longer ours.
+    fn forget(&mut self) {
         self.found.clear();
+        self.late = Arc::default();
+    }
+
+    /// Where scans say what they leave out, and what ended the rows.
+    #[must_use]
+    pub fn late(&self) -> &Arc<Late> {
+        &self.late
     }
 
     /// Adds one; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
@@ -81,25 +98,23 @@ impl Warnings {
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> &[Warning] {
-        &self.found
+    pub fn all(&self) -> Vec<Warning> {
+        let late = self.late.warnings(WARNINGS_MAX - self.found.len());
+        self.found.iter().cloned().chain(late).collect()
     }
 
     /// How many.
     #[must_use]
     pub fn count(&self) -> u16 {
-        u16::try_from(self.found.len()).unwrap_or(u16::MAX)
+        u16::try_from(self.all().len()).unwrap_or(u16::MAX)
     }
 
     /// How many of them are errors.
     #[must_use]
     pub fn errors(&self) -> u16 {
-        let errors = self
-            .found
-            .iter()
-            .filter(|warning| warning.level == Level::Error)
-            .count();
-        u16::try_from(errors).unwrap_or(u16::MAX)
+        let all = self.all();
+        let errors = all.iter().filter(|warning| warning.level == Level::Error);
+        u16::try_from(errors.count()).unwrap_or(u16::MAX)
     }
 
     /// `@@warning_count` and `@@error_count`.

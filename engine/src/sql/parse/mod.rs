@@ -11,6 +11,7 @@ pub mod set;
 pub mod show;
 pub mod table;
 mod types;
+mod weight;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use pipeline::{CreatePipelineText, MappingElement, PipelineStatement};
 pub use set::{Assigned, Assignment};
 pub use show::{Filter, Show};
 pub use table::CreateTableText;
+pub use weight::parsed_bytes;
 
 use super::error::{Code, SqlError};
 use super::select;

@@ -6,6 +6,7 @@
 
 mod history;
 mod pipelines;
+mod standard;
 mod tables;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use super::names::INFORMATION_SCHEMA;
 use super::select::VirtualTable;
 use crate::catalog::{CatalogView, ColumnDef, EngineVariables, PipelineDef, TableDef};
 
+pub(super) use standard::{CHARACTER_SETS_KNOWN, collation_rows, engine_row};
 pub(super) use tables::default_text;
 
 /// What a view is made from.
@@ -95,6 +97,13 @@ struct View {
     fill: fn(&Sources<'_>, &mut Listing) -> Result<(), SqlError>,
 }
 
+/// All of them, by name.
+fn views() -> impl Iterator<Item = &'static View> {
+    let mut all: Vec<&View> = VIEWS.iter().chain(standard::VIEWS).collect();
+    all.sort_unstable_by_key(|view| view.name);
+    all.into_iter()
+}
+
 const VIEWS: &[View] = &[
     View {
         name: "COLUMNS",
@@ -159,14 +168,12 @@ const VIEWS: &[View] = &[
 ];
 
 fn view(name: &str) -> Option<&'static View> {
-    VIEWS
-        .iter()
-        .find(|view| view.name.eq_ignore_ascii_case(name))
+    views().find(|view| view.name.eq_ignore_ascii_case(name))
 }
 
 /// Every view's name.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    VIEWS.iter().map(|view| view.name)
+    views().map(|view| view.name)
 }
 
 /// A view's columns; `None` where there is no such view.

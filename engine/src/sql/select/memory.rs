@@ -1,11 +1,23 @@
 //! The memory that all queries share: one pool, no spilling, and an error that names the key.
+//!
+//! Whoever holds memory for a query reserves it here first:
+//! - DataFusion's operators, what they keep: groups, builds of joins, what is sorted;
+//! - a statement, before it is parsed and while it is bound, what its tree and its plan may take, and
+//!   before it runs, what its batches in flight may ([`super::width`]);
+//! - a function that makes strings, each string before it is made, until nobody holds the array
+//!   ([`Purse`], which every call of a function finds in the plan's options);
+//! - a window over whole partitions, its input ([`super::kept`]).
 
+use std::any::Any;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
+    UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
@@ -24,7 +36,7 @@ impl QueryMemory {
     ///
     /// # Errors
     /// 1105 where DataFusion's environment cannot be made.
-    pub fn new(bytes_max: usize) -> Result<Arc<QueryMemory>, SqlError> {
+    pub fn new(bytes_max: usize) -> std::result::Result<Arc<QueryMemory>, SqlError> {
         let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
             GreedyMemoryPool::new(bytes_max),
             NonZeroUsize::new(MEMORY_CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN),
@@ -64,6 +76,30 @@ impl QueryMemory {
         }
     }
 
+    /// Reserves so many bytes until they are dropped.
+    ///
+    /// # Errors
+    /// 1038: there are not as many left.
+    pub(in crate::sql) fn hold(&self, bytes: usize) -> std::result::Result<Held, SqlError> {
+        let held = MemoryConsumer::new("statement").register(&self.environment.memory_pool);
+        let held = Held(held);
+        self.hold_more(&held, bytes)?;
+        Ok(held)
+    }
+
+    /// Reserves so many bytes more.
+    ///
+    /// # Errors
+    /// 1038: there are not as many left.
+    pub(super) fn hold_more(&self, held: &Held, bytes: usize) -> std::result::Result<(), SqlError> {
+        held.0.try_grow(bytes).map_err(|_| self.exhausted())
+    }
+
+    /// What a plan's functions are given to reserve from.
+    pub(super) fn purse(&self) -> Purse {
+        Purse(Arc::clone(&self.environment.memory_pool))
+    }
+
     /// What DataFusion runs in.
     pub(super) fn environment(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.environment)
@@ -97,5 +133,52 @@ impl Share {
     pub fn resize(&mut self, bytes: usize) -> Result<(), SqlError> {
         let resized = self.reservation.try_resize(bytes);
         resized.map_err(|_| self.memory.exhausted())
+    }
+}
+
+/// Reserved bytes; dropped, it gives them back.
+#[derive(Debug)]
+pub(in crate::sql) struct Held(MemoryReservation);
+
+/// The pool, as functions reach it: in the options that DataFusion hands to every call.
+#[derive(Clone, Debug)]
+pub(super) struct Purse(Arc<dyn MemoryPool>);
+
+impl Purse {
+    /// The one in these options; a plan that was not made for a query has none, and no bound.
+    pub(super) fn of(options: &ConfigOptions) -> Purse {
+        let found = options.extensions.get::<Purse>().cloned();
+        found.unwrap_or_else(|| Purse(Arc::new(UnboundedMemoryPool::default())))
+    }
+
+    /// Nothing reserved yet.
+    pub(super) fn open(&self, name: &'static str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.0)
+    }
+}
+
+impl ConfigExtension for Purse {
+    const PREFIX: &'static str = "pinleaf";
+}
+
+impl ExtensionOptions for Purse {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _: &str) -> Result<()> {
+        datafusion::common::internal_err!("there is no option {key}")
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        Vec::new()
     }
 }

@@ -27,6 +27,7 @@ use storage::published::Snapshot;
 
 use super::answer::{ResultColumn, Rows};
 use super::error::SqlError;
+use super::left_out::Late;
 use super::value::Value;
 
 pub mod bind;
@@ -35,12 +36,14 @@ pub mod columns;
 pub mod dialect;
 pub mod fault;
 pub mod functions;
+mod kept;
 mod meet;
 pub mod memory;
 pub mod plan;
 pub mod run;
 pub mod scan;
 pub mod types;
+pub mod width;
 
 pub use cancel::{Cancel, CancelHandle};
 pub use dialect::{MySql, parse};
@@ -182,8 +185,9 @@ pub struct SelectContext {
     pub threads: usize,
     /// Ends the query when it is cancelled.
     pub cancel: Cancel,
-    /// `pinleaf_read_damaged`: leave out commits whose checksum fails, instead of failing the query.
-    pub read_damaged: bool,
+    /// `pinleaf_read_damaged`: rows that cannot be read are left out and said there, instead of failing
+    /// the query.
+    pub read_damaged: Option<Arc<Late>>,
 }
 
 /// How much EXPLAIN does.

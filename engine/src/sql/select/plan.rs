@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, ScalarValue, TableReference};
+use datafusion::common::{DataFusionError, Result, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionStateBuilder;
@@ -20,15 +19,16 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
-use sqlparser::ast::Statement;
+use sqlparser::ast::{Query, Statement};
 
 use super::bind::{Bound, table_name};
 use super::fault::wrap;
+use super::kept::reserve_windows;
 use super::meet::meet;
+use super::memory::Held;
 use super::scan::{Table, table};
-use super::{SelectContext, Source, functions};
-use crate::limits::{BATCH_ROWS, CONSTANTS_BATCH_BYTES_MAX};
-use crate::sql::error::{Code, SqlError};
+use super::{SelectContext, Source, functions, width};
+use crate::limits::BATCH_ROWS;
 
 /// A query that can be run.
 pub struct Planned {
@@ -38,6 +38,8 @@ pub struct Planned {
     pub logical: LogicalPlan,
     /// The state it was planned with, which runs it.
     pub state: SessionState,
+    /// What the plan and its batches may take.
+    pub(super) held: [Held; 2],
 }
 
 /// Plans a bound query.
@@ -46,19 +48,24 @@ pub struct Planned {
 /// DataFusion's and ours; [`super::fault::unwrap`] gives them MySQL's numbers.
 pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
     let mut state = state(ctx);
-    let logical = logical(ctx, &state, bound)?;
+    let logical = logical(ctx, &state, bound.query, &bound.tables)?;
     let logical = state.optimize(&logical)?;
-    if let Some(rows) = batch_rows(constant_bytes(&logical)?)? {
+    let batches = width::batches(&logical, &bound.tables, ctx.memory.bytes_max())?;
+    let held = ctx.memory.hold(batches.bytes).map_err(wrap)?;
+    if let Some(rows) = batches.rows {
         *state.config_mut() = state.config().clone().with_batch_size(rows);
     }
+    // From here on the options reach the functions, and with them the memory they reserve.
+    state.mark_start_execution();
     let physical = state
         .query_planner()
         .create_physical_plan(&logical, &state)
         .await?;
     Ok(Planned {
-        physical,
+        physical: reserve_windows(physical)?,
         logical,
         state,
+        held: [bound.weight, held],
     })
 }
 
@@ -66,15 +73,20 @@ pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
 ///
 /// # Errors
 /// As [`plan`].
-pub fn logical(ctx: &SelectContext, state: &SessionState, bound: Bound) -> Result<LogicalPlan> {
-    let provider = Provider::new(ctx, state, &bound.tables)?;
+pub fn logical(
+    ctx: &SelectContext,
+    state: &SessionState,
+    query: Query,
+    tables: &[Source],
+) -> Result<LogicalPlan> {
+    let provider = Provider::new(ctx, state, tables)?;
     let options = ParserOptions::new()
         .with_parse_float_as_decimal(true)
         .with_enable_ident_normalization(false)
         .with_map_string_types_to_utf8view(false)
         .with_default_null_ordering(NullOrdering::NullsMin);
     let planner = SqlToRel::new_with_options(&provider, options);
-    let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(bound.query)))?;
+    let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
     results(meet(plan)?)
 }
 
@@ -91,44 +103,12 @@ pub fn state(ctx: &SelectContext) -> SessionState {
     options.optimizer.skip_failed_rules = false;
     options.execution.skip_physical_aggregate_schema_check = true;
     options.sql_parser.default_null_ordering = "nulls_min".to_owned();
+    options.extensions.insert(ctx.memory.purse());
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(ctx.memory.environment())
         .with_default_features()
         .build()
-}
-
-/// Bytes of all constant strings of an optimised plan: what REPEAT and the like made of constants is one by
-/// now. An operator writes a constant out in every row of its batch, which no memory pool sees.
-fn constant_bytes(plan: &LogicalPlan) -> Result<usize> {
-    let mut bytes = 0;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = expr {
-                    bytes += text.len();
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(bytes)
-}
-
-/// Rows of a batch for so many bytes of constants: fewer than [`BATCH_ROWS`], by which a scan cuts its parts
-/// too. `None`: they fit into a batch of the size that every other statement has.
-fn batch_rows(constant_bytes: usize) -> Result<Option<usize>> {
-    let rows = CONSTANTS_BATCH_BYTES_MAX / constant_bytes.max(1);
-    if rows == 0 {
-        return Err(wrap(SqlError::new(
-            Code::FunctionResultTooLong,
-            format!(
-                "The statement's constant strings have {constant_bytes} bytes; together they may have \
-                 {CONSTANTS_BATCH_BYTES_MAX}"
-            ),
-        )));
-    }
-    Ok((rows < storage::limits::BLOCK_ROWS_MAX as usize).then(|| rows.min(BATCH_ROWS - 1)))
 }
 
 /// Gives every column of the result a type that leaves a query.
@@ -196,9 +176,10 @@ impl Provider {
 
 fn source_of(ctx: &SelectContext, source: &Source) -> Result<Arc<dyn TableSource>> {
     Ok(match source {
-        Source::Stored(stored) => {
-            provider_as_source(Arc::new(Table::new(stored.clone(), ctx.read_damaged)))
-        }
+        Source::Stored(stored) => provider_as_source(Arc::new(Table::new(
+            stored.clone(),
+            ctx.read_damaged.clone(),
+        ))),
         Source::Virtual(made) => {
             let fields: Vec<_> = made.columns.iter().map(table::field).collect();
             let schema = Arc::new(Schema::new(fields));

@@ -136,7 +136,8 @@ pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultCo
         let mut bound = bind(&own, &query, None)?;
         let outputs = std::mem::take(&mut bound.outputs);
         let state = state(&own);
-        let plan = logical(&own, &state, bound).map_err(|fault| unwrap(&fault, &own.memory))?;
+        let plan = logical(&own, &state, bound.query, &bound.tables)
+            .map_err(|fault| unwrap(&fault, &own.memory))?;
         Ok(columns_of(plan.schema().as_arrow(), &outputs))
     })
     .await
@@ -156,6 +157,7 @@ async fn run(
     if columns.send(columns_of(&schema, &outputs)).is_err() {
         return Ok(());
     }
+    let _held = planned.held;
     let mut stream = execute_stream(planned.physical, planned.state.task_ctx())
         .map_err(|fault| unwrap(&fault, &ctx.memory))?;
     while let Some(batch) = stream.next().await {

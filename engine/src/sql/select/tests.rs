@@ -29,6 +29,11 @@ impl ScanPart for Rows3 {
         u32::try_from(self.ids.len()).expect("few rows")
     }
 
+    fn offsets(&self) -> std::ops::Range<i64> {
+        let end = self.ids.last().expect("rows") + 1;
+        self.ids[0]..end
+    }
+
     fn statistics(&self, column: usize) -> Option<ColumnStatistics> {
         let bound = |value: Option<&i64>| {
             value.map(|value| StatisticBound {
@@ -58,6 +63,10 @@ impl ScanPart for Rows3 {
         })
     }
 
+    fn bytes(&self, _: usize) -> u64 {
+        8 * u64::from(self.rows())
+    }
+
     fn read(&self, columns: &[usize]) -> Result<Vec<ArrayRef>, StorageError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         if self.damaged {
@@ -80,6 +89,9 @@ impl ScanPart for Rows3 {
         Ok(())
     }
 }
+
+/// Rows of each of the two parts of the table `large`: as many as a block has.
+const LARGE_ROWS: i64 = 65_536;
 
 struct World {
     reads: Arc<AtomicU32>,
@@ -119,6 +131,7 @@ impl Names for World {
         let columns: Arc<[TableColumn]> = match table {
             "t" => Arc::new([column("Id", big), column("name", text)]),
             "u" => Arc::new([column("id", big), column("other", text)]),
+            "large" => Arc::new([column("id", big), column("name", text)]),
             _ => return Ok(None),
         };
         let part =
@@ -146,6 +159,15 @@ impl Names for World {
                     parts: Arc::new([part(&[11, 12], &[Some("c"), Some("d")], false)]),
                 },
             ],
+            "large" => {
+                let ids: Vec<i64> = (0..LARGE_ROWS).collect();
+                let names = vec![Some("somebody"); ids.len()];
+                vec![StoredPartition {
+                    leaf_partition: LeafPartitionId(4),
+                    kafka_partition: 0,
+                    parts: Arc::new([part(&ids, &names, false), part(&ids, &names, false)]),
+                }]
+            }
             _ => vec![StoredPartition {
                 leaf_partition: LeafPartitionId(3),
                 kafka_partition: 0,
@@ -210,7 +232,7 @@ fn fixture(memory_bytes: usize, damaged: bool, cancel: Cancel) -> Fixture {
         runtime: runtime.handle().clone(),
         threads: 2,
         cancel,
-        read_damaged: false,
+        read_damaged: None,
     };
     Fixture {
         ctx,
@@ -665,8 +687,17 @@ fn a_damaged_part_fails_the_query_unless_it_is_read_around() {
     let fault = run(&fixture, "SELECT name FROM t", &[]).expect_err("it is damaged");
     assert_eq!(fault.code, Code::Corrupt.number());
     assert!(fault.message.contains("1.0.arrow"), "{}", fault.message);
-    fixture.ctx.read_damaged = true;
+    let late = Arc::new(Late::default());
+    fixture.ctx.read_damaged = Some(Arc::clone(&late));
     assert_eq!(answer(&fixture, "SELECT COUNT(*) FROM t"), "4");
+    // Pruned, it is not looked at; met twice, it counts once.
+    assert_eq!(answer(&fixture, "SELECT name FROM t WHERE id = 1"), "a");
+    let twice = "SELECT COUNT(*) FROM t a JOIN t b ON a.id = b.id";
+    assert_eq!(answer(&fixture, twice), "4");
+    let said: Vec<String> = late.warnings(9).into_iter().map(|w| w.message).collect();
+    let line = "Table 't': 2 rows are left out, of partition 0 in offsets 3 to 4: tables/1/1/1.0.arrow: not an Arrow file: \
+                the magic is wrong (bytes 64 to 128)";
+    assert_eq!(said, [line]);
 }
 
 #[test]
@@ -684,28 +715,134 @@ fn a_full_pool_fails_the_query_and_names_the_limit() {
     }
 }
 
-/// A constant is written out in every row of a batch, which no memory pool sees.
+/// The rows of a query's largest batch, and all rows.
+fn batches(fixture: &Fixture, sql: &str) -> Result<(usize, usize), SqlError> {
+    let query = query(sql).expect("it parses");
+    fixture.ctx.runtime.block_on(async {
+        let mut rows = select(&fixture.ctx, &query, &[]).await?;
+        let (mut largest, mut all) = (0, 0);
+        while let Some(batch) = rows.batches.next().await {
+            let batch = batch?;
+            largest = largest.max(batch.num_rows());
+            all += batch.num_rows();
+        }
+        Ok((largest, all))
+    })
+}
+
+/// A constant is written out in every row of every batch in flight.
 #[test]
 fn large_constants_make_small_batches() {
-    let fixture = plain();
+    let fixture = fixture(1 << 30, false, Cancel::never());
     let largest = |items: usize, bytes: usize| {
         let items = vec![format!("REPEAT('a', {bytes})"); items].join(", ");
-        let query = query(&format!("SELECT {items} FROM t")).expect("it parses");
-        fixture.ctx.runtime.block_on(async {
-            let mut rows = select(&fixture.ctx, &query, &[]).await?;
-            let (mut largest, mut all) = (0, 0);
-            while let Some(batch) = rows.batches.next().await {
-                let batch = batch?;
-                largest = largest.max(batch.num_rows());
-                all += batch.num_rows();
-            }
+        batches(&fixture, &format!("SELECT {items} FROM t")).map(|(largest, all)| {
             assert_eq!(all, 6);
-            Ok::<_, SqlError>(largest)
+            largest
         })
     };
     assert_eq!(largest(1, 100).expect("small"), 2);
     assert_eq!(largest(3, 16 << 20).expect("large"), 1);
     assert_eq!(largest(5, 16 << 20).expect_err("too large").code, 1301);
+}
+
+#[test]
+fn wide_rows_and_growing_strings_make_shorter_batches() {
+    let fixture = fixture(1 << 30, false, Cancel::never());
+    let all = 2 * usize::try_from(LARGE_ROWS).expect("few");
+    let largest = |items: &str| {
+        let sql = format!("SELECT {items} FROM large");
+        let (largest, rows) = batches(&fixture, &sql).expect("it runs");
+        assert_eq!(rows, all, "{items}");
+        largest
+    };
+    let sums = |count: usize| {
+        let items: Vec<String> = (0..count).map(|n| format!("id + {n}")).collect();
+        items.join(", ")
+    };
+    let repeats = |count: usize| {
+        let items: Vec<String> = (0..count)
+            .map(|n| format!("REPEAT(name, {n} + 2)"))
+            .collect();
+        items.join(", ")
+    };
+    assert_eq!(largest("id, name"), all / 2, "a part is a batch");
+    assert_eq!(largest(&sums(1)), all / 2);
+    let wide = largest(&sums(400));
+    assert!((100..1_000).contains(&wide), "{wide} rows of 400 columns");
+    assert_eq!(largest(&repeats(1)), crate::limits::BATCH_ROWS - 1);
+    assert_eq!(largest(&repeats(20)), 16_384 / 20);
+}
+
+/// What a projection makes is charged to the pool before it is made, and given back.
+#[test]
+fn functions_reserve_what_they_make() {
+    let fixture = fixture(32 << 20, false, Cancel::never());
+    let repeats = |bytes: usize, around: &str| {
+        let items: Vec<String> = (0..20)
+            .map(|n| around.replace('?', &format!("REPEAT(name, {bytes} + {n})")))
+            .collect();
+        let sql = format!("SELECT {} FROM large WHERE id >= 0", items.join(", "));
+        match run(&fixture, &sql, &[]) {
+            Ok((_, rows)) => format!("{} rows", rows.len()),
+            Err(fault) => format!("{} {} {}", fault.code, fault.state, fault.message),
+        }
+    };
+    let full = "1038 HY001 Out of memory for queries: all of them together may use 33554432 bytes (query_bytes in \
+                [memory]); read fewer rows or columns, group by fewer values, or raise it";
+    // Of a string, of a CASE that picks it, of one that is only looked at, and of a filter.
+    for around in [
+        "?",
+        "CASE WHEN id % 2 = 0 THEN ? ELSE name END",
+        "COALESCE(?, name)",
+        "CONCAT(?, name)",
+        "LENGTH(RPAD(?, 90000, name))",
+        "UPPER(?)",
+    ] {
+        assert_eq!(repeats(10_000, around), full, "{around}");
+    }
+    let filter = "SELECT COUNT(*) FROM large WHERE LENGTH(REPEAT(name, 2000 + id)) = 7";
+    assert_eq!(answer(&fixture, filter), "ERROR 1038");
+    let began = std::time::Instant::now();
+    while fixture.ctx.memory.bytes_held() > 0 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
+        std::thread::yield_now();
+    }
+    assert_eq!(repeats(1, "LENGTH(?)"), "131072 rows");
+}
+
+#[test]
+fn a_select_has_as_many_columns_as_mysqls_at_most() {
+    let fixture = plain();
+    let of = |count: usize| format!("SELECT {}", vec!["1"; count].join(","));
+    assert!(answer(&fixture, &of(100)).starts_with("1\t1"));
+    let fault = run(&fixture, &of(4_097), &[]).expect_err("too many");
+    assert_eq!(
+        (fault.code, fault.message.as_str()),
+        (1117, "Too many columns")
+    );
+}
+
+/// A plan takes thousands of bytes for each expression: reserved while it is bound.
+#[test]
+fn a_plan_reserves_what_its_expressions_take() {
+    let fixture = fixture(16 << 20, false, Cancel::never());
+    let list = |count: usize| {
+        let items: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let sql = format!("SELECT COUNT(*) FROM t WHERE id IN ({})", items.join(","));
+        answer(&fixture, &sql)
+    };
+    assert_eq!(list(1_000), "6");
+    assert_eq!(list(10_000), "ERROR 1038");
+}
+
+/// DataFusion gathers all rows of such a window and reserves none of them.
+#[test]
+fn a_window_over_everything_reserves_its_input() {
+    let fixture = fixture(2 << 20, false, Cancel::never());
+    let sql = |table: &str| format!("SELECT MAX(s) FROM (SELECT SUM(id) OVER () s FROM {table}) w");
+    assert_eq!(answer(&fixture, &sql("large")), "ERROR 1038");
+    assert_eq!(answer(&fixture, &sql("t")), "33");
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Binder<'_> {
                 format!("The expression is nested deeper than {EXPRESSION_NESTING_MAX} levels"),
             ));
         }
+        self.weigh(1)?;
         self.depth += 1;
         let bound = self.expr_inner(expr);
         self.depth -= 1;

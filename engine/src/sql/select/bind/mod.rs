@@ -14,7 +14,9 @@ use std::collections::HashMap;
 
 use sqlparser::ast::{Expr, Query};
 
+use super::memory::Held;
 use super::{SelectContext, Source};
+use crate::limits::{PLANNED_EXPRESSION_BYTES, PLANNED_STEP_EXPRESSIONS};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
 
@@ -39,6 +41,8 @@ pub struct Bound {
     pub outputs: Vec<Output>,
     /// The tables, by their number.
     pub tables: Vec<Source>,
+    /// What its plan may take.
+    pub(super) weight: Held,
 }
 
 /// Where a column of a result comes from; all but `name` may be empty.
@@ -77,12 +81,15 @@ pub fn bind(
         aliases: HashMap::new(),
         clause: "field list",
         depth: 0,
+        weight: ctx.memory.hold(0)?,
+        expressions: 0,
     };
     let (query, columns) = binder.query(&query, Twice::Renamed)?;
     Ok(Bound {
         query,
         outputs: columns.into_iter().map(|column| column.output).collect(),
         tables: binder.tables,
+        weight: binder.weight,
     })
 }
 
@@ -114,9 +121,25 @@ struct Binder<'a> {
     /// Where an unknown name stands, in MySQL's words.
     clause: &'static str,
     depth: usize,
+    /// What the plan of so many expressions may take.
+    weight: Held,
+    expressions: usize,
 }
 
 impl Binder<'_> {
+    /// Counts expressions, and reserves what planning takes for them.
+    fn weigh(&mut self, more: usize) -> Result<(), SqlError> {
+        let steps = |expressions: usize| expressions.div_ceil(PLANNED_STEP_EXPRESSIONS);
+        let before = steps(self.expressions);
+        self.expressions += more;
+        let bytes = (steps(self.expressions) - before)
+            * (PLANNED_STEP_EXPRESSIONS * PLANNED_EXPRESSION_BYTES);
+        match bytes {
+            0 => Ok(()),
+            bytes => self.ctx.memory.hold_more(&self.weight, bytes),
+        }
+    }
+
     /// The number of a table, resolving it the first time.
     fn table(&mut self, database: Option<&str>, name: &str) -> Result<usize, SqlError> {
         let key = (database.map(str::to_owned), name.to_owned());

@@ -12,7 +12,7 @@ use super::limit::limit_clause;
 use super::literal::{is_placeholder_null, number};
 use super::scope::{AliasUse, Column, Columns, Scope, quoted, unknown};
 use super::{Binder, Cte, Output};
-use crate::limits::QUERY_NESTING_MAX;
+use crate::limits::{QUERY_NESTING_MAX, RESULT_COLUMNS_MAX};
 use crate::sql::error::{Code, SqlError};
 
 /// What becomes of two columns of one name.
@@ -191,7 +191,11 @@ impl Binder<'_> {
             let mut items = Vec::with_capacity(select.projection.len());
             for item in &select.projection {
                 binder.item(item, &mut items)?;
+                if items.len() > RESULT_COLUMNS_MAX {
+                    return Err(SqlError::new(Code::TooManyColumns, "Too many columns"));
+                }
             }
+            binder.weigh(items.len())?;
             Ok(items)
         })?;
         let mut columns: Columns = Vec::with_capacity(items.len());

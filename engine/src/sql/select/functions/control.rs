@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::Case;
@@ -10,6 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 
 use super::convert::{convert, is_plain};
 use super::number::summand;
+use super::texts::held;
 use super::{Call, Function, Types, to};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::fault::{out_of_range, wrap};
@@ -73,15 +74,24 @@ pub static FUNCTIONS: &[Function] = &[
         lower: Some(|types, args| {
             let own = no_boolean(types.types[0].clone());
             let equal = super::call("=", args.to_vec())?;
-            Ok(Some(Expr::Case(Case::new(
-                None,
-                vec![(
-                    Box::new(equal),
-                    Box::new(Expr::Literal(ScalarValue::try_from(&own)?, None)),
-                )],
-                Some(Box::new(to(args[0].clone(), &types.types[0], &own))),
-            ))))
+            let null = Expr::Literal(ScalarValue::try_from(&own)?, None);
+            let otherwise = to(args[0].clone(), &types.types[0], &own);
+            lowered(
+                vec![(Box::new(equal), Box::new(null))],
+                Some(Box::new(otherwise)),
+                &own,
+            )
+            .map(Some)
         }),
+    },
+    // What DataFusion makes of the branches of a CASE: reserved like what a function makes.
+    Function {
+        name: "held",
+        least: 1,
+        most: 1,
+        of: |types| Ok(types.types[0].clone()),
+        eval: Some(|call| held(&call.purse, &call.args[0])),
+        lower: None,
     },
     // What a set operation's branch gives: a Boolean becomes the integer it is.
     Function {
@@ -235,7 +245,21 @@ fn lower_case(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
         .map(|pair| (Box::new(args[pair * 2].clone()), result(pair * 2 + 1)))
         .collect();
     let otherwise = (args.len() % 2 == 1).then(|| result(args.len() - 1));
-    Ok(Some(Expr::Case(Case::new(None, when_then, otherwise))))
+    lowered(when_then, otherwise, &wanted).map(Some)
+}
+
+/// A CASE of DataFusion's; the strings that it gathers are charged for.
+fn lowered(
+    when_then: Vec<(Box<Expr>, Box<Expr>)>,
+    otherwise: Option<Box<Expr>>,
+    wanted: &DataType,
+) -> Result<Expr> {
+    let case = Expr::Case(Case::new(None, when_then, otherwise));
+    if *wanted == DataType::Utf8 {
+        super::call("held", vec![case])
+    } else {
+        Ok(case)
+    }
 }
 
 fn lower_coalesce(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
@@ -248,11 +272,7 @@ fn lower_coalesce(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     let when_then = (0..last)
         .map(|at| (Box::new(args[at].clone().is_not_null()), value(at)))
         .collect();
-    Ok(Some(Expr::Case(Case::new(
-        None,
-        when_then,
-        Some(value(last)),
-    ))))
+    lowered(when_then, Some(value(last)), &wanted).map(Some)
 }
 
 /// The type that CAST's text names.
@@ -302,23 +322,19 @@ fn cast_type(types: &Types<'_>) -> Result<DataType> {
 fn cast(call: &Call) -> Result<ArrayRef> {
     let array = convert(&call.args[0], &call.out)?;
     let wanted = call.word(1)?;
-    match wanted
+    let length = wanted
         .strip_prefix("char(")
-        .and_then(|rest| rest.trim_end_matches(')').parse::<usize>().ok())
-    {
-        Some(length) => {
-            let cut: StringArray = array
-                .as_string::<i32>()
-                .iter()
-                .map(|text| {
-                    text.map(|text| match text.char_indices().nth(length) {
-                        Some((end, _)) => &text[..end],
-                        None => text,
-                    })
-                })
-                .collect();
-            Ok(Arc::new(cut))
-        }
-        None => Ok(array),
-    }
+        .and_then(|rest| rest.trim_end_matches(')').parse::<usize>().ok());
+    let Some(length) = length else {
+        return Ok(array);
+    };
+    let texts = array.as_string::<i32>();
+    call.texts_of(|row, out| {
+        let text = texts.value(row);
+        let end = text
+            .char_indices()
+            .nth(length)
+            .map_or(text.len(), |(end, _)| end);
+        Ok(texts.is_valid(row) && out.push(&text[..end]).map(|()| true)?)
+    })
 }

@@ -118,7 +118,7 @@ pub static FUNCTIONS: &[Function] = &[
         of: |_| Ok(DataType::Utf8),
         eval: Some(|call| {
             let (micros, formats) = (call.micros(0)?, call.texts(1)?);
-            Ok(formatted(&micros, &formats))
+            formatted(call, &micros, &formats)
         }),
         lower: None,
     },
@@ -306,7 +306,7 @@ const fn names(name: &'static str) -> Function {
         eval: Some(|call| {
             let format = if call.name == "dayname" { "%W" } else { "%M" };
             let formats = StringArray::from(vec![format; call.rows]);
-            Ok(formatted(&call.micros(0)?, &formats))
+            formatted(call, &call.micros(0)?, &formats)
         }),
         lower: None,
     }
@@ -319,20 +319,18 @@ pub(super) fn days_array(micros: &Int64Array) -> ArrayRef {
     )
 }
 
-fn formatted(micros: &Int64Array, formats: &StringArray) -> ArrayRef {
-    let texts: StringArray = micros
-        .iter()
-        .zip(formats.iter())
-        .map(|(micros, format)| {
-            let micros = micros?;
-            Some(format_one(
-                &Civil::of_micros(micros)?,
-                micros.div_euclid(DAY_US),
-                format?,
-            ))
-        })
-        .collect();
-    Arc::new(texts)
+fn formatted(call: &Call, micros: &Int64Array, formats: &StringArray) -> Result<ArrayRef> {
+    call.texts_of(|row, out| {
+        if micros.is_null(row) || formats.is_null(row) {
+            return Ok(false);
+        }
+        let micros = micros.value(row);
+        let Some(civil) = Civil::of_micros(micros) else {
+            return Ok(false);
+        };
+        let written = format_one(out, &civil, micros.div_euclid(DAY_US), formats.value(row));
+        out.written(written).map(|()| true)
+    })
 }
 
 fn from_unixtime(call: &Call) -> Result<ArrayRef> {
@@ -347,8 +345,8 @@ fn from_unixtime(call: &Call) -> Result<ArrayRef> {
                 .and_then(|value| i64::try_from(value).ok())
         })
         .collect();
-    Ok(match &call.out {
-        DataType::Timestamp(unit, _) => timestamp(&micros, *unit),
-        _ => formatted(&micros, &call.texts(1)?),
-    })
+    match &call.out {
+        DataType::Timestamp(unit, _) => Ok(timestamp(&micros, *unit)),
+        _ => formatted(call, &micros, &call.texts(1)?),
+    }
 }

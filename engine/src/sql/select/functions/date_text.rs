@@ -1,5 +1,7 @@
 //! DATE_FORMAT's specifiers.
 
+use std::fmt;
+
 use super::time::{Civil, days_of, week, weekday};
 
 const DAYS: [&str; 7] = [
@@ -34,9 +36,12 @@ fn month_index(month: u32) -> usize {
 ///
 /// # Source
 /// MySQL 8 manual, DATE_FORMAT(): the table of specifiers.
-pub(super) fn format_one(civil: &Civil, days: i64, format: &str) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(format.len() + 8);
+pub(super) fn format_one(
+    text: &mut impl fmt::Write,
+    civil: &Civil,
+    days: i64,
+    format: &str,
+) -> fmt::Result {
     let hour12 = (civil.hour + 11) % 12 + 1;
     let half = if civil.hour < 12 { "AM" } else { "PM" };
     let weekday = weekday(days);
@@ -46,11 +51,10 @@ pub(super) fn format_one(civil: &Civil, days: i64, format: &str) -> String {
     let mut rest = format.chars();
     while let Some(c) = rest.next() {
         if c != '%' {
-            text.push(c);
+            text.write_char(c)?;
             continue;
         }
-        // Writing to a String cannot fail.
-        let _ = match rest.next() {
+        match rest.next() {
             Some('a') => write!(text, "{}", &weekday_name[..3]),
             Some('b') => write!(text, "{}", &month_name[..3]),
             Some('c') => write!(text, "{}", civil.month),
@@ -91,7 +95,7 @@ pub(super) fn format_one(civil: &Civil, days: i64, format: &str) -> String {
             Some('y') => write!(text, "{:02}", civil.year % 100),
             Some(other) => write!(text, "{other}"),
             None => write!(text, "%"),
-        };
+        }?;
     }
-    text
+    Ok(())
 }

@@ -16,7 +16,9 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use self::texts::Texts;
 use super::fault::wrap;
+use super::memory::Purse;
 use crate::limits::SHOWN_CHARS_MAX;
 use crate::sql::error::{Code, SqlError};
 
@@ -30,6 +32,7 @@ pub mod number;
 pub mod round;
 pub mod sleep;
 pub mod text;
+mod texts;
 pub mod time;
 
 /// A function's types at one call.
@@ -75,9 +78,16 @@ pub struct Call {
     pub out: DataType,
     /// The expression's text, for errors.
     pub shown: String,
+    /// Where the strings that it makes are reserved.
+    pub(super) purse: Purse,
 }
 
 impl Call {
+    /// An array of a string a row, which `of` appends to; `false`: the row is NULL.
+    fn texts_of(&self, of: impl FnMut(usize, &mut Texts) -> Result<bool>) -> Result<ArrayRef> {
+        Texts::collect(&self.purse, self.name, self.rows, of)
+    }
+
     /// An argument as strings.
     pub fn texts(&self, at: usize) -> Result<StringArray> {
         convert::utf8(&plain(&self.args[at])?)
@@ -294,6 +304,7 @@ impl ScalarUDFImpl for Ours {
             rows,
             out: args.return_field.data_type().clone(),
             shown: args.return_field.name().clone(),
+            purse: Purse::of(&args.config_options),
         };
         let array = eval(&call)?;
         if constant {

@@ -7,71 +7,69 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 
 use super::convert::double_prefix;
+use super::texts::Texts;
 use super::{Call, Function};
-use crate::limits::{STRING_BATCH_BYTES_MAX, STRING_RESULT_BYTES_MAX};
-use crate::sql::error::{Code, SqlError};
-use crate::sql::select::fault::wrap;
 use crate::sql::select::types::{Class, class, digits};
 
 /// Functions of strings.
 pub static FUNCTIONS: &[Function] = &[
     text("concat", 1, usize::MAX, |call| {
-        build(call, |row, texts| {
-            let mut joined = String::new();
+        build(call, |row, texts, out| {
             for text in texts {
                 if text.is_null(row) {
-                    return Ok(None);
+                    return Ok(false);
                 }
-                push(&mut joined, text.value(row), "concat")?;
+                out.push(text.value(row))?;
             }
-            Ok(Some(joined))
+            Ok(true)
         })
     }),
     text("concat_ws", 2, usize::MAX, |call| {
-        build(call, |row, texts| {
+        build(call, |row, texts, out| {
             if texts[0].is_null(row) {
-                return Ok(None);
+                return Ok(false);
             }
-            let mut joined = String::new();
             let mut first = true;
             for text in texts[1..].iter().filter(|text| text.is_valid(row)) {
                 if !first {
-                    push(&mut joined, texts[0].value(row), "concat_ws")?;
+                    out.push(texts[0].value(row))?;
                 }
                 first = false;
-                push(&mut joined, text.value(row), "concat_ws")?;
+                out.push(text.value(row))?;
             }
-            Ok(Some(joined))
+            Ok(true)
         })
     }),
     text("upper", 1, 1, |call| {
-        each(call, |text| Some(text.to_uppercase()))
+        each(call, |text, out| out.push(&text.to_uppercase()))
     }),
     text("lower", 1, 1, |call| {
-        each(call, |text| Some(text.to_lowercase()))
+        each(call, |text, out| out.push(&text.to_lowercase()))
     }),
     text("reverse", 1, 1, |call| {
-        each(call, |text| Some(text.chars().rev().collect()))
+        each(call, |text, out| {
+            out.push(&text.chars().rev().collect::<String>())
+        })
     }),
     text("hex", 1, 1, hex),
     text("left", 2, 2, |call| {
-        with_int(call, |text, count| {
-            Some(take(text, 0, usize::try_from(count).unwrap_or(0)).to_owned())
+        with_int(call, |text, count, out| {
+            out.push(take(text, 0, usize::try_from(count).unwrap_or(0)))
         })
     }),
     text("right", 2, 2, |call| {
-        with_int(call, |text, count| {
+        with_int(call, |text, count, out| {
             let count = usize::try_from(count).unwrap_or(0);
             let length = text.chars().count();
-            Some(take(text, length.saturating_sub(count), count).to_owned())
+            out.push(take(text, length.saturating_sub(count), count))
         })
     }),
     text("substring", 2, 3, substring),
     text("substring_index", 3, 3, substring_index),
     text("replace", 3, 3, |call| {
-        build(call, |row, texts| {
+        build(call, |row, texts, out| {
             if texts.iter().any(|text| text.is_null(row)) {
-                return Ok(None);
+                return Ok(false);
             }
             let (text, from, into) = (
                 texts[0].value(row),
@@ -79,47 +77,47 @@ pub static FUNCTIONS: &[Function] = &[
                 texts[2].value(row),
             );
             if from.is_empty() {
-                return Ok(Some(text.to_owned()));
+                return out.push(text).map(|()| true);
             }
-            let count = text.matches(from).count();
-            bounded(text.len() + count.saturating_mul(into.len()), "replace")?;
-            Ok(Some(text.replace(from, into)))
+            for (at, piece) in text.split(from).enumerate() {
+                if at > 0 {
+                    out.push(into)?;
+                }
+                out.push(piece)?;
+            }
+            Ok(true)
         })
     }),
     text("repeat", 2, 2, |call| {
-        grown(call, |text, count| {
-            let count = usize::try_from(count).unwrap_or(0);
-            bounded(text.len().saturating_mul(count), "repeat")?;
-            Ok(Some(text.repeat(count)))
+        with_int(call, |text, count, out| {
+            out.repeat(text, usize::try_from(count).unwrap_or(0))
         })
     }),
     text("space", 1, 1, |call| {
         let counts = call.ints(0)?;
-        finish(counts.iter().map(|count| match count {
-            None => Ok(None),
-            Some(count) => {
-                let count = usize::try_from(count).unwrap_or(0);
-                bounded(count, "space")?;
-                Ok(Some(" ".repeat(count)))
-            }
-        }))
+        call.texts_of(|row, out| {
+            let count = usize::try_from(counts.value(row)).unwrap_or(0);
+            Ok(counts.is_valid(row) && out.repeat(" ", count).map(|()| true)?)
+        })
     }),
     text("lpad", 3, 3, |call| pad(call, true)),
     text("rpad", 3, 3, |call| pad(call, false)),
     text("trim", 1, 3, trim),
     text("elt", 2, usize::MAX, |call| {
         let places = call.ints(0)?;
-        build(call, |row, texts| {
+        build(call, |row, texts, out| {
             if places.is_null(row) {
-                return Ok(None);
+                return Ok(false);
             }
             let picked = usize::try_from(places.value(row))
                 .ok()
                 .filter(|place| *place >= 1)
-                .and_then(|place| texts.get(place));
-            Ok(picked
-                .filter(|text| text.is_valid(row))
-                .map(|text| text.value(row).to_owned()))
+                .and_then(|place| texts.get(place))
+                .filter(|text| text.is_valid(row));
+            match picked {
+                Some(text) => out.push(text.value(row)).map(|()| true),
+                None => Ok(false),
+            }
         })
     }),
     number("length", 1, 1, |call| {
@@ -207,47 +205,6 @@ const fn number(
     }
 }
 
-/// Refuses a string that would be too long to make.
-fn bounded(bytes: usize, name: &str) -> Result<()> {
-    if bytes > STRING_RESULT_BYTES_MAX {
-        return Err(wrap(SqlError::new(
-            Code::FunctionResultTooLong,
-            format!(
-                "Result of {name}() was larger than max_allowed_packet ({STRING_RESULT_BYTES_MAX})"
-            ),
-        )));
-    }
-    Ok(())
-}
-
-fn push(joined: &mut String, text: &str, name: &str) -> Result<()> {
-    bounded(joined.len() + text.len(), name)?;
-    joined.push_str(text);
-    Ok(())
-}
-
-/// Collects strings, and refuses a batch of them that would not fit.
-fn finish(values: impl Iterator<Item = Result<Option<String>>>) -> Result<ArrayRef> {
-    let mut bytes = 0usize;
-    let array: StringArray = values
-        .map(|value| {
-            let value = value?;
-            bytes += value.as_ref().map_or(0, String::len);
-            if bytes > STRING_BATCH_BYTES_MAX {
-                return Err(wrap(SqlError::new(
-                    Code::OutOfMemory,
-                    format!(
-                        "Out of memory for queries: the strings of one batch may have \
-                         {STRING_BATCH_BYTES_MAX} bytes"
-                    ),
-                )));
-            }
-            Ok(value)
-        })
-        .collect::<Result<_>>()?;
-    Ok(Arc::new(array))
-}
-
 fn count(values: impl Iterator<Item = Option<usize>>) -> Result<ArrayRef> {
     let array: Int64Array = values
         .map(|value| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX)))
@@ -257,29 +214,25 @@ fn count(values: impl Iterator<Item = Option<usize>>) -> Result<ArrayRef> {
 
 fn build(
     call: &Call,
-    of: impl Fn(usize, &[StringArray]) -> Result<Option<String>>,
+    of: impl Fn(usize, &[StringArray], &mut Texts) -> Result<bool>,
 ) -> Result<ArrayRef> {
     let texts = (0..call.args.len())
         .map(|at| call.texts(at))
         .collect::<Result<Vec<_>>>()?;
-    finish((0..call.rows).map(|row| of(row, &texts)))
+    call.texts_of(|row, out| of(row, &texts, out))
 }
 
-fn each(call: &Call, of: impl Fn(&str) -> Option<String>) -> Result<ArrayRef> {
+fn each(call: &Call, of: impl Fn(&str, &mut Texts) -> Result<()>) -> Result<ArrayRef> {
     let texts = call.texts(0)?;
-    finish(texts.iter().map(|text| Ok(text.and_then(&of))))
+    call.texts_of(|row, out| Ok(texts.is_valid(row) && of(texts.value(row), out).map(|()| true)?))
 }
 
-fn with_int(call: &Call, of: impl Fn(&str, i64) -> Option<String>) -> Result<ArrayRef> {
-    grown(call, |text, number| Ok(of(text, number)))
-}
-
-fn grown(call: &Call, of: impl Fn(&str, i64) -> Result<Option<String>>) -> Result<ArrayRef> {
+fn with_int(call: &Call, of: impl Fn(&str, i64, &mut Texts) -> Result<()>) -> Result<ArrayRef> {
     let (texts, numbers) = (call.texts(0)?, call.ints(1)?);
-    finish(texts.iter().zip(numbers.iter()).map(|pair| match pair {
-        (Some(text), Some(number)) => of(text, number),
-        _ => Ok(None),
-    }))
+    call.texts_of(|row, out| {
+        let is_value = texts.is_valid(row) && numbers.is_valid(row);
+        Ok(is_value && of(texts.value(row), numbers.value(row), out).map(|()| true)?)
+    })
 }
 
 /// The `count` characters from `from` on, counted from 0.
@@ -299,12 +252,12 @@ fn take(text: &str, from: usize, count: usize) -> &str {
 fn substring(call: &Call) -> Result<ArrayRef> {
     let (texts, places) = (call.texts(0)?, call.ints(1)?);
     let lengths = (call.args.len() > 2).then(|| call.ints(2)).transpose()?;
-    finish((0..call.rows).map(|row| {
+    call.texts_of(|row, out| {
         if texts.is_null(row)
             || places.is_null(row)
             || lengths.as_ref().is_some_and(|lengths| lengths.is_null(row))
         {
-            return Ok(None);
+            return Ok(false);
         }
         let (text, place) = (texts.value(row), places.value(row));
         let length = lengths
@@ -312,11 +265,11 @@ fn substring(call: &Call) -> Result<ArrayRef> {
             .map_or(i64::MAX, |lengths| lengths.value(row));
         let chars = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
         let start = match place {
-            0 => return Ok(Some(String::new())),
+            0 => return Ok(true),
             place if place > 0 => place - 1,
             place => match chars.checked_add(place) {
                 Some(start) if start >= 0 => start,
-                _ => return Ok(Some(String::new())),
+                _ => return Ok(true),
             },
         };
         let taken = take(
@@ -324,76 +277,75 @@ fn substring(call: &Call) -> Result<ArrayRef> {
             usize::try_from(start).unwrap_or(usize::MAX),
             usize::try_from(length).unwrap_or(0),
         );
-        Ok(Some(taken.to_owned()))
-    }))
+        out.push(taken).map(|()| true)
+    })
 }
 
 fn substring_index(call: &Call) -> Result<ArrayRef> {
     let (texts, marks, counts) = (call.texts(0)?, call.texts(1)?, call.ints(2)?);
-    finish((0..call.rows).map(|row| {
+    call.texts_of(|row, out| {
         if texts.is_null(row) || marks.is_null(row) || counts.is_null(row) {
-            return Ok(None);
+            return Ok(false);
         }
         let (text, mark, count) = (texts.value(row), marks.value(row), counts.value(row));
         if mark.is_empty() || count == 0 {
-            return Ok(Some(String::new()));
+            return Ok(true);
         }
         let nth = usize::try_from(count.unsigned_abs() - 1).unwrap_or(usize::MAX);
-        Ok(Some(if count > 0 {
+        let part = if count > 0 {
             match text.match_indices(mark).nth(nth) {
-                Some((at, _)) => text[..at].to_owned(),
-                None => text.to_owned(),
+                Some((at, _)) => &text[..at],
+                None => text,
             }
         } else {
             match text.rmatch_indices(mark).nth(nth) {
-                Some((at, _)) => text[at + mark.len()..].to_owned(),
-                None => text.to_owned(),
+                Some((at, _)) => &text[at + mark.len()..],
+                None => text,
             }
-        }))
-    }))
+        };
+        out.push(part).map(|()| true)
+    })
 }
 
 fn pad(call: &Call, left: bool) -> Result<ArrayRef> {
     let (texts, lengths, fills) = (call.texts(0)?, call.ints(1)?, call.texts(2)?);
-    let name = if left { "lpad" } else { "rpad" };
-    finish((0..call.rows).map(|row| {
+    call.texts_of(|row, out| {
         if texts.is_null(row) || lengths.is_null(row) || fills.is_null(row) {
-            return Ok(None);
+            return Ok(false);
         }
         let (text, fill) = (texts.value(row), fills.value(row));
         let Ok(length) = usize::try_from(lengths.value(row)) else {
-            return Ok(None);
+            return Ok(false);
         };
         let own = text.chars().count();
         if own >= length {
-            return Ok(Some(take(text, 0, length).to_owned()));
+            return out.push(take(text, 0, length)).map(|()| true);
         }
         if fill.is_empty() {
-            return Ok(Some(String::new()));
+            return Ok(true);
         }
-        let most = fill.chars().map(char::len_utf8).max().unwrap_or(1);
-        bounded(
-            text.len()
-                .saturating_add((length - own).saturating_mul(most)),
-            name,
-        )?;
-        let filling: String = fill.chars().cycle().take(length - own).collect();
-        Ok(Some(if left {
-            filling + text
-        } else {
-            text.to_owned() + &filling
-        }))
-    }))
+        if !left {
+            out.push(text)?;
+        }
+        let (wanted, chars) = (length - own, fill.chars().count());
+        out.repeat(fill, wanted / chars)?;
+        out.push(take(fill, 0, wanted % chars))?;
+        if left {
+            out.push(text)?;
+        }
+        Ok(true)
+    })
 }
 
 /// TRIM(text, what, side).
 fn trim(call: &Call) -> Result<ArrayRef> {
     let (texts, what) = (call.texts(0)?, call.texts(1)?);
     let side = call.word(2)?;
-    finish(texts.iter().zip(what.iter()).map(|pair| {
-        let (Some(mut text), Some(what)) = pair else {
-            return Ok(None);
-        };
+    call.texts_of(|row, out| {
+        if texts.is_null(row) || what.is_null(row) {
+            return Ok(false);
+        }
+        let (mut text, what) = (texts.value(row), what.value(row));
         if !what.is_empty() {
             if side != "trailing" {
                 while let Some(rest) = text.strip_prefix(what) {
@@ -406,22 +358,26 @@ fn trim(call: &Call) -> Result<ArrayRef> {
                 }
             }
         }
-        Ok(Some(text.to_owned()))
-    }))
+        out.push(text).map(|()| true)
+    })
 }
 
 fn hex(call: &Call) -> Result<ArrayRef> {
+    use std::fmt::Write as _;
     match class(call.args[0].data_type()) {
-        Class::Text | Class::Null | Class::Date | Class::DateTime => each(call, |text| {
-            Some(text.bytes().map(|byte| format!("{byte:02X}")).collect())
+        Class::Text | Class::Null | Class::Date | Class::DateTime => each(call, |text, out| {
+            for byte in text.bytes() {
+                let written = write!(out, "{byte:02X}");
+                out.written(written)?;
+            }
+            Ok(())
         }),
         _ => {
             let numbers = super::convert::uint64(&call.args[0])?;
-            finish(
-                numbers
-                    .iter()
-                    .map(|number| Ok(number.map(|number| format!("{number:X}")))),
-            )
+            call.texts_of(|row, out| {
+                let written = write!(out, "{:X}", numbers.value(row));
+                out.written(written).map(|()| numbers.is_valid(row))
+            })
         }
     }
 }

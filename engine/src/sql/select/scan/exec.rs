@@ -25,9 +25,11 @@ use storage::error::StorageError;
 use storage::format::StatisticValue;
 use tokio::task::JoinHandle;
 
+use super::cut::piece;
 use super::{HIDDEN_COLUMNS, ScanPlan};
 use crate::limits::{BATCH_ROWS, PREFETCH_PARTS, STATISTICS_COLUMNS_MAX};
 use crate::sql::error::{Code, SqlError};
+use crate::sql::left_out::{Late, Unread};
 use crate::sql::select::fault::wrap;
 use crate::sql::select::{ScanPart, StoredPartition, StoredTable};
 
@@ -38,7 +40,7 @@ pub struct ScanExec {
     schema: SchemaRef,
     partitions: Vec<StoredPartition>,
     columns: Arc<Columns>,
-    read_damaged: bool,
+    read_damaged: Option<Arc<Late>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -69,7 +71,7 @@ impl ScanExec {
         plan: ScanPlan,
         schema: &Schema,
         table: &StoredTable,
-        read_damaged: bool,
+        read_damaged: Option<Arc<Late>>,
     ) -> Result<ScanExec> {
         let schema: SchemaRef = Arc::new(schema.project(&plan.columns)?);
         let own = table.columns.len();
@@ -138,7 +140,7 @@ impl ScanExec {
             .map(|part| part.rows() as usize)
             .sum();
         let filtered = !self.plan.filters.is_empty() || self.plan.rows_max.is_some();
-        let exact = !filtered && !self.read_damaged;
+        let exact = !filtered && self.read_damaged.is_none();
         let column_statistics = if exact && self.plan.columns.len() <= STATISTICS_COLUMNS_MAX {
             self.plan
                 .columns
@@ -356,9 +358,10 @@ impl ExecutionPlan for ScanExec {
             waiting,
             ahead: VecDeque::new(),
             cut: None,
+            at: 0,
             rows_max: Some(context.session_config().batch_size()).filter(|max| *max < BATCH_ROWS),
             rows: 0,
-            read_damaged: self.read_damaged,
+            read_damaged: self.read_damaged.clone(),
             damaged: counter("parts_damaged"),
             baseline: BaselineMetrics::new(&self.metrics, partition),
         };
@@ -383,13 +386,13 @@ struct Reader {
     waiting: VecDeque<Arc<dyn ScanPart>>,
     /// Parts being brought into memory, in order.
     ahead: VecDeque<(Arc<dyn ScanPart>, Prefetching)>,
-    /// What is left of a part that is handed out in pieces.
+    /// A part that is handed out in pieces, and how many rows of it are gone.
     cut: Option<RecordBatch>,
-    /// Rows of a piece. `None`: a part is one batch, since a piece reports the memory of the whole to whoever
-    /// keeps it.
+    at: usize,
+    /// Rows of a piece. `None`: a part is one batch.
     rows_max: Option<usize>,
     rows: usize,
-    read_damaged: bool,
+    read_damaged: Option<Arc<Late>>,
     damaged: Count,
     baseline: BaselineMetrics,
 }
@@ -401,10 +404,13 @@ impl Reader {
                 return Ok(None);
             }
             if let Some(batch) = self.cut.take() {
-                let piece = batch.slice(0, self.piece(batch.num_rows()));
-                if piece.num_rows() < batch.num_rows() {
-                    let left = batch.num_rows() - piece.num_rows();
-                    self.cut = Some(batch.slice(piece.num_rows(), left));
+                let rows = self.piece(batch.num_rows() - self.at);
+                let piece = piece(&batch, self.at, rows)?;
+                self.at += rows;
+                if self.at < batch.num_rows() {
+                    self.cut = Some(batch);
+                } else {
+                    self.at = 0;
                 }
                 self.rows += piece.num_rows();
                 self.baseline.record_output(piece.num_rows());
@@ -432,10 +438,30 @@ impl Reader {
                 Ok(arrays) => {
                     self.cut = Some(self.batch(part.rows() as usize, arrays)?);
                 }
-                Err(StorageError::Corrupt { .. }) if self.read_damaged => self.damaged.add(1),
-                Err(fault) => return Err(wrap(storage_fault(&fault))),
+                Err(fault) => {
+                    self.leave_out(part.as_ref(), &fault)?;
+                    self.damaged.add(1);
+                }
             }
         }
+    }
+
+    /// A part that cannot be read: left out where the session wants that, else the query's error.
+    fn leave_out(&self, part: &dyn ScanPart, fault: &StorageError) -> Result<()> {
+        match (&self.read_damaged, fault) {
+            (Some(late), StorageError::Corrupt { path, .. } | StorageError::Disk { path, .. }) => {
+                late.unread(Unread {
+                    table: self.plan.table.clone(),
+                    file: path.clone(),
+                    kafka_partition: self.kafka_partition,
+                    offsets: part.offsets(),
+                    rows: part.rows().into(),
+                    why: fault.to_string(),
+                })
+            }
+            _ => return Err(wrap(storage_fault(fault))),
+        }
+        Ok(())
     }
 
     fn piece(&self, rows: usize) -> usize {
@@ -491,7 +517,10 @@ fn storage_fault(fault: &StorageError) -> SqlError {
                 "{fault}; the segment goes to quarantine, and DAMAGE in information_schema.PIPELINES_PARTITIONS says what is missing then and what to do; SET pinleaf_read_damaged = ON reads around it"
             ),
         ),
-        StorageError::Disk { .. } => SqlError::new(Code::DiskError, fault.to_string()),
+        StorageError::Disk { .. } => SqlError::new(
+            Code::DiskError,
+            format!("{fault}; SET pinleaf_read_damaged = ON reads around it"),
+        ),
         StorageError::Full(_) => SqlError::new(Code::OutOfMemory, fault.to_string()),
     }
 }

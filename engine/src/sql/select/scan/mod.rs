@@ -7,6 +7,7 @@
 //! Filters here only leave parts out, by their statistics; the rows are filtered above. What the
 //! statistics say exactly, MIN, MAX and COUNT take from them without reading.
 
+mod cut;
 pub mod exec;
 pub mod filter;
 pub mod part;

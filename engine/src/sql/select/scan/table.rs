@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use ingest::pipeline::SqlType;
 
 use super::{Filter, HIDDEN_COLUMNS, ScanExec, ScanPlan};
+use crate::sql::left_out::Late;
 use crate::sql::select::types::arrow_of;
 use crate::sql::select::{StoredTable, TableColumn};
 
@@ -22,7 +23,7 @@ const TYPE_KEY: &str = "pinleaf.type";
 pub struct Table {
     stored: StoredTable,
     schema: SchemaRef,
-    read_damaged: bool,
+    read_damaged: Option<Arc<Late>>,
 }
 
 impl std::fmt::Debug for Table {
@@ -32,9 +33,9 @@ impl std::fmt::Debug for Table {
 }
 
 impl Table {
-    /// The table; `read_damaged` leaves out parts whose checksum fails.
+    /// The table; with `read_damaged`, parts that cannot be read are left out and said there.
     #[must_use]
-    pub fn new(stored: StoredTable, read_damaged: bool) -> Table {
+    pub fn new(stored: StoredTable, read_damaged: Option<Arc<Late>>) -> Table {
         let mut fields: Vec<Field> = stored.columns.iter().map(field).collect();
         fields.push(Field::new(HIDDEN_COLUMNS[0], DataType::Int32, false));
         fields.push(Field::new(HIDDEN_COLUMNS[1], DataType::Int64, false));
@@ -107,7 +108,7 @@ impl TableProvider for Table {
             plan,
             &self.schema,
             &self.stored,
-            self.read_damaged,
+            self.read_damaged.clone(),
         )?))
     }
 

@@ -1,0 +1,129 @@
+//! Everything that can be wrong with a configuration on this machine, looked at before anything is
+//! written: what `pinleaf check` does, and the first step of `pinleaf run`.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use super::config::{Config, ConfigError};
+use super::cores::Cores;
+use super::machine::{self, Machine};
+use super::run::NodeError;
+use super::startup_sql;
+use crate::limits::{LEAF_BESIDE_BYTES, PROCESS_BYTES, QUERY_CPU_BESIDE_BYTES};
+
+/// What [`look`] found out, with the address already bound.
+pub struct Looked {
+    /// Who runs where.
+    pub cores: Cores,
+    /// Bound, so that nobody else takes it before it is used.
+    pub listener: TcpListener,
+}
+
+impl Looked {
+    /// What `run` would do, a line each: `pinleaf check` prints it.
+    #[must_use]
+    pub fn plan(&self, config: &Config) -> String {
+        let mib = |section, name| config.number(section, name) / (1024 * 1024);
+        let mut users: Vec<&str> = config.users.keys().map(String::as_str).collect();
+        users.sort_unstable();
+        let startup_sql = config
+            .startup_sql
+            .as_ref()
+            .map_or("none".into(), |path| path.display().to_string());
+        format!(
+            "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
+             startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries; {} MiB in all, beside \
+             what clients send",
+            config.path.display(),
+            self.cores,
+            config.mysql,
+            users.join(", "),
+            config.data_dir.display(),
+            mib("memory", "leaf_bytes"),
+            mib("memory", "query_bytes"),
+            self.memory_bytes(config) / (1024 * 1024),
+        )
+    }
+
+    /// What the process takes at most, beside what clients send: docs/configuration.md, "Memory".
+    #[must_use]
+    pub fn memory_bytes(&self, config: &Config) -> u64 {
+        let leaf = config.number("memory", "leaf_bytes") + LEAF_BESIDE_BYTES;
+        PROCESS_BYTES
+            + self.cores.leaves.len() as u64 * leaf
+            + config.number("memory", "query_bytes")
+            + self.cores.query.len() as u64 * QUERY_CPU_BESIDE_BYTES
+    }
+}
+
+/// Looks. Touches no file.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn look(config: &Config) -> Result<Looked, NodeError> {
+    let machine = Machine::look()
+        .map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
+    let cores = Cores::decide(config, &machine)?;
+    machine::check_io_uring().map_err(NodeError::Machine)?;
+    machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
+    machine::raise_open_files(config.number("server", "max_connections"))
+        .map_err(NodeError::Machine)?;
+    data_dir(config)?;
+    if let Some(path) = &config.startup_sql {
+        startup_sql::read(path)?;
+    }
+    let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
+        address: config.mysql,
+        source,
+    })?;
+    Ok(Looked { cores, listener })
+}
+
+/// Whether the data directory is one or can become one.
+fn data_dir(config: &Config) -> Result<(), ConfigError> {
+    let wrong = |what: String| ConfigError {
+        place: config.path.display().to_string(),
+        what: format!("data_dir = \"{}\": {what}", config.data_dir.display()),
+    };
+    for path in config.data_dir.ancestors() {
+        // Relative paths end in the empty one: the folder the process was started in.
+        let path = if path == Path::new("") {
+            Path::new(".")
+        } else {
+            path
+        };
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => {
+                return Err(wrong(format!(
+                    "{} is not a directory; name a directory, which is made where it is missing",
+                    path.display()
+                )));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(error) => {
+                return Err(wrong(format!(
+                    "{} cannot be looked at: {error}; name a directory that this user may use",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What to do about an address that cannot be listened on.
+pub(super) fn mend_listen(address: &SocketAddr, source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrNotAvailable => "name an address of this machine, such as 127.0.0.1",
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "name a port from 1024 on, or give the process CAP_NET_BIND_SERVICE"
+        }
+        _ => "stop what listens there or name another port",
+    }
+}
