@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::node::binary;
 
@@ -13,29 +14,42 @@ use crate::node::binary;
 const KILLS: u32 = 3;
 /// Fast enough that a kill meets rows on their way.
 const RATE: &str = "50000";
+const BUILT: &str = "the built pinleaf; build it with cargo build --release";
+
+/// One at a time: each takes a free port of the same few, and is to get it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Started on a directory, for so many seconds.
 fn quickstart(dir: &Path, seconds: &str) -> Child {
-    started(dir, &["--seconds", seconds])
+    command(dir)
+        .args(["--seconds", seconds])
+        .spawn()
+        .expect(BUILT)
 }
 
-fn started(dir: &Path, more: &[&str]) -> Child {
-    Command::new(binary())
+/// Until it is told to end.
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command
         .args(["quickstart", "--rate", RATE, "--dir"])
         .arg(dir)
-        .args(more)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the built pinleaf; build it with cargo build --release")
+        .stdout(Stdio::piped());
+    command
 }
 
 /// Reads up to the line of that second, and what was said before it.
 fn read_to(lines: &mut Lines<BufReader<ChildStdout>>, second: &str) -> Vec<String> {
     let mut said = Vec::new();
     loop {
-        let line = lines.next().expect("it ended by itself").unwrap();
+        let Some(line) = lines.next() else {
+            panic!("it ended by itself:\n{}", said.join("\n"));
+        };
+        let line = line.unwrap();
         if line.split_whitespace().next() == Some(second) {
             return said;
         }
@@ -57,6 +71,7 @@ fn summary(said: &str) -> (u64, u64) {
 
 #[test]
 fn quickstart_killed_and_started_again_has_each_event_once() {
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
     for kill in 0..KILLS {
         let mut child = quickstart(home.path(), "600");
@@ -79,8 +94,9 @@ fn quickstart_killed_and_started_again_has_each_event_once() {
 
 #[test]
 fn quickstart_interrupted_settles_and_says_each_once() {
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
-    let mut child = started(home.path(), &[]);
+    let mut child = command(home.path()).spawn().expect(BUILT);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let began = read_to(&mut lines, "2").join("\n");
     assert!(began.contains("pinleaf.toml (written)"), "{began}");
@@ -104,6 +120,7 @@ fn quickstart_interrupted_settles_and_says_each_once() {
 
 #[test]
 fn quickstart_keeps_what_was_changed_and_says_so() {
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
     let said = |mut child: Child| {
         let mut said = String::new();
@@ -131,6 +148,7 @@ fn quickstart_keeps_what_was_changed_and_says_so() {
 
 #[test]
 fn python_mysql_cli_quickstart_ends_with_its_engine() {
+    let _alone = alone();
     let home = tempfile::tempdir().unwrap();
     let mut child = quickstart(home.path(), "1");
     let mut said = String::new();
@@ -149,7 +167,10 @@ fn python_mysql_cli_quickstart_ends_with_its_engine() {
         .status();
     assert!(ended.unwrap().success());
 
-    let mut child = started(home.path(), &[]);
+    let mut child = command(home.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect(BUILT);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let began = read_to(&mut lines, "1");
     let port = began
