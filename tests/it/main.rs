@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod feed;
 mod figures;
+mod images;
 mod kafka_wire;
 mod kills;
 mod law;

@@ -1,5 +1,6 @@
 //! What the project's tests are made of: the rules of the tree, the simulation, the real peers.
 
+pub mod images;
 pub mod kafka_server;
 pub mod peer;
 pub mod sim;

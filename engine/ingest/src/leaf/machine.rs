@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use storage::pool::BlockPool;
 use storage::segment::Bell;
-use storage::store::{Blocked, StoreEffects, StoreEvent, SyncGate};
+use storage::store::{Blocked, StoreEffects, StoreEvent, StoreSettings, SyncGate};
 
 use super::config::LeafConfig;
 use super::event::{Effect, Effects, Event, Now, Slot};
@@ -31,6 +31,8 @@ use crate::limits;
 /// See the module.
 pub struct Leaf {
     pub(super) config: LeafConfig,
+    /// Of its stores, but for what a pipeline and the configuration say.
+    pub(super) stores: StoreSettings,
     pub(super) views: Arc<Views>,
     pub(super) gauges: Arc<LeafGauges>,
     pub(super) partitions: Vec<Option<Partition>>,
@@ -87,6 +89,7 @@ impl Leaf {
             unpacked_bytes_max: usize::try_from(unpacked_bytes).unwrap_or(usize::MAX),
             inflate: Decompressor::new(limits::DECOMPRESSED_BYTES_MAX),
             config,
+            stores: StoreSettings::default(),
             views,
             gauges,
             partitions: Vec::new(),
@@ -114,6 +117,12 @@ impl Leaf {
             shown_us: 0,
             settled_us: 0,
         }
+    }
+
+    /// Other bounds of segments and merges than the limits': small ones, so that a test seals and merges.
+    /// For the leaf partitions that are attached from now on.
+    pub fn set_stores(&mut self, stores: StoreSettings) {
+        self.stores = stores;
     }
 
     /// What a query rings when it meets damage, from its own thread: then `Tick` is due, though nothing

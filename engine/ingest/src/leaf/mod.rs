@@ -50,5 +50,5 @@ pub use config::{LeafConfig, LeafError};
 pub use event::{Connection, Effect, Effects, Event, Now, Slot};
 pub use handle::{LeafHandle, LeafOrders};
 pub use machine::Leaf;
-pub use port::spawn;
+pub use port::{spawn, spawn_on};
 pub use views::{Attached, LeafGauges, LogEnd, Standing, Views};

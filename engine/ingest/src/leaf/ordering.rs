@@ -269,15 +269,14 @@ impl Leaf {
     }
 
     fn store_settings(&self, settings: Option<&Settings>) -> StoreSettings {
-        let defaults = StoreSettings::default();
         StoreSettings {
-            offsets_max: settings.map_or(defaults.offsets_max, |settings| {
+            offsets_max: settings.map_or(self.stores.offsets_max, |settings| {
                 settings.max_offsets_per_batch_partition.max(1)
             }),
             flush_age_ms: self.config.flush_age_ms,
             sync_age_ms: self.config.sync_age_ms,
             disk_reserve_bytes: self.config.disk_reserve_bytes,
-            ..defaults
+            ..self.stores.clone()
         }
     }
 

@@ -23,6 +23,7 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use storage::disk::{Disk, DiskDone, RealDisk};
 use storage::segment::Bell as DamageBell;
+use storage::store::StoreSettings;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
@@ -43,13 +44,39 @@ use crate::limits;
 /// # Errors
 /// `Start`: no io_uring, too little locked memory, no thread.
 pub fn spawn(config: LeafConfig, views: Arc<Views>) -> Result<LeafHandle, LeafError> {
-    spawn_resolving(config, views, resolve::system())
+    spawn_on(config, views, Arc::new(RealDisk), StoreSettings::default())
 }
 
-fn spawn_resolving(
+/// The same on another disk, with other bounds of segments and merges: for a test that looks at what a
+/// real leaf asks of its disk.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_on(
     config: LeafConfig,
     views: Arc<Views>,
+    disk: Arc<dyn Disk>,
+    stores: StoreSettings,
+) -> Result<LeafHandle, LeafError> {
+    let below = Below {
+        disk,
+        stores,
+        look_up: resolve::system(),
+    };
+    spawn_over(config, views, below)
+}
+
+/// What a leaf stands on.
+struct Below {
+    disk: Arc<dyn Disk>,
+    stores: StoreSettings,
     look_up: LookUp,
+}
+
+fn spawn_over(
+    config: LeafConfig,
+    views: Arc<Views>,
+    below: Below,
 ) -> Result<LeafHandle, LeafError> {
     let index = config.index;
     let start_error = |source: std::io::Error| LeafError::Start {
@@ -60,8 +87,7 @@ fn spawn_resolving(
     let (orders, orders_in) = mpsc::channel(limits::ORDERS_QUEUED_MAX);
     let (reports_out, reports) = mpsc::channel(limits::REPORTS_QUEUED_MAX);
     let (done, done_in) = mpsc::channel(limits::DISK_DONE_QUEUED_MAX);
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let disks = DiskThreads::start(index, &disk, &done).map_err(start_error)?;
+    let disks = DiskThreads::start(index, &below.disk, &done).map_err(start_error)?;
     drop(done);
     let (started, start) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
@@ -78,7 +104,8 @@ fn spawn_resolving(
             let _ = started.send(Ok(()));
             let ways = Ways {
                 disks,
-                resolver: Resolver::new(look_up),
+                stores: below.stores,
+                resolver: Resolver::new(below.look_up),
                 orders: orders_in,
                 done: done_in,
                 reports: reports_out,
@@ -416,6 +443,7 @@ enum Woken {
 /// A leaf's ways to the world.
 struct Ways {
     disks: DiskThreads,
+    stores: StoreSettings,
     resolver: Resolver,
     orders: Receiver<Order>,
     done: Receiver<(Slot, DiskDone)>,
@@ -425,6 +453,7 @@ struct Ways {
 async fn run(config: LeafConfig, views: Arc<Views>, ways: Ways) {
     let Ways {
         disks,
+        stores,
         resolver,
         orders,
         mut done,
@@ -432,6 +461,7 @@ async fn run(config: LeafConfig, views: Arc<Views>, ways: Ways) {
     } = ways;
     let damage = Arc::new(Notify::new());
     let mut leaf = Leaf::new(config, views);
+    leaf.set_stores(stores);
     leaf.set_bell(DamageBell::new({
         let damage = Arc::clone(&damage);
         move || damage.notify_one()

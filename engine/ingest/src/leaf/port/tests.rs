@@ -80,7 +80,12 @@ fn a_leaf_ends_while_a_name_is_still_looked_up() {
         session_partitions_min: crate::limits::FETCH_SESSION_PARTITIONS_MIN,
         spin: false,
     };
-    let mut leaf = spawn_resolving(config, Views::new(), stuck).unwrap();
+    let below = Below {
+        disk: Arc::new(RealDisk),
+        stores: StoreSettings::default(),
+        look_up: stuck,
+    };
+    let mut leaf = spawn_over(config, Views::new(), below).unwrap();
     let goal = Order::Goal {
         leaf_partition: 1,
         generation: 2,
