@@ -78,6 +78,24 @@ pub enum Rule {
     MergedFooterInPlace,
     /// A merge's torn footer is mended also where it is the newest.
     MergedFooterMended,
+    /// A mark is published behind the values that it speaks of.
+    MarkBehindValues,
+    /// A record says as its durable end what is synced, not what is written.
+    DurableEndIsSynced,
+    /// A record's checksum covers all of its length.
+    ChecksumCoversRecord,
+    /// A file that a reader has mapped is not cut.
+    NoCutUnderMap,
+    /// A merge's inputs are unlinked once its name is durable.
+    UnlinkBehindDirectorySync,
+    /// A full disk is waited for; it voids nothing.
+    FullIsHeld,
+    /// A step that knows no leader epoch takes none away.
+    EpochKept,
+    /// A recovered segment without a commit goes on in the epoch of the one before.
+    EpochOfEmptySegment,
+    /// Offsets that were lost end their commit.
+    LostEndsCommit,
 }
 
 impl Rule {
@@ -86,7 +104,7 @@ impl Rule {
         Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
     }
 
-    const BESIDE_ROWS: [Rule; 34] = [
+    const BESIDE_ROWS: [Rule; 43] = [
         Rule::HeaderRead,
         Rule::MessageKept,
         Rule::EndOfFileIsTheEnd,
@@ -121,6 +139,15 @@ impl Rule {
         Rule::NoMergeOverHole,
         Rule::MergedFooterInPlace,
         Rule::MergedFooterMended,
+        Rule::MarkBehindValues,
+        Rule::DurableEndIsSynced,
+        Rule::ChecksumCoversRecord,
+        Rule::NoCutUnderMap,
+        Rule::UnlinkBehindDirectorySync,
+        Rule::FullIsHeld,
+        Rule::EpochKept,
+        Rule::EpochOfEmptySegment,
+        Rule::LostEndsCommit,
     ];
 }
 

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use crate::block::{Block, Mark};
 use crate::error::StorageError;
 use crate::format::CommitFacts;
-use crate::ids::{LeafPartitionId, Offset, Sequence, TableId};
+use crate::ids::{LeafPartitionId, Lineage, Offset, Sequence, TableId};
 use crate::recovery::KnownHole;
 use crate::schema::Schema;
 use crate::segment::{Alarm, Bell, Commit, Open, Segment, SegmentFile};
@@ -56,7 +56,9 @@ pub struct Published {
     pub blocks: [Option<Arc<Block>>; 2],
     /// How far it is durable.
     pub durable: Durable,
-    /// The cursor where there is neither segment nor block.
+    /// The lineage that it stands in.
+    pub lineage: Lineage,
+    /// The cursor where neither a segment of that lineage nor a block is there.
     pub start_offset: Offset,
     /// What is missing: segments in quarantine held it, and it is neither loaded again nor given up.
     pub holes: Arc<[KnownHole]>,
@@ -82,6 +84,7 @@ impl Published {
             open_commits: 0,
             blocks: [None, None],
             durable: Durable::default(),
+            lineage: Lineage(0),
             start_offset,
             holes: Arc::new([]),
         }
@@ -269,18 +272,32 @@ impl Snapshot {
         if let Some((_, mark)) = self.blocks().next_back() {
             return mark.next_offset;
         }
-        let published = &self.inner.published;
-        let last = self.history().next_back();
-        // An open segment without a commit still says where its lineage begins.
-        let open = published
-            .open
-            .as_ref()
-            .filter(|_| self.inner.open_commits == 0);
-        let open = open.filter(|_| self.inner.sealed == published.sealed.len());
-        match (open, last) {
-            (Some(open), _) => open.file().header().header.first_offset,
-            (None, Some((_, commit))) => commit.record().facts.next_offset,
-            (None, None) => published.start_offset,
+        let inner = &*self.inner;
+        let published = &inner.published;
+        // A segment without a commit still says where its lineage begins.
+        let end = |file: &SegmentFile, last: Option<&Arc<Commit>>| {
+            let header = &file.header().header;
+            let next = last.map(|commit| commit.record().facts.next_offset);
+            (header.lineage, next.unwrap_or(header.first_offset))
+        };
+        let whole = inner.sealed.checked_sub(1);
+        let whole = whole.map(|last| &published.sealed[last]);
+        let whole = whole.map(|segment| end(segment.file(), segment.commits().last()));
+        let rest = published.sealed.get(inner.sealed).map(|segment| {
+            let last = segment.commits()[..inner.sealed_partial as usize].last();
+            last.map(|last| end(segment.file(), Some(last)))
+        });
+        let open = published.open.as_ref().map(|open| {
+            let last = open.first(inner.open_commits).next_back();
+            end(open.file(), last)
+        });
+        let last = match rest {
+            Some(partial) => partial.or(whole),
+            None => open.or(whole),
+        };
+        match last {
+            Some((lineage, next)) if lineage >= published.lineage => next,
+            _ => published.start_offset,
         }
     }
 

@@ -10,3 +10,4 @@ pub mod kafka;
 pub mod leaf;
 pub mod limits;
 pub mod pipeline;
+pub mod planted;

@@ -2,6 +2,7 @@
 
 use crate::error::{Corruption, Damage};
 use crate::limits::ALIGN_BYTES;
+use crate::planted::{Rule, out};
 
 /// Reads fields; an error names the byte at which they ended.
 #[derive(Debug)]
@@ -112,9 +113,19 @@ pub(super) fn seal_message(before: &mut Vec<u8>, flatbuffer: &[u8], record: &[u8
     before.resize(end - RECORD_TAIL_BYTES - record.len(), 0);
     before.extend_from_slice(record);
     before.put(((record.len() + RECORD_TAIL_BYTES) as u32).to_le_bytes());
-    let crc = crc32fast::hash(before);
+    let crc = checksum(before, record.len() + RECORD_TAIL_BYTES);
     before.put(crc.to_le_bytes());
     crc
+}
+
+/// The checksum of all metadata before it, of which the record is the last `own_bytes` with it.
+fn checksum(metadata: &[u8], own_bytes: usize) -> u32 {
+    let uncovered = if out(Rule::ChecksumCoversRecord) {
+        own_bytes.min(metadata.len())
+    } else {
+        0
+    };
+    crc32fast::hash(&metadata[..metadata.len() - uncovered])
 }
 
 /// The record inside `head`, which is a whole message's metadata (with what stands before it, if
@@ -127,7 +138,7 @@ pub(super) fn open_message(head: &[u8]) -> Result<(usize, usize, u32), Damage> {
     let mut tail = Fields::new(head, end - RECORD_TAIL_BYTES);
     let own_bytes = tail.u32()? as usize;
     let crc = tail.u32()?;
-    if crc32fast::hash(&head[..end - 4]) != crc {
+    if checksum(&head[..end - 4], own_bytes) != crc {
         return Err(Damage {
             bytes: 0..end as u64,
             what: Corruption::MetadataChecksum,

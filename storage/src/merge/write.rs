@@ -39,6 +39,12 @@ pub fn merge(disk: &dyn Disk, merge: &MergeSegments) -> Result<MergedSegment, Me
             return Err(failure);
         }
     };
+    if out(Rule::UnlinkBehindDirectorySync) {
+        for input in &merge.inputs {
+            let id = input.segment.header().header.id;
+            drop(disk.unlink(&segment_path(&merge.directory, id.sequence, id.rewrite)));
+        }
+    }
     // From here on the new name may survive; only a whole directory says which.
     disk.sync_directory(&merge.directory)
         .map_err(MergeFailure::Directory)?;

@@ -294,6 +294,14 @@ fn a_snapshot_stays_what_it_was() {
         writing.view.snapshot().next_offset(),
         writing.header.header.first_offset
     );
+    // A lineage that has no segment yet begins where it was told to, whatever the one before held.
+    let mut begun = writing.published.clone();
+    begun.blocks = [None, None];
+    assert_eq!((begun.lineage, begun.open_commits), (Lineage(0), 1));
+    begun.lineage = Lineage(2);
+    begun.start_offset = Offset(1_000);
+    writing.view.publish(begun);
+    assert_eq!(writing.view.snapshot().next_offset(), Offset(1_000));
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Repair<'_> {
         let mut sealed = action == FooterAction::Sealed;
         let mut end_of_file = opened.file_bytes;
         let mut changed = false;
-        if !sealed && !self.partition.mapped {
+        let mapped = self.partition.mapped && !out(Rule::NoCutUnderMap);
+        if !sealed && !mapped {
             // Without its end of stream a merged file passes for a damaged one: its footer is written over.
             let in_place = merged && !out(Rule::MergedFooterInPlace);
             if opened.file_bytes > scan.end_byte && !in_place {

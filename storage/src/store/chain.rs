@@ -264,6 +264,7 @@ impl Chain {
         };
         let vouched = self.whole + 1 >= self.links.len() || out(Rule::DurableEndZeroUntilAllBefore);
         match last.durable {
+            Some(_) if out(Rule::DurableEndIsSynced) => last.end.bytes,
             Some(end) if vouched => end.bytes,
             _ => 0,
         }

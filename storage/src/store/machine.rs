@@ -411,6 +411,21 @@ impl Store {
         }
     }
 
+    /// Up to where the record batches reach of which [`Store::leader_epoch`] is the last epoch: what was lost
+    /// to retention behind them, and ended the commit, was nobody's.
+    #[must_use]
+    pub fn leader_epoch_reaches(&self) -> Offset {
+        let own = |link: &&Link| link.lineage() == self.start.lineage;
+        let links = self.chain.links.iter().rev().take_while(own);
+        let commits = links.flat_map(|link| link.commits.iter().rev());
+        let mut batches = commits.flat_map(|commit| commit.record().batches().iter().rev());
+        let loaded = batches.find(|facts| facts.counts.offsets() > facts.counts.lost);
+        loaded.map_or(self.start.start_offset, |facts| {
+            let lost = i64::try_from(facts.counts.lost).unwrap_or(i64::MAX);
+            Offset(facts.next_offset.0.saturating_sub(lost))
+        })
+    }
+
     /// Whether the pool had no block when one was last asked for: [`StoreEvent::Room`] asks again.
     #[must_use]
     pub fn waits_for_memory(&self) -> bool {

@@ -260,6 +260,8 @@ pub struct RecoveredReport {
     pub cursor: Offset,
     /// Leader epoch of the last commit of this lineage; -1 unknown.
     pub leader_epoch: i32,
+    /// See [`Store::leader_epoch_reaches`].
+    pub leader_epoch_reaches: Offset,
     /// Commits kept, those that merged ones stand for among them.
     pub commits: u64,
     /// Rows kept.

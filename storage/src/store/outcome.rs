@@ -9,7 +9,7 @@ use super::holes::Holes;
 use super::machine::{Again, Merge, Phase, Store};
 use super::{StoreEffect, StoreEffects};
 use crate::disk::{CreatedSegment, DiskError, DiskFault, DiskOp, Failure, WrittenCommit};
-use crate::ids::Sequence;
+use crate::ids::{Lineage, Sequence};
 use crate::limits::MERGE_RETRY_MS;
 use crate::merge::{MergeFailure, MergedSegment};
 use crate::planted::{Rule, out as taken_out};
@@ -49,7 +49,8 @@ impl Store {
         self.chain = Chain::default();
         let count = recovered.segments.len();
         for (index, segment) in recovered.segments.into_iter().enumerate() {
-            let link = self.recovered_link(now_ms, segment, index + 1 == count);
+            let epoch = self.chain.last().map(|l| (l.lineage(), l.end.leader_epoch));
+            let link = self.recovered_link(now_ms, segment, epoch, index + 1 == count);
             self.chain.links.push(link);
         }
         self.chain.settle();
@@ -69,7 +70,14 @@ impl Store {
         self.show();
     }
 
-    fn recovered_link(&self, now_ms: u64, segment: RecoveredSegment, last: bool) -> Link {
+    /// `epoch`: the lineage before it, and the leader epoch at its end.
+    fn recovered_link(
+        &self,
+        now_ms: u64,
+        segment: RecoveredSegment,
+        epoch: Option<(Lineage, i32)>,
+        last: bool,
+    ) -> Link {
         let alarm = self.view.alarm();
         let path = segment_path(
             &self.identity.directory,
@@ -83,6 +91,14 @@ impl Store {
             .map(|(at, record)| Arc::new(Commit::new(record, at)))
             .collect();
         let mut link = link(Arc::new(file), segment.file, commits);
+        // Without a commit of its own it goes on in the epoch of the one before.
+        if let Some((lineage, epoch)) = epoch
+            && lineage == link.lineage()
+            && !taken_out(Rule::EpochOfEmptySegment)
+        {
+            link.start_epoch = epoch;
+            link.end = link.end_of(link.commits.len());
+        }
         link.durable = Some(link.end);
         link.closed = segment.closed;
         link.footer = match (segment.sealed, segment.closed) {
@@ -163,7 +179,9 @@ impl Store {
         }
         let written = match result {
             Ok(written) => written,
-            Err(error) if error.is_full() => return self.disk_full(now_ms),
+            Err(error) if error.is_full() && !taken_out(Rule::FullIsHeld) => {
+                return self.disk_full(now_ms);
+            }
             Err(error) => return self.void(now_ms, error, out),
         };
         self.disk_is_full = false;

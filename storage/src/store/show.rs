@@ -48,6 +48,7 @@ impl Store {
                 self.filling.as_ref().map(|filling| filling.writer.shared()),
             ],
             durable: durable.unwrap_or_default(),
+            lineage: self.start.lineage,
             start_offset: self.start.start_offset,
             holes: self.told().cloned().collect(),
         });
@@ -93,6 +94,7 @@ impl Store {
             lineage: self.start.lineage,
             cursor: self.visible,
             leader_epoch: self.leader_epoch(),
+            leader_epoch_reaches: self.leader_epoch_reaches(),
             commits: batches.sum(),
             rows: self.chain.links.iter().map(|link| link.rows).sum(),
             notes,

@@ -11,6 +11,7 @@ use crate::format::CommitFacts;
 use crate::format::rejects::Reject;
 use crate::ids::Offset;
 use crate::limits::{REJECT_KEY_BYTES_MAX, REJECT_TEXT_BYTES_MAX};
+use crate::planted::{Rule, out as taken_out};
 use crate::pool::BlockPool;
 
 /// The block that is being filled.
@@ -55,7 +56,10 @@ impl Filling {
     fn publish(&mut self, now_ms: u64, step: &Step) {
         self.writer.publish(step.next_offset);
         self.counts.add(&step.counts);
-        self.leader_epoch = step.leader_epoch;
+        // A step of nothing but given-up offsets knows none: it takes none away.
+        if step.leader_epoch >= 0 || taken_out(Rule::EpochKept) {
+            self.leader_epoch = step.leader_epoch;
+        }
         self.extracted_bytes += step.extracted_bytes;
         if self.since_ms.is_none() {
             self.since_ms = Some(now_ms);
@@ -141,6 +145,8 @@ impl Store {
         filling.full |= filling.writer.tail().rows_free() == 0
             || filling.writer.marks_free() == 0
             || step.next_offset == end
+            // What was lost ends its commit: so it is known how far its leader epoch reaches.
+            || step.counts.lost > 0 && !taken_out(Rule::LostEndsCommit)
             || filling.extracted_bytes >= self.settings.flush_bytes;
         self.turn(now_ms, out);
         self.show_gauges();

@@ -9,6 +9,7 @@ use storage::ids::Offset;
 
 use super::batch::{BatchFault, BatchHeader};
 use super::records::{Record, RecordFault, Records};
+use crate::planted::{Rule, out};
 
 /// One aborted transaction, as a response names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +87,10 @@ impl AbortedFilter {
     ///
     /// The list's length was bounded when the response was read.
     pub fn begin(&mut self, aborted: impl IntoIterator<Item = Aborted>) {
-        self.list.clear();
-        self.active.clear();
+        if !out(Rule::AbortedListIsTheResponses) {
+            self.list.clear();
+            self.active.clear();
+        }
         self.next = 0;
         self.list.extend(aborted);
         // The protocol does not promise an order; Kafka's own consumer sorts as well.
@@ -97,7 +100,7 @@ impl AbortedFilter {
     /// Judges the next batch; the same batch may be asked about twice.
     pub fn fate(&mut self, header: &BatchHeader) -> BatchFate {
         while let Some(one) = self.list.get(self.next) {
-            if one.first_offset > header.last_offset() {
+            if one.first_offset > header.last_offset() && !out(Rule::AbortedFromFirstOffset) {
                 break;
             }
             if let Err(at) = self.active.binary_search(&one.producer_id) {
@@ -116,6 +119,9 @@ impl AbortedFilter {
 
     /// Takes a control batch's marker.
     pub fn marker(&mut self, header: &BatchHeader, marker: Marker) {
+        if marker == Marker::Abort && out(Rule::AbortEndsItsProducer) {
+            self.active.clear();
+        }
         if marker == Marker::Abort
             && let Ok(at) = self.active.binary_search(&header.producer_id)
         {

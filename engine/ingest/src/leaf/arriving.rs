@@ -1,5 +1,6 @@
 //! A response as it arrives: its events, and the broker's answers for each partition.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use storage::ids::Offset;
@@ -19,6 +20,7 @@ use crate::kafka::fetch::{
     BatchRange, FrameEvent, FrameReader, PartitionEnd, PartitionHead, SessionAnswer, TopicKey,
 };
 use crate::limits;
+use crate::planted::{Rule, out};
 
 impl Leaf {
     /// Bytes arrived in what `space` gave.
@@ -217,6 +219,12 @@ impl Leaf {
         told.said = (!head.error.is_error()).then_some(said);
         let (asked, log_end) = (told.asked, said.end(key.read_committed));
         let mut filter = AbortedFilter::default();
+        if out(Rule::AbortedListIsTheResponses) {
+            filter = last_filter(frames, asked.slot);
+        }
+        let Some(frame) = frames.back_mut() else {
+            return Ok(());
+        };
         filter.begin(head.aborted.read(frame.bytes()));
         let live = is_live(self.partitions.get(asked.slot.index as usize), &asked);
         frame.entries.push(Entry {
@@ -513,4 +521,12 @@ fn is_live(partition: Option<&Option<Partition>>, asked: &Asked) -> bool {
             && partition.fetch_number == asked.fetch
             && partition.phase == Phase::Running
     })
+}
+
+/// What a test carries over from the response before.
+fn last_filter(frames: &VecDeque<Frame>, slot: Slot) -> AbortedFilter {
+    let mut entries = frames.iter().rev().flat_map(|frame| &frame.entries);
+    entries
+        .find(|entry| entry.asked.slot == slot)
+        .map_or_else(AbortedFilter::default, |entry| entry.filter.clone())
 }

@@ -15,6 +15,7 @@ use crate::kafka::{
     Unpacked,
 };
 use crate::pipeline::{BlockNeed, Decode, Ended as DecodeEnded, LoadLimits, Poison, SkipErrors};
+use crate::planted::{Rule, out};
 
 /// Where to begin, and what bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +270,9 @@ fn begin(
     inflate: &mut Decompressor,
     gains: &mut Gains,
 ) -> Result<Opened, BatchFault> {
-    header.check_crc(bytes)?;
+    if !out(Rule::BatchChecksum) {
+        header.check_crc(bytes)?;
+    }
     let body = header.body(bytes)?;
     gains.leader_epoch = header.leader_epoch;
     let fate = filter.fate(&header);
@@ -283,8 +286,17 @@ fn begin(
     if header.next_offset() <= limits.from {
         return Ok(Opened::Done(Ended::Batch));
     }
+    if header.base_offset < limits.from && out(Rule::ResumeByRecord) {
+        gains.counts.gap += limits
+            .from
+            .until(header.next_offset().min(limits.offsets_end));
+        gains.next_offset = header.next_offset().min(limits.offsets_end);
+        return Ok(Opened::Done(Ended::Batch));
+    }
     let gap_end = header.base_offset.min(limits.offsets_end);
-    gains.counts.gap += limits.from.until(gap_end);
+    if !out(Rule::GapCounted) {
+        gains.counts.gap += limits.from.until(gap_end);
+    }
     gains.next_offset = limits.from.max(gap_end);
     if header.base_offset >= limits.offsets_end {
         return Ok(Opened::Done(Ended::OffsetsMax));

@@ -20,6 +20,7 @@ use super::rows::Row;
 use crate::kafka::{BatchFault, BatchHeader};
 use crate::limits;
 use crate::pipeline::{BlockNeed, Poison, SkipErrors};
+use crate::planted::{Rule, out as out_of_use};
 
 /// Where records wait: a lane, its frame, the frame's entry.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +153,10 @@ impl Leaf {
                 self.block_full(now, slot, &[full], out);
             }
             StepEnd::BlockTooSmall(need) => self.block_too_small(now, slot, &need, out),
-            StepEnd::Poison(poison, batch_end) => self.poisoned(now, slot, &poison, batch_end, out),
+            StepEnd::Poison(poison, batch_end) => {
+                let batch = (batch_end, gains.leader_epoch);
+                self.poisoned(now, slot, &poison, batch, out);
+            }
             StepEnd::Malformed(fault) => self.malformed(now, slot, &fault, out),
         }
         if records > 0
@@ -274,6 +278,7 @@ impl Leaf {
         };
         if gains.leader_epoch >= 0 {
             partition.epoch = partition.epoch.max(gains.leader_epoch);
+            partition.epoch_reaches = gains.next_offset;
         }
         if let Some(foreground) = &mut partition.foreground {
             foreground.empty_answers = 0;
@@ -287,13 +292,14 @@ impl Leaf {
         self.count(Row::StepLoaded);
     }
 
-    /// A message that cannot be loaded; the cursor stands at it.
+    /// A message that cannot be loaded; the cursor stands at it. `batch`: where its record batch ends, and
+    /// its leader epoch.
     fn poisoned(
         &mut self,
         now: Now,
         slot: Slot,
         poison: &Poison,
-        batch_end: Offset,
+        batch: (Offset, i32),
         out: &mut Effects,
     ) {
         let Some(partition) = self.get_mut(slot) else {
@@ -335,7 +341,7 @@ impl Leaf {
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
-        let end = batch_end.min(partition.offsets_end());
+        let end = batch.0.min(partition.offsets_end());
         let skipped = poison.offset.until(end);
         let text = format!(
             "{text}; offsets {} to {} are skipped (STOP_ON_ERROR OFF)",
@@ -347,6 +353,10 @@ impl Leaf {
             counts: Counts {
                 skipped,
                 ..Counts::default()
+            },
+            leader_epoch: match out_of_use(Rule::SkippedHasEpoch) {
+                true => -1,
+                false => batch.1,
             },
             ..Gains::nothing(end)
         };
@@ -450,9 +460,15 @@ impl Leaf {
             partition.lost_until = None;
         } else {
             let gains = Gains {
-                counts: Counts {
-                    lost: from.until(end),
-                    ..Counts::default()
+                counts: match out_of_use(Rule::LostCounted) {
+                    true => Counts {
+                        gap: from.until(end),
+                        ..Counts::default()
+                    },
+                    false => Counts {
+                        lost: from.until(end),
+                        ..Counts::default()
+                    },
                 },
                 ..Gains::nothing(end)
             };

@@ -14,6 +14,7 @@ use super::ordering::failure;
 use super::partition::{Fetch, Hold, Partition, Phase, Question};
 use super::rows::Row;
 use crate::limits;
+use crate::planted::{Rule, out as out_of_use};
 
 impl Leaf {
     /// Asks what must be known before the next fetch, or queues it.
@@ -26,7 +27,8 @@ impl Leaf {
             _ => partition.question(),
         };
         let due = self.ask_due_us(partition) <= now.us;
-        if question == Some(Question::Range) && self.holds_records(slot) {
+        let waits = self.holds_records(slot) && !out_of_use(Rule::FrameBeforeLost);
+        if question == Some(Question::Range) && waits {
             return;
         }
         let topic = partition.pairing.topic.clone();
@@ -164,9 +166,12 @@ impl Leaf {
         {
             return;
         }
-        let cursor = partition.visible();
+        let reaches = match out_of_use(Rule::EpochComparedWithLoaded) {
+            true => partition.visible(),
+            false => partition.epoch_reaches,
+        };
         let leader_epoch = partition.leader.as_ref().map_or(-1, |leader| leader.epoch);
-        if asked_of != leader_epoch {
+        if asked_of != leader_epoch && !out_of_use(Rule::EpochAnswerOfTheLeader) {
             // The answer of a leader that is none any more: the present one was asked when it was learnt.
             // Of one that is not known here yet: it is told, and then asked.
             if asked_of > leader_epoch {
@@ -177,13 +182,14 @@ impl Leaf {
             }
             return;
         }
-        if end_offset >= 0 && end_offset < cursor.0 {
+        // What was lost behind the last record batch was no epoch's: the log may begin anew beyond it.
+        if end_offset >= 0 && end_offset < reaches.0 {
             self.count(Row::Diverged);
             let text = format!(
                 "diverged: in the log of leader epoch {leader_epoch}, epoch {epoch} ends at offset \
                  {end_offset}, but offsets {end_offset} to {} were loaded and are another log's now \
                  (an unclean election); rows cannot be unmade: ALTER PIPELINE ... SET OFFSETS to go on",
-                cursor.0 - 1
+                reaches.0 - 1
             );
             let failure = failure(FailureKind::Extract, end_offset, text, true);
             return self.fail(now, slot, failure, out);
@@ -218,7 +224,7 @@ impl Leaf {
             return;
         }
         // The answer to an earlier question: what is fetched is loaded first, and it is asked again.
-        if self.holds_records(slot) {
+        if self.holds_records(slot) && !out_of_use(Rule::FrameBeforeLost) {
             return;
         }
         let Some(partition) = self.get_mut(slot) else {

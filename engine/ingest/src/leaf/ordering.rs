@@ -14,6 +14,7 @@ use super::rows::Row;
 use super::views::{Attached, Standing};
 use crate::limits;
 use crate::pipeline::JsonDecoder;
+use crate::planted::{Rule, out as out_of_use};
 
 impl Leaf {
     pub(super) fn order(&mut self, now: Now, order: Order, out: &mut Effects) {
@@ -421,22 +422,23 @@ impl Leaf {
         };
         match partition.phase {
             Phase::Opening | Phase::Draining | Phase::Dropped => {}
-            Phase::Stopped => self.reached(slot),
-            Phase::Failed(_) if partition.store_failed && partition.recovered => {
-                // What is durable is durable; the store stands still until START.
+            // What its files hold past the durable cursor only recovery knows, or a segment behind it gives
+            // up: a lineage that began now would find the one before it grown after a crash.
+            Phase::Failed(_)
+                if partition.store_failed
+                    && partition.recovered
+                    && out_of_use(Rule::StopOpensFailedDisk) =>
+            {
                 partition.phase = Phase::Stopped;
                 self.reached(slot);
             }
-            Phase::Failed(ref failure) if partition.store_failed => {
-                // What is durable nobody knows yet: said again, and not that it is reached.
-                let report = Report::Failed {
-                    leaf_partition: partition.pairing.leaf_partition,
-                    generation: partition.generation,
-                    failure: failure.clone(),
-                };
-                self.reports.push(report);
+            Phase::Failed(_) if partition.store_failed => {
+                self.count(Row::GoalStop);
+                self.open_again(now, slot, out);
             }
-            Phase::Running | Phase::Failed(_) => {
+            Phase::Stopped if out_of_use(Rule::StopDrainsAgain) => self.reached(slot),
+            // One that is stopped may have an error to write down since.
+            Phase::Stopped | Phase::Running | Phase::Failed(_) => {
                 self.count(Row::GoalStop);
                 self.drain(slot);
                 self.store(now, slot, StoreEvent::Drain, out);

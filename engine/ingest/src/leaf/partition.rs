@@ -23,6 +23,7 @@ use super::views::Standing;
 use crate::kafka::ErrorCode;
 use crate::limits;
 use crate::pipeline::Decode;
+use crate::planted::{Rule, out};
 
 /// What the store and the goal make of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +152,8 @@ pub struct Partition {
     pub fetched: Offset,
     /// Leader epoch of the last record batch loaded; -1 none.
     pub epoch: i32,
+    /// Up to where the record batches reach of which `epoch` is the last one's.
+    pub epoch_reaches: Offset,
     /// Up to this leader epoch, `epoch` was checked.
     pub epoch_checked: i32,
     /// Who leads.
@@ -227,6 +230,7 @@ impl Partition {
             standing,
             fetched: start,
             epoch: -1,
+            epoch_reaches: start,
             epoch_checked: -1,
             leader: None,
             moved: None,
@@ -280,8 +284,13 @@ impl Partition {
     /// What is on its way or waits in a frame is not for us any more; the next fetch begins at the
     /// cursor.
     pub fn void_fetch(&mut self) {
-        self.fetch_number = self.fetch_number.wrapping_add(1);
-        self.fetched = self.visible();
+        let number = self.fetch_number.wrapping_add(1);
+        if !out(Rule::StaleResponseDropped) {
+            self.fetch_number = number;
+        }
+        if !out(Rule::FetchFromCursor) {
+            self.fetched = self.visible();
+        }
         self.load = Load::Empty;
         self.open = None;
         self.waits_to_unpack = None;
@@ -403,7 +412,8 @@ impl Partition {
         if self.moved.is_some() {
             return Some(Question::Leader);
         }
-        (self.epoch >= 0 && leader.epoch > self.epoch && leader.epoch > self.epoch_checked)
+        let newer = leader.epoch > self.epoch && leader.epoch > self.epoch_checked;
+        (self.epoch >= 0 && newer && !out(Rule::EpochChecked))
             .then_some(Question::Epoch(self.epoch))
     }
 

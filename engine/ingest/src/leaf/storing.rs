@@ -18,6 +18,7 @@ use super::rows::Row;
 use super::views::Attached;
 use crate::limits;
 use crate::pipeline::Poison;
+use crate::planted::{Rule, out as out_of_use};
 
 impl Leaf {
     /// Hands an event to a slot's store and does what it says.
@@ -78,6 +79,9 @@ impl Leaf {
             StoreEffect::Committed { offset, .. } => {
                 partition.foreground_committed(offset);
                 self.room = true;
+                if out_of_use(Rule::DurableIsSynced) {
+                    self.said_durable_at_once(slot, offset);
+                }
                 self.count(Row::Committed);
                 self.foreground_due(now, slot, out);
             }
@@ -103,6 +107,7 @@ impl Leaf {
                     "what was not durable is void and is fetched again: {why}"
                 );
                 partition.epoch = partition.store.leader_epoch();
+                partition.epoch_reaches = partition.store.leader_epoch_reaches();
                 partition.foreground_voided();
                 self.drop_frames_of(slot);
                 self.count(Row::Voided);
@@ -150,6 +155,19 @@ impl Leaf {
         }
     }
 
+    /// What a test lets it say of a commit that is not synced.
+    fn said_durable_at_once(&mut self, slot: Slot, offset: Offset) {
+        if let Some(partition) = self.get_mut(slot) {
+            let report = Report::Durable {
+                leaf_partition: partition.pairing.leaf_partition,
+                lineage: partition.store.lineage().0,
+                offset: offset.0,
+                leader_epoch: partition.epoch,
+            };
+            self.reports.push(report);
+        }
+    }
+
     fn recovered(&mut self, now: Now, slot: Slot, found: RecoveredReport, out: &mut Effects) {
         let views = Arc::clone(&self.views);
         let Some(partition) = self.get_mut(slot) else {
@@ -177,12 +195,16 @@ impl Leaf {
             "recovered"
         );
         partition.phase = Phase::Stopped;
+        if found.commits > 0 && out_of_use(Rule::EndOffsetKept) {
+            partition.pairing.end_offset = None;
+        }
         // What was begun before is counted from what there is now.
         partition.foreground = None;
         partition.store_failed = false;
         partition.recovered = true;
         partition.fetched = found.cursor;
         partition.epoch = found.leader_epoch;
+        partition.epoch_reaches = found.leader_epoch_reaches;
         let attached = Attached {
             view: partition.store.view(),
             standing: Arc::clone(&partition.standing),

@@ -766,6 +766,7 @@ impl<'p> TestWorld<'p> {
             open_commits,
             blocks: [blocks.next(), blocks.next()],
             durable: plan.durable,
+            lineage: Lineage(2),
             start_offset: plan.subject.start_offset,
             holes: Arc::new([]),
         });

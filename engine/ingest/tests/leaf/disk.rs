@@ -13,7 +13,7 @@ use storage::error::StorageError;
 use storage::ids::LeafPartitionId;
 use tokio::time::timeout;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, batch};
+use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows};
 
 /// Three rows from `base` on; `mark` stands in the middle one alone, so that no statistics hold it.
 fn marked(base: i64, mark: u64) -> Vec<u8> {
@@ -342,4 +342,74 @@ fn names_that_are_taken_are_passed_by_later_each_time() {
     let others = (1..=12)
         .all(|sequence| std::fs::read(name(sequence)).is_ok_and(|it| it == b"somebody else's"));
     assert!(others, "what is not ours is left alone");
+}
+
+/// What lies past the durable cursor in the files of a store that failed would be there after a crash: a
+/// lineage that began now would find the one before it grown.
+#[test]
+fn a_stop_of_a_partition_whose_disk_failed_is_reached_behind_a_segment_that_gives_up_the_rest() {
+    let mut rig = Rig::new(Setup::new("stop-of-a-failed-disk"));
+    rig.run(Goal::Run);
+    rig.hold_disk = true;
+    for (from, round) in [(0, "void"), (0, "failed")] {
+        rig.answer(&Said::records(3, &[rows(from, 3)]));
+        rig.pass(200);
+        while rig.finish_disk_if(|op| !op.is_sync()) {}
+        rig.pass(200);
+        assert!(rig.failed().is_none(), "{round}");
+        rig.fail_sync();
+        while rig.finish_disk_if(|op| !op.is_sync()) {}
+        rig.settle();
+    }
+    let failure = rig.failed().expect("the second failure within a minute");
+    assert!(failure.text.contains("second failure"), "{}", failure.text);
+    rig.reports.clear();
+    rig.goal(Goal::Stop);
+    let reached = |rig: &Rig| {
+        let mut reports = rig.reports.iter();
+        reports.any(|report| matches!(report, Report::Reached { cursor: 0, .. }))
+    };
+    assert!(!reached(&rig), "nobody knows yet what a crash would leave");
+    while rig.finish_disk() {}
+    assert!(reached(&rig), "{:?}", rig.reports);
+    assert_eq!(rig.segments().len(), 1, "one begun, the others gone");
+    rig.pass(30);
+    assert_eq!(rig.words(), "Stopped");
+}
+
+/// What a hole became is an error that is still to be written down when the new lineage stands.
+#[test]
+fn a_stop_of_a_partition_that_is_stopped_waits_for_what_it_has_to_write_down() {
+    let mark = 0x1122_3344_5566_7766;
+    let mut rig = Rig::new(Setup::new("stop-of-a-stopped"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[marked(0, mark)]));
+    rig.pass(200);
+    rig.pass(200);
+    rig.goal(Goal::Stop);
+    rig.pass(200);
+    damaged(&mut rig, mark);
+    assert!(rig.failed().is_some());
+    rig.goal(Goal::Run);
+    rig.goal(Goal::Stop);
+    rig.goal(Goal::Rewind {
+        lineage: 2,
+        live_lineage: 1,
+        start_offset: 3,
+        topic_id: [9; 16],
+    });
+    let given_up = |rig: &Rig| {
+        let snapshot = rig.attached().view.snapshot().durable_prefix();
+        let rejects = snapshot.rejects().collect::<Result<Vec<_>, _>>();
+        let rejects = rejects.expect("sound");
+        let mut texts = rejects.iter().map(|one| one.text.clone());
+        texts.any(|text| text.ends_with("they are given up"))
+    };
+    assert!(!given_up(&rig), "it is not written yet");
+    rig.reports.clear();
+    rig.goal(Goal::Stop);
+    let mut reports = rig.reports.iter();
+    let reached = reports.any(|report| matches!(report, Report::Reached { .. }));
+    assert!(reached, "{:?}", rig.reports);
+    assert!(given_up(&rig), "what is reached is durable");
 }

@@ -14,10 +14,12 @@ use ingest::pipeline::{JsonMapping, Literal, MappedColumn, SkipErrors, SqlType};
 use kafka_protocol::messages::{FetchRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use storage::counts::Counts;
-use storage::disk::{Disk, DiskDone, DiskError, DiskFile, DiskOp, Entry, RealDisk, perform};
-
+use storage::disk::{
+    Disk, DiskAction, DiskDone, DiskError, DiskFile, DiskOp, Entry, RealDisk, perform,
+};
 use storage::ids::{LeafPartitionId, TopicId};
 use storage::map::Pages;
+use storage::store::StoreSettings;
 
 /// The Fetch version that the test's broker speaks.
 const FETCH_VERSION: i16 = 11;
@@ -131,6 +133,8 @@ pub struct Setup {
     /// So many on a lane make a fetch session.
     pub session_partitions_min: usize,
     pub end_offset: Option<i64>,
+    /// When segments are sealed and merged.
+    pub stores: StoreSettings,
 }
 
 impl Setup {
@@ -145,6 +149,7 @@ impl Setup {
             brokers: 1,
             session_partitions_min: limits::FETCH_SESSION_PARTITIONS_MIN,
             end_offset: None,
+            stores: StoreSettings::default(),
         }
     }
 }
@@ -208,9 +213,12 @@ impl Rig {
     pub fn again(setup: Setup) -> Rig {
         let config = Rig::config(&setup);
         let views = Views::new();
+        let data_dir = config.data_dir.clone();
+        let mut leaf = Leaf::new(config, Arc::clone(&views));
+        leaf.set_stores(setup.stores.clone());
         let mut rig = Rig {
-            data_dir: config.data_dir.clone(),
-            leaf: Leaf::new(config, Arc::clone(&views)),
+            data_dir,
+            leaf,
             views,
             now: Now {
                 us: 1_000_000,
@@ -440,6 +448,28 @@ impl Rig {
         };
         self.on(Event::Disk(slot, done));
         true
+    }
+
+    /// The oldest sync fails in the device.
+    pub fn fail_sync(&mut self) {
+        let at = self.disk.iter().position(|(_, op)| op.is_sync());
+        let (slot, op) = at.and_then(|at| self.disk.remove(at)).expect("a sync");
+        let DiskOp::Sync {
+            sequence,
+            ticket,
+            file,
+            ..
+        } = *op
+        else {
+            unreachable!("it was looked for");
+        };
+        let error = DiskError::new(file.path(), DiskAction::Sync, libc::EIO);
+        let done = DiskDone::Synced {
+            sequence,
+            ticket,
+            result: Err(storage::disk::Failure::File(error)),
+        };
+        self.on(Event::Disk(slot, done));
     }
 
     /// Time passes.

@@ -253,8 +253,8 @@ impl<'a> Drive<'a> {
             400..=599 => self.time(),
             600..=639 => self.stop_or_start(),
             640..=659 => self.wish_rewind(),
-            660..=689 => self.move_leader(),
-            690..=699 => self.cut(),
+            660..=679 => self.move_leader(),
+            680..=699 => self.cut(),
             700..=719 => {
                 let log = self.any_log();
                 let random = &mut self.random;
