@@ -284,6 +284,8 @@ fn no_file_makes_recovery_or_inspect_panic_or_take_memory_without_bound() {
         cut(&place, &bytes, &truth, sample.header.bytes as usize);
         flipped(&place, &bytes, &truth);
     }
+    witness(&place, &sample, &truth);
+    ended(&place, &sample, &truth);
     lengths(&place, &sample, &truth);
     numbers(&place, &sample);
     many(&place);
@@ -314,6 +316,38 @@ fn cut(place: &Place, bytes: &[u8], truth: &[(u64, CommitRecord)], header_bytes:
             other => panic!("cut at {end}: {other:?}"),
         }
     }
+}
+
+/// A damaged commit that the last record alone says was durable, and that record's body is cut off: with
+/// the record goes its word, so what it spoke for is looked at before.
+fn witness(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
+    let mut bytes = sample.open();
+    let (at, before) = &truth[2];
+    let body_at = (at + u64::from(before.head_bytes)) as usize;
+    let (_, last) = &truth[3];
+    assert_eq!(last.durable_end, at + before.message_bytes());
+    bytes.truncate(bytes.len() - 64);
+    let whole = place.meet(&bytes, truth, "cut in the last body");
+    assert!(matches!(whole, Outcome::Kept(3, _)), "{whole:?}");
+    bytes[body_at + before.rejects.at as usize] ^= 1;
+    let damaged = place.meet(&bytes, truth, "cut, and damaged before");
+    assert_eq!(damaged, Outcome::Damaged);
+}
+
+/// A commit's length became 0, which is how an end of stream reads: what stands behind it says that it was
+/// durable. A seal that was cut off ends a segment all the same.
+fn ended(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
+    for (at, _) in &truth[..3] {
+        let at = *at as usize;
+        let mut bytes = sample.open();
+        bytes[at + 4..at + 8].fill(0);
+        let outcome = place.meet(&bytes, truth, "a length of 0");
+        assert_eq!(outcome, Outcome::Damaged, "at byte {at}");
+    }
+    let content = sample.open().len();
+    let torn = &sample.sealed()[..content + 128];
+    let kept = place.meet(torn, truth, "a torn seal");
+    assert_eq!(kept, Outcome::Kept(4, content as u64));
 }
 
 fn flipped(place: &Place, bytes: &[u8], truth: &[(u64, CommitRecord)]) {

@@ -114,6 +114,7 @@ impl Walk<'_> {
                     let reach = Reach {
                         end: None,
                         vouched: false,
+                        vouched_by_kept: false,
                     };
                     match self.read(sequence, rewrite, reach)? {
                         Some(scan) => return Ok(Some(Member::Segment(Box::new(scan)))),
@@ -147,6 +148,7 @@ impl Walk<'_> {
         let reach = Reach {
             end: Some(prev),
             vouched,
+            vouched_by_kept: chain.iter().any(|member| self.vouches_by_kept(member)),
         };
         let rewrites = self.files.get(&prev.sequence);
         let found = match rewrites.map(|rewrites| winner(rewrites)) {

@@ -110,6 +110,7 @@ impl Walk<'_> {
         let reach = Reach {
             end: Some(prev),
             vouched: true,
+            vouched_by_kept: true,
         };
         let scanned = self
             .disk

@@ -9,6 +9,7 @@
 //! | | the content's or the file's end | end |
 //! | | bad metadata, number, segment, body, or zeros; at or past the durable end | cut |
 //! | | the same, below it (a record further on may say so) | quarantine |
+//! | | an end of stream without a whole seal, and a record further on says that more was durable | quarantine |
 //! | predecessor | reaches what its successor's `prev` names | keep |
 //! | | ends before; nothing newer vouches | drop what is newer |
 //! | | ends before; something newer vouches | quarantine |
@@ -26,7 +27,8 @@
 //! *Over it*: something newer in the chain names the segment in quarantine as the one before it.
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, which says
-//! that all before it was durable when it was written.
+//! that all before it was durable when it was written. A record that is cut says so for the last time: the
+//! bodies that it alone vouched for are checked before it goes.
 
 use crate::planted::{Rule, out};
 

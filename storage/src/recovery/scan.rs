@@ -3,6 +3,7 @@
 //! Metadata is walked message by message; behind damage the file is searched in 64-byte steps for a
 //! record of this segment that says more was durable. Bodies are checked past the durable end alone.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,9 +66,16 @@ impl Scan {
             }
         }
     }
+
+    /// Whether a record that is kept says that all before it was durable.
+    pub fn vouches_by_kept(&self) -> bool {
+        // A merged file was made of durable ones: what is before it was durable too.
+        let mut records = self.commits.iter();
+        self.opened.id.rewrite > Rewrite(0) || records.any(|(_, record)| record.durable_end > 0)
+    }
 }
 
-/// What the records say that were found in a file, whatever lies between them.
+/// What the records say that were found behind the content, whatever lies between them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beyond {
     /// The highest durable end.
@@ -85,6 +93,8 @@ pub(super) struct Reach {
     pub end: Option<Predecessor>,
     /// A newer segment says that all of it was durable.
     pub vouched: bool,
+    /// And a record that is kept says so, or a hole: the next recovery will hear it too.
+    pub vouched_by_kept: bool,
 }
 
 pub(super) fn read(file: &dyn DiskFile, at: u64, bytes: usize) -> Result<Vec<u8>, DiskError> {
@@ -136,6 +146,11 @@ impl Opened {
     /// What the records from `from` on say, looked for in steps of 64 bytes.
     pub fn search(&self, from: u64) -> Result<Beyond, DiskError> {
         let mut beyond = Beyond::default();
+        self.search_into(&mut beyond, from)?;
+        Ok(beyond)
+    }
+
+    fn search_into(&self, beyond: &mut Beyond, from: u64) -> Result<(), DiskError> {
         let mut at = from.next_multiple_of(ALIGN_BYTES as u64);
         while at < self.file_bytes {
             // A record that begins in the window's first half is whole in it, or read on its own.
@@ -157,7 +172,7 @@ impl Opened {
             }
             at += (steps * ALIGN_BYTES) as u64;
         }
-        Ok(beyond)
+        Ok(())
     }
 
     /// A record of this file at a place, whatever its number.
@@ -187,14 +202,25 @@ impl Opened {
         let merged = self.id.rewrite > Rewrite(0);
         // A merged file was synced before it got its name.
         let vouched = reach.vouched || merged;
-        let damaged = !matches!(walk.stop, Found::ContentEnd | Found::FileEnd);
-        let beyond = match walk.stop {
-            Found::EndOfStream => Beyond::default(),
-            _ if damaged => self.search(walk.end_byte + ALIGN_BYTES as u64)?,
-            _ => Beyond::default(),
+        // Behind a whole seal nothing stands; an end of stream alone may be what a commit's length became.
+        let ends = match walk.stop {
+            Found::ContentEnd | Found::FileEnd => true,
+            Found::EndOfStream => self.has_seal(&walk.commits, walk.end_byte)?,
+            _ => false,
         };
-        if !vouched && !out(Rule::BodiesChecked) {
+        let walked_end = walk.end_byte;
+        // Where what vouches is cut, nothing will at the next recovery: damage is to be found while it does.
+        let vouched_for_good = reach.vouched_by_kept || merged;
+        if !vouched_for_good && !out(Rule::BodiesChecked) {
             walk.check_bodies(&self)?;
+        }
+        let mut beyond = Beyond::default();
+        walk.given_up
+            .iter()
+            .rev()
+            .for_each(|record| beyond.take(record));
+        if !ends {
+            self.search_into(&mut beyond, walked_end + ALIGN_BYTES as u64)?;
         }
         // The content of what a successor vouches for reaches the end that it names.
         let vouched_short = vouched && reach.end.is_some();
@@ -225,6 +251,7 @@ impl Opened {
             end_byte: u64::from(header.bytes),
             stop: Found::FileEnd,
             durable_end: 0,
+            given_up: Vec::new(),
         };
         let mut number = header.header.first_commit_number;
         let mut offset = header.header.first_offset;
@@ -286,7 +313,7 @@ impl Opened {
             if walk.end_byte > self.file_bytes {
                 // The metadata is there and the body is cut off: a bad body, found below; where bodies
                 // are not looked at, what is left of it must not pass for content.
-                walk.drop_last();
+                walk.end_before(walk.commits.len() - 1);
                 walk.stop = Found::BadBody;
                 break;
             }
@@ -335,31 +362,52 @@ struct Walk {
     end_byte: u64,
     stop: Found,
     durable_end: u64,
+    /// Records that were read and whose bodies, or one before, are bad; the last first.
+    given_up: Vec<CommitRecord>,
 }
 
 impl Walk {
-    fn drop_last(&mut self) {
-        if let Some((at, _)) = self.commits.pop() {
+    /// Content ends before this commit.
+    fn end_before(&mut self, index: usize) {
+        while self.commits.len() > index
+            && let Some((at, record)) = self.commits.pop()
+        {
             self.end_byte = at;
+            self.given_up.push(record);
         }
     }
 
     /// Checks the bodies past the durable end; content ends at the first bad one.
+    ///
+    /// Only a record that is kept counts: with one that is cut goes its word for what is before it, and
+    /// the next recovery would take a damaged commit there for one that was never durable.
     fn check_bodies(&mut self, opened: &Opened) -> Result<(), DiskError> {
-        for index in 0..self.commits.len() {
+        let mut checked_from = self.commits.len();
+        loop {
+            let records = self.commits.iter().map(|(_, record)| record);
+            let durable_end = records.map(|record| record.durable_end).max().unwrap_or(0);
+            let past =
+                |(at, record): &(u64, CommitRecord)| at + record.message_bytes() > durable_end;
+            let first = self.commits.iter().position(past);
+            let first = first.unwrap_or(checked_from).min(checked_from);
+            let Some(bad) = self.bad_body(opened, first..checked_from)? else {
+                return Ok(());
+            };
+            self.end_before(bad);
+            self.stop = Found::BadBody;
+            checked_from = first;
+        }
+    }
+
+    fn bad_body(&self, opened: &Opened, of: Range<usize>) -> Result<Option<usize>, DiskError> {
+        for index in of {
             let (at, record) = &self.commits[index];
-            let (at, body_at) = (*at, at + u64::from(record.head_bytes));
-            if at + record.message_bytes() <= self.durable_end {
-                continue;
-            }
+            let body_at = at + u64::from(record.head_bytes);
             let body = read(&*opened.file, body_at, record.body_bytes as usize)?;
             if check_body(record, &body).is_err() {
-                self.commits.truncate(index);
-                self.end_byte = at;
-                self.stop = Found::BadBody;
-                return Ok(());
+                return Ok(Some(index));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -145,6 +145,14 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether it will still say so at the next recovery.
+    pub fn vouches_by_kept(&self, member: &Member) -> bool {
+        match member {
+            Member::Segment(scan) => scan.vouches_by_kept(),
+            Member::Hole(..) => self.vouches(member),
+        }
+    }
+
     /// Whether there are numbers for what will be written. No leaf comes near the last ones; what
     /// followed them would be nobody's at the next start, and passed over without a word.
     fn numbers_left(&self) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
-//! The way into quarantine: a file is gone from where it lay only once it is found where it went.
+//! What goes to quarantine, and the way there: a file is gone from where it lay only once it is found where
+//! it went.
 
+use std::fs;
 use std::path::Path;
 
-use storage::disk::Disk;
-use storage::format::{Hole, parse_header};
+use storage::disk::{Disk, Failure};
+use storage::format::{CommitRecord, Hole, parse_commit, parse_header};
 use storage::recovery::{move_away, quarantine};
 use storage::store::StoreSettings;
 
@@ -11,7 +13,7 @@ use crate::rig::Rig;
 use crate::watched::Watched;
 
 fn hole(file: &Path) -> Hole {
-    let bytes = std::fs::read(file).expect("it is there");
+    let bytes = fs::read(file).expect("it is there");
     let header = parse_header(&bytes).expect("a header");
     Hole::of(&header.header, "a test".to_owned())
 }
@@ -42,4 +44,60 @@ fn the_directory_that_a_file_is_moved_to_is_durable_before_it_is_moved() {
         let back = disk.rename(&moved_to.expect("moved"), &file);
         back.expect("moved back");
     }
+}
+
+/// The only record that says that the first segment was durable is one whose body is cut off. With it goes
+/// its word: damage in the first segment must be found before, or the next recovery would take the rows
+/// there for some that were never durable.
+#[test]
+fn a_segment_is_looked_at_before_the_only_record_that_vouches_for_it_is_cut() {
+    let settings = StoreSettings {
+        segment_commits_max: 3,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let torn_and_damaged = |name: &str, damaged: bool| {
+        let mut rig = Rig::new(name, 1, settings.clone());
+        for _ in 0..5 {
+            rig.commit(3, "a");
+        }
+        let [first, second] = &rig.segments()[..] else {
+            panic!("two segments");
+        };
+        let mut bytes = fs::read(second).expect("it is there");
+        let [(_, one), (at, two)] = &commits(&bytes)[..] else {
+            panic!("two commits");
+        };
+        assert!(one.durable_end == 0 && two.durable_end > 0);
+        bytes.truncate(at + two.message_bytes() as usize - 64);
+        fs::write(second, bytes).expect("written");
+        if damaged {
+            let mut bytes = fs::read(first).expect("it is there");
+            let (at, last) = commits(&bytes).pop().expect("a commit");
+            bytes[at + last.head_bytes as usize] ^= 1;
+            fs::write(first, bytes).expect("written");
+        }
+        rig.again();
+        rig
+    };
+    let torn = torn_and_damaged("torn", false);
+    assert_eq!((torn.rows(), torn.failed()), (12, None));
+    let damaged = torn_and_damaged("damaged", true);
+    let failed = damaged.failed();
+    assert!(
+        matches!(failed, Some(Failure::Corrupt { .. })),
+        "{failed:?}"
+    );
+}
+
+/// Where each commit of a segment begins, and its record.
+fn commits(bytes: &[u8]) -> Vec<(usize, CommitRecord)> {
+    let mut at = parse_header(bytes).expect("a header").bytes as usize;
+    let mut found = Vec::new();
+    while let Some(Ok(record)) = bytes.get(at..).map(parse_commit) {
+        let end = at + record.message_bytes() as usize;
+        found.push((at, record));
+        at = end;
+    }
+    found
 }
