@@ -1,8 +1,9 @@
 //! Runs the simulation over a range of seeds: `simulate --seeds A..B [--only storage|leaf]`.
 //!
 //! Seeds run on all cores; what is printed is the same however many there are: what was covered, and of
-//! each seed that fails the seed, what is wrong and its last events. A run of [`SEEDS_COVERING`] seeds or
-//! more also fails where something that must be met was met less than [`HITS_MIN`] times.
+//! each seed that fails the seed, what is wrong and its last events; of the first ones also the least that
+//! is left of them when they are shrunk, and the command that runs that again. A run of [`SEEDS_COVERING`]
+//! seeds or more also fails where something that must be met was met less than [`HITS_MIN`] times.
 //! Exit code 1 where it failed, 2 where the arguments are wrong.
 
 use std::ops::Range;
@@ -11,49 +12,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use tests::sim::storage::Violation;
+use tests::sim::case::Case;
+use tests::sim::shrink::{Suite, Violation};
 use tests::sim::{Coverage, leaf, storage};
 
-const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf]";
+const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf] \
+                     [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
 /// Seeds that the test command runs.
 const SEEDS: Range<u64> = 0..10_000;
 /// So many seeds meet everything that must be met.
 const SEEDS_COVERING: u64 = 10_000;
 /// How often each must then be met.
 const HITS_MIN: u64 = 100;
-/// Failing seeds that are told in full.
+/// Failing seeds that are told in full, and shrunk.
 const TOLD_MAX: usize = 3;
 /// Seeds that a thread takes at a time.
 const SEEDS_AT_ONCE: u64 = 8;
 
-/// One of the simulations.
-struct Suite {
-    name: &'static str,
-    run_seed: fn(u64, &mut Coverage) -> Result<(), Box<Violation>>,
-    must_be_covered: fn() -> Vec<String>,
-}
-
-const SUITES: [Suite; 2] = [
-    Suite {
-        name: "storage",
-        run_seed: storage::run_seed,
-        must_be_covered: storage::must_be_covered,
-    },
-    Suite {
-        name: "leaf",
-        run_seed: leaf::run_seed,
-        must_be_covered: leaf::must_be_covered,
-    },
-];
+const SUITES: [Suite; 2] = [storage::SUITE, leaf::SUITE];
 
 fn main() -> ExitCode {
     match arguments(std::env::args().skip(1)) {
-        Ok((seeds, only)) => {
+        Ok(wanted) => {
             // A panic is a violation like any other and is told with its seed.
             std::panic::set_hook(Box::new(|_| {}));
-            let wanted = |suite: &&Suite| only.as_deref().is_none_or(|only| only == suite.name);
-            let suites = SUITES.iter().filter(wanted);
-            let failed = suites.filter(|suite| !simulate(suite, &seeds)).count();
+            let of =
+                |suite: &&Suite| (wanted.only.as_deref()).is_none_or(|only| only == suite.name);
+            let suites = SUITES.iter().filter(of);
+            let failed = suites.filter(|suite| !simulate(suite, &wanted)).count();
             ExitCode::from(u8::from(failed > 0))
         }
         Err(what) => {
@@ -63,11 +49,20 @@ fn main() -> ExitCode {
     }
 }
 
-type Arguments = (Range<u64>, Option<String>);
+/// What is asked for.
+struct Wanted {
+    seeds: Range<u64>,
+    only: Option<String>,
+    /// What of each seed is run.
+    case: Case,
+}
 
-fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut seeds = SEEDS;
-    let mut only = None;
+fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
+    let mut wanted = Wanted {
+        seeds: SEEDS,
+        only: None,
+        case: Case::default(),
+    };
     while let Some(argument) = arguments.next() {
         let value = arguments
             .next()
@@ -76,21 +71,24 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, S
             "--seeds" => {
                 let range = value.split_once("..").ok_or("--seeds needs A..B")?;
                 let number = |text: &str| text.parse::<u64>().map_err(|e| format!("{text}: {e}"));
-                seeds = number(range.0)?..number(range.1)?;
+                wanted.seeds = number(range.0)?..number(range.1)?;
             }
-            "--only" if SUITES.iter().any(|suite| suite.name == value) => only = Some(value),
+            "--only" if SUITES.iter().any(|suite| suite.name == value) => {
+                wanted.only = Some(value);
+            }
             "--only" => return Err(format!("there is no simulation of {value}")),
+            other if wanted.case.argument(other, &value)? => {}
             other => return Err(format!("unknown argument {other}")),
         }
     }
-    Ok((seeds, only))
+    Ok(wanted)
 }
 
 /// Runs one suite; whether all of its seeds held and all was covered.
-fn simulate(suite: &Suite, seeds: &Range<u64>) -> bool {
+fn simulate(suite: &Suite, wanted: &Wanted) -> bool {
     let started = Instant::now();
-    let count = seeds.end.saturating_sub(seeds.start);
-    let (coverage, violations) = run(suite, seeds);
+    let count = wanted.seeds.end.saturating_sub(wanted.seeds.start);
+    let (coverage, violations) = run(suite, wanted);
     println!(
         "{}: {count} seeds in {:.1} s",
         suite.name,
@@ -101,22 +99,39 @@ fn simulate(suite: &Suite, seeds: &Range<u64>) -> bool {
     }
     let missed = missed(suite, &coverage, count);
     for violation in violations.iter().take(TOLD_MAX) {
-        println!("\nseed {}: {}", violation.seed, violation.what);
-        for event in &violation.events {
-            println!("    {event}");
-        }
+        tell(suite, violation);
     }
     if !violations.is_empty() {
         println!("\n{} of {count} seeds failed:", violations.len());
     }
     for violation in &violations {
-        println!("{:>10}  {}", violation.seed, violation.what);
+        println!("{:>10}  {}", violation.case.seed, violation.what);
     }
     violations.is_empty() && !missed
 }
 
+/// Tells a violation, then the least that is left of it.
+fn tell(suite: &Suite, violation: &Violation) {
+    let say = |violation: &Violation| {
+        println!("{}", violation.what);
+        for event in &violation.events {
+            println!("    {event}");
+        }
+    };
+    print!("\nseed {}: ", violation.case.seed);
+    say(violation);
+    let least = suite.shrink(&violation.case);
+    print!("\nseed {}, shrunk: ", violation.case.seed);
+    say(&least);
+    println!(
+        "run it again: cargo run --release -p tests --bin simulate -- --only {} {}",
+        suite.name, least.case
+    );
+}
+
 /// All the seeds, on all cores.
-fn run(suite: &Suite, seeds: &Range<u64>) -> (Coverage, Vec<Violation>) {
+fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
+    let seeds = &wanted.seeds;
     let next = AtomicU64::new(seeds.start);
     let work = || {
         let (mut coverage, mut violations) = (Coverage::default(), Vec::new());
@@ -126,7 +141,11 @@ fn run(suite: &Suite, seeds: &Range<u64>) -> (Coverage, Vec<Violation>) {
                 return (coverage, violations);
             }
             for seed in from..seeds.end.min(from + SEEDS_AT_ONCE) {
-                let ran = (suite.run_seed)(seed, &mut coverage);
+                let case = Case {
+                    seed,
+                    ..wanted.case.clone()
+                };
+                let ran = suite.check(&case, &mut coverage);
                 violations.extend(ran.err().map(|violation| *violation));
             }
         }
@@ -141,7 +160,8 @@ fn run(suite: &Suite, seeds: &Range<u64>) -> (Coverage, Vec<Violation>) {
             all.1.extend(violations);
         }
     });
-    all.1.sort_by_key(|violation: &Violation| violation.seed);
+    all.1
+        .sort_by_key(|violation: &Violation| violation.case.seed);
     all
 }
 
@@ -189,7 +209,7 @@ mod planted {
             while let Some(rule) = rules.lock().ok().and_then(|mut rules| rules.next()) {
                 let found = storage::without(rule, SEEDS);
                 let line = match &found {
-                    Some(violation) => format!("seed {}: {}", violation.seed, violation.what),
+                    Some(violation) => format!("seed {}: {}", violation.case.seed, violation.what),
                     None => "NOT FOUND".to_owned(),
                 };
                 println!("{rule:?}: {line}");

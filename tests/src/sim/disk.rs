@@ -76,6 +76,12 @@ impl DiskFaultKind {
     ];
 }
 
+impl fmt::Display for DiskFaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fault: {self:?}")
+    }
+}
+
 /// What else the crash model does, each with its name in the coverage.
 pub const CRASHES: [&str; 9] = [
     KILL,
@@ -88,9 +94,14 @@ pub const CRASHES: [&str; 9] = [
     "disk: the process ends in the middle of a call",
     FULL,
 ];
-const KILL: &str = "disk: kill";
-const POWER_LOSS: &str = "disk: power loss";
-const FULL: &str = "disk: full";
+/// The process ends, the cache stays.
+pub const KILL: &str = "disk: kill";
+/// The machine ends.
+pub const POWER_LOSS: &str = "disk: power loss";
+/// There is no more room.
+pub const FULL: &str = "disk: full";
+/// The process ends in the middle of a call.
+pub const FUSE: &str = CRASHES[7];
 
 #[derive(Clone, Debug)]
 struct World {
@@ -146,6 +157,11 @@ impl SimDisk {
 
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it chooses from now on comes of these random numbers.
+    pub fn choose_by(&self, random: Random) {
+        self.world().random = random;
     }
 
     /// The next operation of this kind fails.
@@ -286,7 +302,7 @@ impl World {
         match self.fuse {
             Some(0) => {
                 if !self.dead {
-                    self.hit.hit(CRASHES[7]);
+                    self.hit.hit(FUSE);
                 }
                 self.dead = true;
             }
@@ -302,7 +318,7 @@ impl World {
     fn fails(&mut self, fault: DiskFaultKind) -> bool {
         let fails = self.faults.remove(&fault);
         if fails {
-            self.hit.hit(&format!("fault: {fault:?}"));
+            self.hit.hit(&fault.to_string());
         }
         fails
     }

@@ -1,10 +1,13 @@
 //! The simulation: one thread, one seed, one history; the same every time.
 //!
 //! `disk` is the crash model, `storage` drives a store over it, `leaf` the whole leaf. What a seed does is decided by its
-//! random numbers alone, so a seed that fails is run again with a trace and tells its last events.
+//! random numbers alone, so a seed that fails is run again with a trace, tells its last events, and is shrunk (`shrink`)
+//! to a `case` that can be run again.
 
+pub mod case;
 pub mod disk;
 pub mod leaf;
+pub mod shrink;
 pub mod storage;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -91,6 +94,7 @@ impl Coverage {
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     on: bool,
+    event: u32,
     events: VecDeque<String>,
 }
 
@@ -100,8 +104,19 @@ impl Trace {
     pub fn new(on: bool) -> Trace {
         Trace {
             on,
-            events: VecDeque::new(),
+            ..Trace::default()
         }
+    }
+
+    /// This event of the seed begins.
+    pub fn at(&mut self, event: u32) {
+        self.event = event;
+    }
+
+    /// The event that began last.
+    #[must_use]
+    pub fn event(&self) -> u32 {
+        self.event
     }
 
     /// Whether events are kept: what is dear to put into words asks first.

@@ -12,7 +12,8 @@ use storage::disk::{DiskDone, DiskOp, perform};
 use super::broker::{BROKERS, Cluster, FAULTS, TOPIC, TOPIC_ID, key};
 use super::log::Log;
 use super::sessions::Sessions;
-use crate::sim::disk::{DiskFaultKind, SimDisk};
+use crate::sim::case::Case;
+use crate::sim::disk::{DiskFaultKind, FULL, FUSE, KILL, POWER_LOSS, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
 
 /// What a run over many seeds must have met, beside the table, the brokers' faults and the disk's.
@@ -24,6 +25,7 @@ pub(super) const EVENTS: [&str; 3] = [
 
 /// See the module.
 pub struct Drive<'a> {
+    pub(super) case: &'a Case,
     pub(super) random: Random,
     pub(super) coverage: &'a mut Coverage,
     pub(super) trace: &'a mut Trace,
@@ -123,7 +125,8 @@ fn below(lost: &Lost, end: i64) -> Lost {
 pub(super) type Law = Result<(), String>;
 
 impl<'a> Drive<'a> {
-    pub fn new(seed: u64, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+    pub fn new(case: &'a Case, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+        let seed = case.seed;
         let mut random = Random::new(seed ^ 0x1eaf);
         let logs = 1 + random.below(3) as usize;
         let mut cluster = Cluster {
@@ -182,6 +185,7 @@ impl<'a> Drive<'a> {
         let views = Views::new();
         let config = config(memory_bytes, session_partitions_min);
         Drive {
+            case,
             leaf: Leaf::new(config, Arc::clone(&views)),
             offsets_max: [5, 40, 1_000][random.below(3) as usize],
             stop_on_error: random.chance(600),
@@ -220,12 +224,15 @@ impl<'a> Drive<'a> {
         }
         self.attach_all()?;
         let events = self.random.below(2 * super::EVENTS_MEAN) + 1;
-        for _ in 0..events {
+        for event in self.case.events(events) {
+            self.trace.at(event);
+            self.choose_by(event);
             self.event()?;
             for _ in 0..self.random.below(12) {
                 self.progress()?;
             }
         }
+        self.choose_by(u32::MAX);
         self.finish()?;
         self.keep_rows();
         self.coverage.merge(&self.disk.take_hits());
@@ -234,6 +241,13 @@ impl<'a> Drive<'a> {
             self.coverage.add(&format!("leaf: {}", row.words()), times);
         }
         Ok(())
+    }
+
+    /// Each event has random numbers of its own.
+    fn choose_by(&mut self, event: u32) {
+        self.random = self.case.random(event);
+        let disk = Random::new(self.random.number());
+        self.disk.choose_by(disk);
     }
 
     pub(super) fn say(&mut self, say: impl FnOnce() -> String) {
@@ -263,12 +277,12 @@ impl<'a> Drive<'a> {
                 self.say(|| format!("retention: partition {log} begins at {start}"));
                 Ok(())
             }
-            720..=739 => self.crash(),
+            720..=739 if self.case.has(KILL) || self.case.has(POWER_LOSS) => self.crash(),
             740..=789 => {
                 self.arm();
                 Ok(())
             }
-            790..=799 => {
+            790..=799 if self.case.has(FULL) => {
                 let full = self.random.chance(500);
                 self.disk.set_full(full);
                 self.say(|| format!("disk full: {full}"));
@@ -605,8 +619,10 @@ impl<'a> Drive<'a> {
             DiskFaultKind::Read,
         ];
         let kind = kinds[self.random.below(kinds.len() as u64) as usize];
-        self.disk.arm(kind);
-        self.say(|| format!("armed: {kind:?}"));
+        if self.case.has(&kind.to_string()) {
+            self.disk.arm(kind);
+            self.say(|| format!("armed: {kind:?}"));
+        }
     }
 
     pub(super) fn keep_rows(&mut self) {
@@ -615,7 +631,7 @@ impl<'a> Drive<'a> {
 
     pub(super) fn crash(&mut self) -> Law {
         self.keep_rows();
-        let power = self.random.chance(500);
+        let power = self.random.chance(500) && self.case.has(POWER_LOSS);
         if power {
             self.disk.lose_power();
         } else {
@@ -638,7 +654,7 @@ impl<'a> Drive<'a> {
             // What fails next fails in recovery.
             self.arm();
         }
-        if !self.healed && self.random.chance(300) {
+        if !self.healed && self.random.chance(300) && self.case.has(FUSE) {
             self.disk.light_fuse(self.random.below(60) as u32);
         }
         self.disk_work.clear();

@@ -17,60 +17,44 @@ mod log;
 mod regressions;
 mod sessions;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use ingest::leaf::rows::Row;
 
+use super::case::Case;
 use super::disk::{CRASHES, DiskFaultKind};
-use super::storage::Violation;
+use super::shrink::Suite;
 use super::{Coverage, Trace};
 
 /// Events of a seed, on average.
 pub const EVENTS_MEAN: u64 = 300;
 
-/// Runs one seed; one that breaks the law is run again to tell how.
-///
-/// # Errors
-/// The [`Violation`].
-pub fn run_seed(seed: u64, coverage: &mut Coverage) -> Result<(), Box<Violation>> {
-    if attempt(seed, coverage, &mut Trace::new(false)).is_ok() {
-        return Ok(());
-    }
-    let mut trace = Trace::new(true);
-    let what = match attempt(seed, &mut Coverage::default(), &mut trace) {
-        Err(what) => what,
-        Ok(()) => "it failed once and not again: the simulation is not deterministic".to_owned(),
-    };
-    Err(Box::new(Violation {
-        seed,
-        what,
-        events: trace.events().map(str::to_owned).collect(),
-    }))
+/// This simulation.
+pub const SUITE: Suite = Suite {
+    name: "leaf",
+    run,
+    must_be_covered,
+    faults,
+};
+
+fn run(case: &Case, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), String> {
+    drive::Drive::new(case, coverage, trace).run()
 }
 
-fn attempt(seed: u64, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), String> {
-    let run = AssertUnwindSafe(|| drive::Drive::new(seed, coverage, trace).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("a panic: {}", text.unwrap_or("of another kind")))
-    })
-}
-
-/// What every run over many seeds must have met.
-#[must_use]
-pub fn must_be_covered() -> Vec<String> {
+fn must_be_covered() -> Vec<String> {
     let rows = Row::ALL.iter().map(|row| format!("leaf: {}", row.words()));
     // No segment of a seed is long enough to be merged: what renames is driven by the storage part.
-    let faults = DiskFaultKind::ALL
+    let disk = DiskFaultKind::ALL
         .iter()
         .filter(|fault| **fault != DiskFaultKind::Rename);
-    let faults = faults.map(|fault| format!("fault: {fault:?}"));
+    let disk = disk.map(ToString::to_string);
     let named = broker::FAULTS.iter().chain(&CRASHES).chain(&drive::EVENTS);
     let named = named.map(|name| (*name).to_owned());
-    rows.chain(faults).chain(named).collect()
+    rows.chain(disk).chain(named).collect()
+}
+
+fn faults() -> Vec<String> {
+    let disk = DiskFaultKind::ALL.iter().map(ToString::to_string);
+    let named = broker::FAULTS.iter().chain(&CRASHES);
+    disk.chain(named.map(|name| (*name).to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -81,7 +65,7 @@ mod tests {
     fn the_law_holds_and_every_row_of_the_state_table_is_taken() {
         let mut coverage = Coverage::default();
         for seed in 0..SEEDS {
-            if let Err(violation) = run_seed(seed, &mut coverage) {
+            if let Err(violation) = SUITE.check(&Case::of(seed), &mut coverage) {
                 let events = violation.events.join("\n");
                 panic!("seed {seed}: {}\n{events}", violation.what);
             }

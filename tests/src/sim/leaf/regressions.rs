@@ -5,20 +5,8 @@ use ingest::leaf::partition::Fetch;
 use storage::ids::LeafPartitionId;
 
 use super::drive::Drive;
-use super::run_seed;
+use crate::sim::case::Case;
 use crate::sim::{Coverage, Trace};
-
-/// A commit with two ranges that retention took, rows between them.
-const TWO_LOST_RANGES: [u64; 2] = [710, 1_217];
-
-#[test]
-fn a_commit_may_hold_several_lost_ranges() {
-    for seed in TWO_LOST_RANGES {
-        if let Err(violation) = run_seed(seed, &mut Coverage::default()) {
-            panic!("seed {seed}: {}", violation.what);
-        }
-    }
-}
 
 /// Records wait in a frame for the disk, the next fetch is out of range: only what was never fetched is
 /// lost.
@@ -27,7 +15,8 @@ fn what_waits_in_a_frame_is_loaded_before_anything_is_given_up() {
     let mut lost_behind = 0;
     for seed in 0..SEEDS {
         let (mut coverage, mut trace) = (Coverage::default(), Trace::default());
-        let mut drive = Drive::new(seed, &mut coverage, &mut trace);
+        let case = Case::of(seed);
+        let mut drive = Drive::new(&case, &mut coverage, &mut trace);
         if drive.partitions.len() > 1 {
             continue;
         }

@@ -18,7 +18,8 @@ use storage::store::{
 };
 
 use super::truth::{LineageTruth, Topic, schema};
-use crate::sim::disk::{Damaged, DiskFaultKind, QUARANTINE, SimDisk};
+use crate::sim::case::Case;
+use crate::sim::disk::{Damaged, DiskFaultKind, FULL, FUSE, KILL, POWER_LOSS, QUARANTINE, SimDisk};
 use crate::sim::{Coverage, Random, Trace};
 use words::{outcome, words};
 
@@ -55,12 +56,27 @@ pub(super) const EVENTS: [&str; 29] = [
     "event: what a power loss now would leave",
 ];
 
+/// Of these the faults that a case may do without, beside the disk's.
+pub(super) const FAULTS: [&str; 10] = [
+    "event: set offsets",
+    "event: truncate",
+    "event: fault record",
+    "event: bit rot",
+    "event: a file is gone",
+    "event: a write went astray",
+    "event: a hole rots",
+    "event: a footer rots",
+    "event: an older catalog is refused",
+    "event: what a power loss now would leave",
+];
+
 const POOL_BYTES: usize = 64 << 20;
 const DIRECTORY: &str = "/data/tables/1/1";
 /// Turns within which a healthy disk must have drained a store.
 const DRAIN_TURNS_MAX: u32 = 300;
 
 pub(super) struct Drive<'a> {
+    case: &'a Case,
     seed: u64,
     random: Random,
     topic: Topic,
@@ -169,7 +185,8 @@ impl Process {
 type Law = Result<(), String>;
 
 impl<'a> Drive<'a> {
-    pub fn new(seed: u64, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+    pub fn new(case: &'a Case, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+        let seed = case.seed;
         let mut random = Random::new(seed);
         let settings = StoreSettings {
             offsets_max: [3, 8, 40][random.below(3) as usize],
@@ -187,6 +204,7 @@ impl<'a> Drive<'a> {
             owed: start,
         };
         Drive {
+            case,
             seed,
             topic: Topic(seed),
             disk: SimDisk::new(seed ^ 0xd15c, random.chance(400)),
@@ -231,14 +249,28 @@ impl<'a> Drive<'a> {
     fn history(&mut self) -> Law {
         self.start()?;
         let events = self.random.below(2 * super::EVENTS_MEAN) + 1;
-        for _ in 0..events {
+        for event in self.case.events(events) {
+            self.trace.at(event);
+            self.choose_by(event);
             self.event()?;
             self.settle()?;
             if self.ended {
                 return Ok(());
             }
         }
+        self.choose_by(u32::MAX);
         self.finish()
+    }
+
+    /// Each event has random numbers of its own.
+    fn choose_by(&mut self, event: u32) {
+        self.random = self.case.random(event);
+        let disk = Random::new(self.random.number());
+        self.disk.choose_by(disk);
+    }
+
+    fn has(&self, fault: &str) -> bool {
+        self.case.has(fault)
     }
 
     fn hit(&mut self, what: &str) {
@@ -254,29 +286,30 @@ impl<'a> Drive<'a> {
             560..=759 => self.progress(),
             760..=839 => self.execute(),
             840..=859 => self.drain(None),
-            860..=874 => self.drain(Some(Change::SetOffsets)),
-            875..=883 => self.drain(Some(Change::Truncate)),
-            884..=893 => self.fault_record(),
-            894..=914 => self.crash(false),
-            915..=939 => self.crash(true),
+            860..=874 if self.has("event: set offsets") => self.drain(Some(Change::SetOffsets)),
+            875..=883 if self.has("event: truncate") => self.drain(Some(Change::Truncate)),
+            884..=893 if self.has("event: fault record") => self.fault_record(),
+            894..=914 if self.has(KILL) => self.crash(false),
+            915..=939 if self.has(POWER_LOSS) => self.crash(true),
             940..=969 => {
                 self.arm();
                 Ok(())
             }
             970..=974 => self.probe(),
-            975..=981 => {
+            975..=981 if self.has(FULL) => {
                 let full = self.random.chance(500);
                 self.trace.say(|| format!("disk full: {full}"));
                 self.disk.set_full(full);
                 self.send(StoreEvent::Room)
             }
-            982..=991 => {
+            982..=991 if self.has(FUSE) => {
                 let calls = self.random.below(30) as u32;
                 self.trace.say(|| format!("fuse of {calls} calls"));
                 self.disk.light_fuse(calls);
                 Ok(())
             }
-            _ => self.look(),
+            992.. => self.look(),
+            _ => Ok(()),
         }
     }
 
@@ -293,8 +326,14 @@ impl<'a> Drive<'a> {
             DiskFaultKind::Unlink,
         ];
         let kind = kinds[self.random.below(kinds.len() as u64) as usize];
-        self.trace.say(|| format!("arm {kind:?}"));
-        self.disk.arm(kind);
+        self.arm_with(kind);
+    }
+
+    fn arm_with(&mut self, kind: DiskFaultKind) {
+        if self.has(&kind.to_string()) {
+            self.trace.say(|| format!("arm {kind:?}"));
+            self.disk.arm(kind);
+        }
     }
 
     fn time(&mut self) -> Law {

@@ -8,55 +8,26 @@
 mod drive;
 pub mod truth;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use drive::Drive;
 
+use super::case::Case;
+use super::disk::{CRASHES, DiskFaultKind};
+use super::shrink::Suite;
 use super::{Coverage, Trace};
-
-/// A seed that broke the law.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// The seed.
-    pub seed: u64,
-    /// What is wrong.
-    pub what: String,
-    /// Its last events, in words.
-    pub events: Vec<String>,
-}
 
 /// Events of a seed, on average.
 pub const EVENTS_MEAN: u64 = 300;
 
-/// Runs one seed; one that breaks the law is run again to tell how.
-///
-/// # Errors
-/// The [`Violation`].
-pub fn run_seed(seed: u64, coverage: &mut Coverage) -> Result<(), Box<Violation>> {
-    let Err(_) = attempt(seed, coverage, &mut Trace::new(false)) else {
-        return Ok(());
-    };
-    let mut trace = Trace::new(true);
-    let what = match attempt(seed, &mut Coverage::default(), &mut trace) {
-        Err(what) => what,
-        Ok(()) => "it failed once and not again: the simulation is not deterministic".to_owned(),
-    };
-    Err(Box::new(Violation {
-        seed,
-        what,
-        events: trace.events().map(str::to_owned).collect(),
-    }))
-}
+/// This simulation.
+pub const SUITE: Suite = Suite {
+    name: "storage",
+    run,
+    must_be_covered,
+    faults,
+};
 
-fn attempt(seed: u64, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), String> {
-    let run = AssertUnwindSafe(|| Drive::new(seed, coverage, trace).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("a panic: {}", text.unwrap_or("of another kind")))
-    })
+fn run(case: &Case, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), String> {
+    Drive::new(case, coverage, trace).run()
 }
 
 /// Takes a rule of storage out and runs seeds until one breaks the law.
@@ -65,23 +36,29 @@ fn attempt(seed: u64, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), 
 pub fn without(
     rule: storage::planted::Rule,
     mut seeds: std::ops::Range<u64>,
-) -> Option<Box<Violation>> {
+) -> Option<Box<super::shrink::Violation>> {
     storage::planted::take_out(Some(rule));
     let mut unused = Coverage::default();
-    let found = seeds.find_map(|seed| run_seed(seed, &mut unused).err());
+    let found = seeds.find_map(|seed| SUITE.check(&Case::of(seed), &mut unused).err());
     storage::planted::take_out(None);
     found
 }
 
-/// What every run over many seeds must have met: each at least so often as is asked of it.
-#[must_use]
-pub fn must_be_covered() -> Vec<String> {
+/// Each at least so often as is asked of it.
+fn must_be_covered() -> Vec<String> {
     let rows = storage::recovery::decide::Row::ALL;
     let rows = rows.iter().map(|row| format!("recovery: {row:?}"));
-    let faults = super::disk::DiskFaultKind::ALL;
-    let faults = faults.iter().map(|fault| format!("fault: {fault:?}"));
-    let named = super::disk::CRASHES.iter().chain(&drive::EVENTS);
+    let faults = DiskFaultKind::ALL.iter().map(ToString::to_string);
+    let named = CRASHES.iter().chain(&drive::EVENTS);
     rows.chain(faults)
+        .chain(named.map(|event| (*event).to_owned()))
+        .collect()
+}
+
+fn faults() -> Vec<String> {
+    let kinds = DiskFaultKind::ALL.iter().map(ToString::to_string);
+    let named = CRASHES.iter().chain(&drive::FAULTS);
+    kinds
         .chain(named.map(|event| (*event).to_owned()))
         .collect()
 }
@@ -93,7 +70,7 @@ mod tests {
     #[test]
     fn the_law_holds_over_a_few_seeds() {
         for seed in 0..60 {
-            if let Err(violation) = run_seed(seed, &mut Coverage::default()) {
+            if let Err(violation) = SUITE.check(&Case::of(seed), &mut Coverage::default()) {
                 panic!("{violation:#?}");
             }
         }

@@ -11,7 +11,7 @@ use storage::recovery::{KnownHole, Note};
 
 use super::super::truth::Missing;
 use super::{Change, DIRECTORY, Drive, Law, TrueHole, check};
-use crate::sim::disk::Rot;
+use crate::sim::disk::{FUSE, Rot};
 
 impl Drive<'_> {
     /// What no crash does, now and then.
@@ -21,6 +21,7 @@ impl Drive<'_> {
             self.rot();
         }
         if self.random.chance(80)
+            && self.has("event: a write went astray")
             && let Some(path) = self.disk.write_astray(&mut self.random, directory)
         {
             self.hit("event: a write went astray");
@@ -28,6 +29,7 @@ impl Drive<'_> {
                 .say(|| format!("a write went astray to {}", path.display()));
         }
         if self.random.chance(100)
+            && self.has("event: a footer rots")
             && let Some(path) = self.disk.rot_footer(&mut self.random, directory)
         {
             self.footer_rots = true;
@@ -39,19 +41,24 @@ impl Drive<'_> {
 
     fn rot(&mut self) {
         let directory = Path::new(DIRECTORY);
-        let random = &mut self.random;
-        if random.chance(60)
-            && let Some(damaged) = self.disk.rot_hole(random, directory)
+        if self.random.chance(60)
+            && self.has("event: a hole rots")
+            && let Some(damaged) = self.disk.rot_hole(&mut self.random, directory)
         {
             self.trace.say(|| damaged.what.clone());
             self.damage = Some(damaged);
             return self.hit("event: a hole rots");
         }
-        let (what, damaged) = match self.seed / 5 % 12 {
-            0 => (
-                "event: a file is gone",
-                self.disk.lose_file(random, directory),
-            ),
+        let what = match self.seed / 5 % 12 {
+            0 => "event: a file is gone",
+            _ => "event: bit rot",
+        };
+        if !self.has(what) {
+            return;
+        }
+        let random = &mut self.random;
+        let damaged = match self.seed / 5 % 12 {
+            0 => self.disk.lose_file(random, directory),
             kind => {
                 let place = match kind {
                     1 => Rot::Anywhere,
@@ -61,7 +68,7 @@ impl Drive<'_> {
                     6 => Rot::Merged,
                     _ => Rot::Body,
                 };
-                ("event: bit rot", self.disk.rot(random, directory, place))
+                self.disk.rot(random, directory, place)
             }
         };
         if let Some(damaged) = damaged {
@@ -93,7 +100,7 @@ impl Drive<'_> {
             DiskOp::CloseHoles(_) => (0, 4),
             _ => return,
         };
-        if !self.finishing && self.random.chance(500) {
+        if !self.finishing && self.random.chance(500) && self.has(FUSE) {
             let calls = (from + self.random.below(to - from)) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
@@ -105,7 +112,8 @@ impl Drive<'_> {
         let known = self.process.store.holes().iter();
         let reached = |known: &KnownHole| known.told && known.hole.next_offset.0 <= visible;
         let closes = self.owes() && known.into_iter().any(reached);
-        if closes && !self.finishing && self.random.chance(300) {
+        let set_offsets = self.has("event: set offsets");
+        if closes && !self.finishing && self.random.chance(300) && set_offsets {
             return self.drain(Some(Change::SetOffsets));
         }
         Ok(())

@@ -7,7 +7,7 @@ use storage::store::{RecoveredReport, StoreEffects, StoreEvent};
 
 use super::super::truth::{Expected, Wrong};
 use super::{DRAIN_TURNS_MAX, Drive, Law, Pending, Process, check};
-use crate::sim::disk::DiskFaultKind;
+use crate::sim::disk::{DiskFaultKind, FUSE};
 
 impl Drive<'_> {
     // ---- crashes and starts
@@ -61,7 +61,10 @@ impl Drive<'_> {
         self.out = StoreEffects::new();
         self.on_drained = None;
         let older = self.older.filter(|_| self.begun && self.damage.is_none());
-        self.restored = older.is_some() && !self.finishing && self.random.chance(40);
+        self.restored = older.is_some()
+            && !self.finishing
+            && self.random.chance(40)
+            && self.has("event: an older catalog is refused");
         let catalog = older.filter(|_| self.restored).unwrap_or(self.catalog);
         self.trace
             .say(|| format!("start; {catalog:?}; files {:?}", self.disk.files()));
@@ -74,15 +77,14 @@ impl Drive<'_> {
                 DiskFaultKind::Write,
             ];
             let kind = KINDS[self.random.below(KINDS.len() as u64) as usize];
-            self.trace.say(|| format!("arm {kind:?}"));
-            self.disk.arm(kind);
+            self.arm_with(kind);
         }
         let (often, calls) = if self.footer_rots {
             (500, 40)
         } else {
             (150, 60)
         };
-        if self.random.chance(often) && !self.finishing {
+        if self.random.chance(often) && !self.finishing && self.has(FUSE) {
             let calls = self.random.below(calls) as u32;
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);

@@ -86,10 +86,12 @@ impl Drive<'_> {
     /// A kill or a power loss now, and a power loss after the recovery from it: what was said to be
     /// durable is there each time.
     pub(super) fn probe(&mut self) -> Law {
-        if self.damage.is_some() || self.may_be_refused() || self.restored || self.disk.is_dead() {
+        const LOOKS: &str = "event: what a power loss now would leave";
+        let off = self.damage.is_some() || self.may_be_refused() || self.restored;
+        if off || self.disk.is_dead() || !self.has(LOOKS) {
             return Ok(());
         }
-        self.hit("event: what a power loss now would leave");
+        self.hit(LOOKS);
         let fork = self.disk.fork(self.random.number());
         let mut power = self.random.chance(600);
         let mut least = self.lineages[&self.catalog.lineage.0].durable;
