@@ -6,11 +6,13 @@
 //!   may survive without its data, and the data without its length;
 //! - names: operations that were not synced are lost from some point on, or (second mode) any of them;
 //! - a failed sync leaves its pages clean: some of them reached the disk, the next sync succeeds
-//!   without them, and only what is written again reaches the disk;
+//!   without them, and only what is written again reaches the disk; the others may be dropped from the
+//!   cache at any later moment, and what was on the disk before is read in their place;
 //! - a failed directory sync likewise; the next operation on the directory brings back what it lost,
 //!   because a directory's block is written whole;
 //! - a fuse ends the process at any call, in the middle of a write too;
-//! - a full disk: a write stops anywhere, `free_bytes` says none.
+//! - a full disk: a write stops anywhere, `free_bytes` says none; single calls may be refused for want of
+//!   space too, a sync among them (space is given out late), which loses pages like any other failure.
 
 mod damage;
 mod inode;
@@ -46,32 +48,47 @@ const FREE_BYTES: u64 = 1 << 40;
 pub enum DiskFaultKind {
     /// The next write fails in the device.
     Write,
+    /// The next write finds no space.
+    WriteFull,
     /// The next file sync fails in the device.
     Sync,
+    /// The next file sync finds no space for what was written.
+    SyncFull,
     /// The next directory sync fails.
     SyncDirectory,
     /// The next create fails.
     Create,
+    /// The next create finds no space.
+    CreateFull,
     /// The next rename fails.
     Rename,
+    /// The next rename finds no space.
+    RenameFull,
     /// The next unlink fails.
     Unlink,
     /// The next open fails.
     Open,
+    /// The next open finds no space.
+    OpenFull,
     /// The next read fails.
     Read,
 }
 
 impl DiskFaultKind {
     /// All of them.
-    pub const ALL: [DiskFaultKind; 8] = [
+    pub const ALL: [DiskFaultKind; 13] = [
         DiskFaultKind::Write,
+        DiskFaultKind::WriteFull,
         DiskFaultKind::Sync,
+        DiskFaultKind::SyncFull,
         DiskFaultKind::SyncDirectory,
         DiskFaultKind::Create,
+        DiskFaultKind::CreateFull,
         DiskFaultKind::Rename,
+        DiskFaultKind::RenameFull,
         DiskFaultKind::Unlink,
         DiskFaultKind::Open,
+        DiskFaultKind::OpenFull,
         DiskFaultKind::Read,
     ];
 }
@@ -83,7 +100,7 @@ impl fmt::Display for DiskFaultKind {
 }
 
 /// What else the crash model does, each with its name in the coverage.
-pub const CRASHES: [&str; 9] = [
+pub const CRASHES: [&str; 10] = [
     KILL,
     POWER_LOSS,
     "disk: torn, some unsynced sectors of a file are lost",
@@ -93,6 +110,7 @@ pub const CRASHES: [&str; 9] = [
     "disk: a sync says so after one that failed, of what is lost",
     "disk: the process ends in the middle of a call",
     FULL,
+    EVICTED,
 ];
 /// The process ends, the cache stays.
 pub const KILL: &str = "disk: kill";
@@ -100,6 +118,8 @@ pub const KILL: &str = "disk: kill";
 pub const POWER_LOSS: &str = "disk: power loss";
 /// There is no more room.
 pub const FULL: &str = "disk: full";
+/// Pages that a failed sync left clean are dropped.
+pub const EVICTED: &str = "disk: pages of a failed sync are dropped";
 /// The process ends in the middle of a call.
 pub const FUSE: &str = CRASHES[7];
 
@@ -121,6 +141,9 @@ struct World {
     /// Files that were made shorter.
     cuts: Vec<PathBuf>,
     full: bool,
+    /// Pages may be dropped at any call.
+    evicts: bool,
+    evictions: u32,
     fuse: Option<u32>,
     dead: bool,
     /// Counts processes: a file handle of an earlier one is of no use.
@@ -148,6 +171,8 @@ impl SimDisk {
             hit: Coverage::default(),
             cuts: Vec::new(),
             full: false,
+            evicts: false,
+            evictions: 0,
             fuse: None,
             dead: false,
             process: 0,
@@ -174,7 +199,18 @@ impl SimDisk {
         let mut world = self.world();
         world.faults.clear();
         world.full = false;
+        world.evicts = false;
         world.fuse = None;
+    }
+
+    /// Pages that a failed sync left clean are dropped.
+    pub fn evict(&self) {
+        self.world().evict();
+    }
+
+    /// From now on that may happen at any call, until it is set back: no reader may hold what it takes.
+    pub fn set_evicts(&self, evicts: bool) {
+        self.world().evicts = evicts;
     }
 
     /// The process ends at the `calls`-th call from now.
@@ -228,6 +264,21 @@ impl SimDisk {
             .inodes
             .iter_mut()
             .for_each(|inode| inode.mapped = false);
+    }
+
+    /// How often pages were dropped, and what is read is another since.
+    #[must_use]
+    pub fn evictions(&self) -> u32 {
+        self.world().evictions
+    }
+
+    /// Whether there are pages that may be dropped.
+    #[must_use]
+    pub fn may_evict(&self) -> bool {
+        self.world()
+            .inodes
+            .iter()
+            .any(|inode| !inode.lost.is_empty())
     }
 
     /// The machine ends; the cache goes.
@@ -312,15 +363,34 @@ impl World {
         if self.dead {
             return Err(DiskError::new(path, doing, EIO));
         }
+        if self.evicts && self.random.chance(50) {
+            self.evict();
+        }
         Ok(())
     }
 
-    fn fails(&mut self, fault: DiskFaultKind) -> bool {
-        let fails = self.faults.remove(&fault);
-        if fails {
-            self.hit.hit(&fault.to_string());
+    fn evict(&mut self) {
+        for inode in &mut self.inodes {
+            if inode.evict(&mut self.random) {
+                self.evictions += 1;
+                self.hit.hit(EVICTED);
+            }
         }
-        fails
+    }
+
+    /// Whether a call that one of these may meet fails, and with which error.
+    fn fails(&mut self, device: DiskFaultKind, full: Option<DiskFaultKind>) -> Option<i32> {
+        let mut meets = |fault: DiskFaultKind| {
+            let met = self.faults.remove(&fault);
+            if met {
+                self.hit.hit(&fault.to_string());
+            }
+            met
+        };
+        if meets(device) {
+            return Some(EIO);
+        }
+        full.is_some_and(meets).then_some(ENOSPC)
     }
 
     fn name_op(&mut self, op: NameOp) {
@@ -383,8 +453,8 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
         let mut world = self.call(DiskAction::Read)?;
-        if world.fails(DiskFaultKind::Read) {
-            return self.error(DiskAction::Read, EIO);
+        if let Some(errno) = world.fails(DiskFaultKind::Read, None) {
+            return self.error(DiskAction::Read, errno);
         }
         let cache = &world.inodes[self.inode].cache;
         let start = (at_byte as usize).min(cache.len());
@@ -416,9 +486,9 @@ impl DiskFile for SimFile {
             }
             return Err(error);
         }
-        if world.fails(DiskFaultKind::Write) {
+        if let Some(errno) = world.fails(DiskFaultKind::Write, Some(DiskFaultKind::WriteFull)) {
             stopped(&mut world);
-            return self.error(DiskAction::Write, EIO);
+            return self.error(DiskAction::Write, errno);
         }
         let end = at_byte as usize + bytes.len();
         if world.full && end > world.inodes[self.inode].cache.len() {
@@ -459,16 +529,16 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Sync)?;
-        let fails = world.fails(DiskFaultKind::Sync);
+        let fails = world.fails(DiskFaultKind::Sync, Some(DiskFaultKind::SyncFull));
         let World {
             random,
             inodes,
             hit,
             ..
         } = &mut *world;
-        if fails {
+        if let Some(errno) = fails {
             inodes[self.inode].sync_fails(random);
-            return self.error(DiskAction::Sync, EIO);
+            return self.error(DiskAction::Sync, errno);
         }
         if inodes[self.inode].sync() {
             hit.hit(CRASHES[6]);
@@ -517,8 +587,8 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Create)?;
-        if world.fails(DiskFaultKind::Create) {
-            return Err(DiskError::new(path, DiskAction::Create, EIO));
+        if let Some(errno) = world.fails(DiskFaultKind::Create, Some(DiskFaultKind::CreateFull)) {
+            return Err(DiskError::new(path, DiskAction::Create, errno));
         }
         if world.names.contains_key(path) {
             return Err(DiskError::new(path, DiskAction::Create, EEXIST));
@@ -541,8 +611,8 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Open)?;
-        if world.fails(DiskFaultKind::Open) {
-            return Err(DiskError::new(path, DiskAction::Open, EIO));
+        if let Some(errno) = world.fails(DiskFaultKind::Open, Some(DiskFaultKind::OpenFull)) {
+            return Err(DiskError::new(path, DiskAction::Open, errno));
         }
         match world.names.get(path) {
             Some(&inode) => Ok(Arc::new(SimFile {
@@ -573,8 +643,8 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(from, DiskAction::Rename)?;
-        if world.fails(DiskFaultKind::Rename) {
-            return Err(DiskError::new(from, DiskAction::Rename, EIO));
+        if let Some(errno) = world.fails(DiskFaultKind::Rename, Some(DiskFaultKind::RenameFull)) {
+            return Err(DiskError::new(from, DiskAction::Rename, errno));
         }
         let Some(&inode) = world.names.get(from) else {
             return Err(DiskError::new(from, DiskAction::Rename, ENOENT));
@@ -586,8 +656,8 @@ impl Disk for SimDisk {
     fn unlink(&self, path: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Unlink)?;
-        if world.fails(DiskFaultKind::Unlink) {
-            return Err(DiskError::new(path, DiskAction::Unlink, EIO));
+        if let Some(errno) = world.fails(DiskFaultKind::Unlink, None) {
+            return Err(DiskError::new(path, DiskAction::Unlink, errno));
         }
         if world.names.contains_key(path) {
             world.name_op(NameOp::Unlink(path.to_path_buf()));
@@ -606,7 +676,7 @@ impl Disk for SimDisk {
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::SyncDirectory)?;
-        let fails = world.fails(DiskFaultKind::SyncDirectory);
+        let fails = world.fails(DiskFaultKind::SyncDirectory, None);
         let World {
             random,
             disk_names,
@@ -617,11 +687,11 @@ impl Disk for SimDisk {
         let (mut here, elsewhere): (Vec<NameOp>, Vec<NameOp>) =
             pending.drain(..).partition(|op| op.is_in(path));
         *pending = elsewhere;
-        if fails {
+        if let Some(errno) = fails {
             let kept = random.below(here.len() as u64 + 1) as usize;
             here[..kept].iter().for_each(|op| op.apply(disk_names));
             lost.extend(here.drain(..).skip(kept));
-            return Err(DiskError::new(path, DiskAction::SyncDirectory, EIO));
+            return Err(DiskError::new(path, DiskAction::SyncDirectory, errno));
         }
         here.drain(..).for_each(|op| op.apply(disk_names));
         Ok(())

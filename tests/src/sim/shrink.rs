@@ -10,7 +10,7 @@ use super::case::Case;
 use super::{Coverage, Trace};
 
 /// Histories that shrinking one seed may run.
-const RUNS_MAX: u32 = 600;
+const RUNS_MAX: u32 = 2_000;
 
 /// One of the simulations.
 #[derive(Clone, Copy)]
@@ -155,11 +155,12 @@ impl Shrinking<'_> {
         case
     }
 
-    /// Leaves events out, in ever smaller pieces.
+    /// Leaves events out, in ever smaller pieces, until none can be missed.
     fn events(&mut self, case: &mut Case) {
         let mut piece = case.events(u64::MAX).count() / 2;
         while piece > 0 {
             let events: Vec<u32> = case.events(u64::MAX).collect();
+            let before = events.len();
             for part in events.chunks(piece) {
                 let mut without = case.clone();
                 without.skipped.extend(part);
@@ -167,7 +168,10 @@ impl Shrinking<'_> {
                     *case = without;
                 }
             }
-            piece /= 2;
+            let shrunk = case.events(u64::MAX).count() < before;
+            if !shrunk || piece > 1 {
+                piece /= 2;
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::{CRASHES, SECTOR_BYTES};
 use crate::sim::{Coverage, Random};
 
+/// What the kernel keeps or drops as one.
+const PAGE_BYTES: usize = 4_096;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {
     /// What a process sees.
@@ -17,6 +20,8 @@ pub(super) struct Inode {
     pub(super) length_dirty: bool,
     /// A sync failed, and what it did not write was not written again since: the next one lies.
     pub(super) lost_in_sync: bool,
+    /// Sectors that a failed sync left clean and unwritten: their pages may be dropped.
+    pub(super) lost: BTreeSet<usize>,
     /// A reader of this process has its pages.
     pub(super) mapped: bool,
 }
@@ -31,20 +36,48 @@ impl Inode {
         }
         self.cache[at..end].copy_from_slice(bytes);
         if !bytes.is_empty() {
-            self.dirty
-                .extend(at / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES);
+            for sector in at / SECTOR_BYTES..=(end - 1) / SECTOR_BYTES {
+                self.dirty.insert(sector);
+                self.lost.remove(&sector);
+            }
         }
     }
 
     pub(super) fn truncate(&mut self, bytes: usize) {
         self.cache.resize(bytes, 0);
         self.length_dirty = true;
-        self.dirty = self
-            .dirty
-            .iter()
-            .copied()
-            .filter(|s| s * SECTOR_BYTES < bytes)
-            .collect();
+        self.dirty.retain(|sector| sector * SECTOR_BYTES < bytes);
+        self.lost.retain(|sector| sector * SECTOR_BYTES < bytes);
+    }
+
+    /// The kernel drops pages that a failed sync left clean: what was on the disk before is read again.
+    /// Whether any byte is another now.
+    pub(super) fn evict(&mut self, random: &mut Random) -> bool {
+        let page = |sector: usize| sector * SECTOR_BYTES / PAGE_BYTES;
+        let mut changed = false;
+        let mut dropped = None;
+        for sector in self.lost.clone() {
+            // Each page goes or stays; one that is dirty again stays.
+            let goes = match dropped {
+                Some((of, goes)) if of == page(sector) => goes,
+                _ => {
+                    let dirty = self.dirty.iter().any(|one| page(*one) == page(sector));
+                    random.chance(600) && !dirty
+                }
+            };
+            dropped = Some((page(sector), goes));
+            if !goes {
+                continue;
+            }
+            self.lost.remove(&sector);
+            let start = sector * SECTOR_BYTES;
+            for at in start..(start + SECTOR_BYTES).min(self.cache.len()) {
+                let byte = self.disk.get(at).copied().unwrap_or(0);
+                changed |= self.cache[at] != byte;
+                self.cache[at] = byte;
+            }
+        }
+        changed
     }
 
     /// A sector reaches the disk.
@@ -77,6 +110,8 @@ impl Inode {
         for sector in std::mem::take(&mut self.dirty) {
             if random.chance(most) {
                 self.flush(sector);
+            } else {
+                self.lost.insert(sector);
             }
         }
         if self.length_dirty && random.chance(500) {
@@ -115,6 +150,7 @@ impl Inode {
         }
         self.length_dirty = false;
         self.lost_in_sync = false;
+        self.lost.clear();
         self.cache = self.disk.clone();
         self.mapped = false;
     }

@@ -8,7 +8,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use storage::disk::{DiskDone, DiskOp};
+use storage::disk::{DiskAction, DiskDone, DiskOp, Failure};
 use storage::format::rejects::{FaultKind, RejectKind};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
@@ -19,7 +19,9 @@ use storage::store::{
 
 use super::truth::{LineageTruth, Topic, schema};
 use crate::sim::case::Case;
-use crate::sim::disk::{Damaged, DiskFaultKind, FULL, FUSE, KILL, POWER_LOSS, QUARANTINE, SimDisk};
+use crate::sim::disk::{
+    Damaged, DiskFaultKind, EVICTED, FULL, FUSE, KILL, POWER_LOSS, QUARANTINE, SimDisk,
+};
 use crate::sim::{Coverage, Random, Trace};
 use words::{outcome, words};
 
@@ -295,8 +297,12 @@ impl<'a> Drive<'a> {
                 self.arm();
                 Ok(())
             }
-            970..=974 => self.probe(),
-            975..=981 if self.has(FULL) => {
+            970..=972 => self.probe(),
+            973..=976 => {
+                self.evict();
+                Ok(())
+            }
+            977..=981 if self.has(FULL) => {
                 let full = self.random.chance(500);
                 self.trace.say(|| format!("disk full: {full}"));
                 self.disk.set_full(full);
@@ -315,18 +321,45 @@ impl<'a> Drive<'a> {
 
     fn arm(&mut self) {
         // Syncs fail most often: most rules are about them.
-        let kinds = [
+        const KINDS: [DiskFaultKind; 16] = [
             DiskFaultKind::Sync,
             DiskFaultKind::Sync,
             DiskFaultKind::Sync,
+            DiskFaultKind::Sync,
+            DiskFaultKind::SyncFull,
             DiskFaultKind::Write,
+            DiskFaultKind::Write,
+            DiskFaultKind::WriteFull,
+            DiskFaultKind::SyncDirectory,
             DiskFaultKind::SyncDirectory,
             DiskFaultKind::Create,
+            DiskFaultKind::CreateFull,
             DiskFaultKind::Rename,
+            DiskFaultKind::RenameFull,
+            DiskFaultKind::Unlink,
             DiskFaultKind::Unlink,
         ];
-        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
+        let kind = KINDS[self.random.below(KINDS.len() as u64) as usize];
         self.arm_with(kind);
+    }
+
+    /// Beside damage that must be named nothing else takes away what names it.
+    fn evicts(&self) -> bool {
+        self.has(EVICTED) && self.damage.is_none()
+    }
+
+    /// The kernel drops pages that a failed sync left clean. What reads them in between is a reader of
+    /// what was visible and never durable: not before the store has heard of it.
+    fn evict(&mut self) {
+        let unheard = |one: &Pending| {
+            let failed = |done: &DiskDone| matches!(done, DiskDone::Synced { result: Err(_), .. });
+            matches!(one, Pending::Done(done) if failed(done))
+        };
+        if self.evicts() && self.disk.may_evict() && !self.process.pending.iter().any(unheard) {
+            self.trace
+                .say(|| "pages of a failed sync are dropped".to_owned());
+            self.disk.evict();
+        }
     }
 
     fn arm_with(&mut self, kind: DiskFaultKind) {
@@ -521,6 +554,9 @@ impl<'a> Drive<'a> {
             }
             StoreEffect::Voided { cursor, why } => {
                 self.hit("event: void");
+                check(!is_full(&why), || {
+                    format!("a full disk is taken for a failed write: {why}")
+                })?;
                 self.trace.say(|| format!("void, cursor {cursor}: {why}"));
                 self.promise(self.process.store.lineage(), cursor)
             }
@@ -678,6 +714,16 @@ impl<'a> Drive<'a> {
             }
         }
         self.send(StoreEvent::Done(done))
+    }
+}
+
+/// A write that found no room. A sync that does has lost pages, and is a failure like any other.
+fn is_full(why: &Failure) -> bool {
+    match why {
+        Failure::File(error) | Failure::Again(error) => {
+            error.is_full() && error.doing != DiskAction::Sync
+        }
+        _ => false,
     }
 }
 

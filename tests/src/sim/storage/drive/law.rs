@@ -48,6 +48,9 @@ impl Drive<'_> {
             }
         } else {
             self.disk.kill();
+            if self.random.chance(300) && self.evicts() {
+                self.disk.evict();
+            }
         }
         self.coverage.merge(&self.disk.take_hits());
         let what = if power { "POWER LOSS" } else { "KILL" };
@@ -69,8 +72,10 @@ impl Drive<'_> {
         self.trace
             .say(|| format!("start; {catalog:?}; files {:?}", self.disk.files()));
         if self.random.chance(60) && !self.finishing {
-            const KINDS: [DiskFaultKind; 5] = [
+            const KINDS: [DiskFaultKind; 7] = [
                 DiskFaultKind::Open,
+                DiskFaultKind::OpenFull,
+                DiskFaultKind::WriteFull,
                 DiskFaultKind::Read,
                 DiskFaultKind::Read,
                 DiskFaultKind::Unlink,
@@ -89,6 +94,8 @@ impl Drive<'_> {
             self.trace.say(|| format!("fuse of {calls} calls"));
             self.disk.light_fuse(calls);
         }
+        self.disk
+            .set_evicts(self.random.chance(500) && self.evicts());
         self.send(StoreEvent::Open(catalog))
     }
 
@@ -96,6 +103,7 @@ impl Drive<'_> {
         self.process.ready = true;
         self.process.rewinding = false;
         self.footer_rots = false;
+        self.disk.set_evicts(false);
         self.trace
             .say(|| format!("recovered: cursor {}, {:?}", report.cursor, report.notes));
         check(!self.restored, || {

@@ -19,6 +19,7 @@ impl Drive<'_> {
         // A reader of this process may hold the files: then nothing is cut and nothing is mended.
         let looked_at = !partition.mapped && self.damage.is_none();
         let before = looked_at.then(|| self.disk.lying(&partition.directory));
+        let evictions = self.disk.evictions();
         drop(self.disk.take_cuts());
         let done = perform(&self.disk, DiskOp::Recover(partition));
         if let DiskDone::Recovered(result) = &done {
@@ -27,7 +28,9 @@ impl Drive<'_> {
                 Err(failed) => &failed.notes,
             });
         }
+        // What was dropped meanwhile lay there otherwise before.
         if let (Some(before), DiskDone::Recovered(Ok(recovered))) = (before, &done)
+            && self.disk.evictions() == evictions
             && let Err(what) = self.whole(&before, recovered)
         {
             self.broken = Some(what);
