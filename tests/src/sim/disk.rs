@@ -242,10 +242,7 @@ impl SimDisk {
         world.end_process();
         world.full = false;
         world.random = Random::new(seed);
-        world
-            .inodes
-            .iter_mut()
-            .for_each(|inode| inode.mapped = false);
+        world.inodes.iter_mut().for_each(|inode| inode.maps = 0);
         SimDisk(Arc::new(Mutex::new(world)))
     }
 
@@ -260,10 +257,7 @@ impl SimDisk {
         let mut world = self.world();
         world.end_process();
         world.hit.hit(KILL);
-        world
-            .inodes
-            .iter_mut()
-            .for_each(|inode| inode.mapped = false);
+        world.inodes.iter_mut().for_each(|inode| inode.maps = 0);
     }
 
     /// How often pages were dropped, and what is read is another since.
@@ -323,6 +317,23 @@ impl SimDisk {
                 *inode = Inode::default();
             }
         }
+    }
+
+    /// All that is in a directory is gone, for good.
+    pub fn unlink_all(&self, directory: &Path) {
+        let mut world = self.world();
+        let here = |path: &PathBuf| path.parent() == Some(directory);
+        world.names.retain(|path, _| !here(path));
+        world.disk_names.retain(|path, _| !here(path));
+        world.pending.retain(|op| !op.is_in(directory));
+        world.lost.retain(|op| !op.is_in(directory));
+    }
+
+    /// Whether a file was moved to quarantine.
+    #[must_use]
+    pub fn quarantined(&self) -> bool {
+        let world = self.world();
+        world.names.keys().any(|path| path.starts_with(QUARANTINE))
     }
 
     /// The files and their lengths, for a trace.
@@ -512,7 +523,7 @@ impl DiskFile for SimFile {
     fn truncate(&self, bytes: u64) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Truncate)?;
         let inode = &mut world.inodes[self.inode];
-        if inode.mapped && (bytes as usize) < inode.cache.len() {
+        if inode.maps > 0 && (bytes as usize) < inode.cache.len() {
             let cut = format!("{} was cut under a map", self.path.display());
             world.violation = Some(cut);
             return Ok(());
@@ -552,6 +563,15 @@ struct SimPages(SimFile);
 impl fmt::Debug for SimPages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SimPages({})", self.0.path.display())
+    }
+}
+
+impl Drop for SimPages {
+    fn drop(&mut self) {
+        let mut world = self.0.disk.world();
+        if world.process == self.0.process {
+            world.inodes[self.0.inode].maps -= 1;
+        }
     }
 }
 
@@ -631,7 +651,7 @@ impl Disk for SimDisk {
         let Some(&inode) = world.names.get(path) else {
             return Err(DiskError::new(path, DiskAction::Map, ENOENT));
         };
-        world.inodes[inode].mapped = true;
+        world.inodes[inode].maps += 1;
         Ok(Arc::new(SimPages(SimFile {
             disk: self.clone(),
             path: path.to_path_buf(),

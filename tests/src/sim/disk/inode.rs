@@ -22,8 +22,8 @@ pub(super) struct Inode {
     pub(super) lost_in_sync: bool,
     /// Sectors that a failed sync left clean and unwritten: their pages may be dropped.
     pub(super) lost: BTreeSet<usize>,
-    /// A reader of this process has its pages.
-    pub(super) mapped: bool,
+    /// Readers of this process that have its pages.
+    pub(super) maps: u32,
 }
 
 impl Inode {
@@ -152,7 +152,7 @@ impl Inode {
         self.lost_in_sync = false;
         self.lost.clear();
         self.cache = self.disk.clone();
-        self.mapped = false;
+        self.maps = 0;
     }
 }
 

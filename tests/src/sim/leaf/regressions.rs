@@ -4,7 +4,7 @@ use ingest::leaf::order::Goal;
 use ingest::leaf::partition::Fetch;
 use storage::ids::LeafPartitionId;
 
-use super::drive::Drive;
+use super::drive::{Drive, NODE};
 use crate::sim::case::Case;
 use crate::sim::{Coverage, Trace};
 
@@ -38,35 +38,32 @@ const STEPS_MAX: u32 = 10_000;
 
 /// Where the fetch ended, where the log begins afterwards, and what was counted as lost.
 fn lose_behind_a_frame(drive: &mut Drive<'_>) -> Result<Option<(i64, i64, u64)>, String> {
-    drive.healed = true;
-    drive.stop_on_error = false;
-    drive.skips = true;
-    drive.offsets_max = 5;
-    drive.cluster.faults = 0;
-    drive.cluster.room_divisor = 8;
-    let append = |drive: &mut Drive<'_>| (0..6).for_each(|_| drive.append(0));
+    drive.world.healed = true;
+    drive.world.rules.stop_on_error = false;
+    drive.world.rules.skips = true;
+    drive.world.rules.offsets_max = 5;
+    drive.world.cluster.faults = 0;
+    drive.world.cluster.room_divisor = 8;
+    let append = |drive: &mut Drive<'_>| (0..6).for_each(|_| drive.world.append(0));
     append(drive);
-    drive.cluster.logs[0].settle();
+    drive.world.cluster.logs[0].settle();
     drive.attach_all()?;
     while !drive.partitions[0].attached {
         drive.progress()?;
     }
     let waits = |drive: &Drive<'_>| {
-        let one = drive.leaf.partition(1);
+        let one = drive.world.nodes[NODE].leaf.partition(1);
+        let mut wires = drive.world.cluster.wires.values();
         one.is_some_and(|one| one.visible() < one.fetched && one.fetch == Fetch::InFlight)
-            && drive
-                .cluster
-                .wires
-                .values()
-                .all(|wire| wire.outbox.is_empty())
-            && drive.cluster.logs[0].end() == one.map_or(0, |one| one.fetched.0)
+            && wires.all(|wire| wire.outbox.is_empty())
+            && drive.world.cluster.logs[0].end() == one.map_or(0, |one| one.fetched.0)
     };
     if !without_disk(drive, waits)? {
         return Ok(None);
     }
-    let fetched = drive.cluster.logs[0].end();
+    let fetched = drive.world.cluster.logs[0].end();
     append(drive);
-    let log = &mut drive.cluster.logs[0];
+    let log = &mut drive.world.cluster.logs[0];
     log.settle();
     log.batches.retain(|batch| batch.base > fetched);
     log.start = log.batches[0].base;
@@ -75,8 +72,8 @@ fn lose_behind_a_frame(drive: &mut Drive<'_>) -> Result<Option<(i64, i64, u64)>,
     drive.partitions[0].stopping = true;
     drive.goal(0, Goal::Stop)?;
     drive.run_until(|drive| !drive.partitions[0].stopping, "a stop")?;
-    drive.look_all(true)?;
-    let view = drive.views.get(LeafPartitionId(1)).ok_or("no view")?;
+    drive.look_all()?;
+    let view = drive.world.views.get(LeafPartitionId(1)).ok_or("no view")?;
     let snapshot = view.snapshot();
     let lost = snapshot.commits().map(|commit| commit.counts.lost);
     Ok(Some((fetched, start, lost.sum())))
@@ -88,11 +85,12 @@ fn without_disk(drive: &mut Drive<'_>, done: impl Fn(&Drive<'_>) -> bool) -> Res
         if done(drive) {
             return Ok(true);
         }
-        drive.connect_progress()?;
-        drive.wire_progress()?;
+        drive.world.connect_progress(NODE)?;
+        drive.world.wire_progress(NODE)?;
         drive.report_progress()?;
-        drive.turn()?;
-        drive.tick_if_due()?;
+        drive.answer_progress()?;
+        drive.world.turn(NODE)?;
+        drive.world.tick_if_due(NODE)?;
     }
     Ok(false)
 }

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
 
-use super::broker::FAULTS;
+use super::cluster::FAULTS;
 use crate::sim::{Coverage, Random};
 
 /// From this version on there are sessions.
@@ -41,13 +41,13 @@ struct Session {
     /// The next request's.
     epoch: i32,
     by_id: bool,
-    /// The topic, as the request that made it names it.
-    topic: FetchTopic,
     cached: Vec<Cached>,
 }
 
 #[derive(Debug)]
 struct Cached {
+    /// The topic, as requests name it; without its partitions.
+    topic: FetchTopic,
     asked: FetchPartition,
     high_watermark: i64,
     log_start_offset: i64,
@@ -88,16 +88,15 @@ impl Sessions {
             return Ok(Place::Refused(106));
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
-        let told = fetch.topics.iter().flat_map(|topic| &topic.partitions);
-        for one in told {
-            session.told(one)?;
-        }
         let gone = fetch.forgotten_topics_data.iter();
-        for partition in gone.flat_map(|topic| &topic.partitions) {
-            session.forget(*partition)?;
+        let gone = gone.flat_map(|topic| topic.partitions.iter().map(move |one| (topic, *one)));
+        for (topic, partition) in gone {
+            session.forget(&topic.topic, topic.topic_id.into_bytes(), partition)?;
         }
-        let all = session.cached.iter().map(|cached| cached.asked.clone());
-        fetch.topics = vec![session.topic.clone().with_partitions(all.collect())];
+        for (topic, one) in named(fetch) {
+            session.told(topic, one)?;
+        }
+        fetch.topics = session.all();
         Ok(Place::In(id))
     }
 
@@ -116,7 +115,7 @@ impl Sessions {
         }
         if response.throttle_time_ms > 0 && random.chance(500) {
             // Nothing was read, and nothing is kept.
-            coverage.hit(FAULTS[19]);
+            coverage.hit(FAULTS[29]);
             response.responses.clear();
             if let Place::In(id) = place {
                 response.session_id = id;
@@ -124,7 +123,7 @@ impl Sessions {
             return;
         }
         match place {
-            Place::Makes if random.chance(150) => coverage.hit(FAULTS[17]),
+            Place::Makes if random.chance(150) => coverage.hit(FAULTS[27]),
             Place::Makes => {
                 self.made += 1;
                 let (version, request) = asked;
@@ -150,7 +149,7 @@ impl Sessions {
         random: &mut Random,
         coverage: &mut Coverage,
     ) -> i16 {
-        coverage.hit(FAULTS[18]);
+        coverage.hit(FAULTS[28]);
         let code = [70, 71, 106][random.below(3) as usize];
         if code == 70 {
             self.open.remove(&(broker, id));
@@ -161,33 +160,28 @@ impl Sessions {
 
 impl Session {
     fn made(version: i16, request: &FetchRequest, response: &FetchResponse) -> Session {
-        let answered: Vec<&PartitionData> = response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .collect();
-        let asked = request.topics.iter().flat_map(|topic| &topic.partitions);
-        let cached = asked.filter_map(|one| {
-            let said = answered
-                .iter()
-                .find(|said| said.partition_index == one.partition)?;
-            let mut cached = Cached::new(one);
-            cached.say(said);
-            Some(cached)
+        let cached = named(request).map(|(topic, one)| {
+            let mut cached = Cached::new(topic, one);
+            let said = response.responses.iter().filter(|said| cached.is_of(said));
+            let mut said = said.flat_map(|said| &said.partitions);
+            if let Some(said) = said.find(|said| said.partition_index == one.partition) {
+                cached.say(said);
+            }
+            cached
         });
         Session {
             epoch: 1,
             by_id: version >= TOPIC_ID_FROM,
-            topic: request.topics.first().cloned().unwrap_or_default(),
             cached: cached.collect(),
         }
     }
 
-    fn told(&mut self, one: &FetchPartition) -> Result<(), String> {
-        let known = self
-            .cached
-            .iter_mut()
-            .find(|cached| cached.asked.partition == one.partition);
+    fn told(&mut self, topic: &FetchTopic, one: &FetchPartition) -> Result<(), String> {
+        let mut known = self.cached.iter_mut();
+        let known = known.find(|cached| {
+            cached.is_named(&topic.topic, topic.topic_id.into_bytes())
+                && cached.asked.partition == one.partition
+        });
         match known {
             Some(cached) if cached.asked == *one => Err(format!(
                 "partition {} is named in its session and did not change",
@@ -198,16 +192,16 @@ impl Session {
                 Ok(())
             }
             None => {
-                self.cached.push(Cached::new(one));
+                self.cached.push(Cached::new(topic, one));
                 Ok(())
             }
         }
     }
 
-    fn forget(&mut self, partition: i32) -> Result<(), String> {
+    fn forget(&mut self, name: &TopicName, id: [u8; 16], partition: i32) -> Result<(), String> {
         let before = self.cached.len();
         self.cached
-            .retain(|cached| cached.asked.partition != partition);
+            .retain(|cached| !cached.is_named(name, id) || cached.asked.partition != partition);
         if self.cached.len() == before {
             return Err(format!(
                 "partition {partition} is forgotten and was not told"
@@ -216,13 +210,32 @@ impl Session {
         Ok(())
     }
 
+    /// All that it fetches.
+    fn all(&self) -> Vec<FetchTopic> {
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for cached in &self.cached {
+            let (name, id) = (&cached.topic.topic, cached.topic.topic_id);
+            let asked = cached.asked.clone();
+            match topics.last_mut() {
+                Some(last) if last.topic == *name && last.topic_id == id => {
+                    last.partitions.push(asked);
+                }
+                _ => topics.push(cached.topic.clone().with_partitions(vec![asked])),
+            }
+        }
+        topics
+    }
+
     fn leave_out(&mut self, response: &mut FetchResponse) {
         for topic in &mut response.responses {
-            topic.partitions.retain(|said| {
+            let mut partitions = std::mem::take(&mut topic.partitions);
+            partitions.retain(|said| {
                 let mut cached = self.cached.iter_mut();
-                let cached = cached.find(|one| one.asked.partition == said.partition_index);
+                let cached = cached
+                    .find(|one| one.is_of(topic) && one.asked.partition == said.partition_index);
                 cached.is_none_or(|cached| cached.say(said))
             });
+            topic.partitions = partitions;
         }
         response
             .responses
@@ -231,12 +244,22 @@ impl Session {
 }
 
 impl Cached {
-    fn new(asked: &FetchPartition) -> Cached {
+    fn new(topic: &FetchTopic, asked: &FetchPartition) -> Cached {
         Cached {
+            topic: topic.clone().with_partitions(Vec::new()),
             asked: asked.clone(),
             high_watermark: -1,
             log_start_offset: -1,
         }
+    }
+
+    fn is_named(&self, name: &TopicName, id: [u8; 16]) -> bool {
+        self.topic.topic == *name && self.topic.topic_id.into_bytes() == id
+    }
+
+    /// Whether an answer speaks of its topic, of which an old version knows the name alone.
+    fn is_of(&self, said: &FetchableTopicResponse) -> bool {
+        self.topic.topic_id == said.topic_id
     }
 
     /// What is said of it now; whether any of that is new.
@@ -252,4 +275,10 @@ impl Cached {
         self.log_start_offset = said.log_start_offset;
         new
     }
+}
+
+/// What a request names.
+fn named(request: &FetchRequest) -> impl Iterator<Item = (&FetchTopic, &FetchPartition)> {
+    let topics = request.topics.iter();
+    topics.flat_map(|topic| topic.partitions.iter().map(move |one| (topic, one)))
 }

@@ -15,17 +15,17 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
-use super::log::Log;
+use super::log::{AbortedSpan, CONTENTS, Log};
 use super::sessions::{Place, Sessions};
+use super::spoil;
+use crate::sim::case::Case;
 use crate::sim::{Coverage, Random};
 
 /// The topic.
 pub const TOPIC: &str = "orders";
-/// Its id.
-pub const TOPIC_ID: [u8; 16] = [7; 16];
 
-/// What a response may suffer, each with its name in the coverage.
-pub const FAULTS: [&str; 20] = [
+/// What a broker and a connection to it may do, each with its name in the coverage.
+pub const FAULTS: [&str; 30] = [
     "broker: disconnect in a response",
     "broker: disconnect between responses",
     "broker: refuses a connection",
@@ -43,6 +43,16 @@ pub const FAULTS: [&str; 20] = [
     "broker: bytes that are no response",
     "broker: out of range, beyond the log's end",
     "broker: aborted transactions in an answer",
+    "broker: an answer comes late",
+    "broker: an answer comes twice",
+    "broker: a partition is answered twice",
+    "broker: partitions are answered in another order",
+    "broker: a partition is not answered",
+    "broker: a record batch that stays corrupt",
+    "broker: an unclean election cuts the log",
+    "broker: the topic is deleted and made anew",
+    "broker: a partition is added",
+    "broker: retention overtakes the cursor",
     "broker: makes no fetch session",
     "broker: a fetch session is gone",
     "broker: throttles with an empty answer",
@@ -57,7 +67,9 @@ pub struct Asked {
     fetch: Option<FetchRequest>,
     place: Place,
     /// When it may be answered though there is nothing.
-    pub due_us: u64,
+    due_us: u64,
+    /// It is not answered before.
+    not_before_us: u64,
 }
 
 /// One connection, as the broker holds it.
@@ -69,22 +81,31 @@ pub struct Wire {
     pub broker: i32,
     inbox: Vec<u8>,
     /// Requests, oldest first.
-    pub asked: VecDeque<Asked>,
+    asked: VecDeque<Asked>,
     /// Bytes on their way to the leaf.
     pub outbox: VecDeque<u8>,
     /// It will say nothing any more.
     pub dumb: bool,
 }
 
+/// A connection as a key that sorts: the leaf, its lane, the attempt.
+pub type WireKey = (usize, u32, u64);
+
 /// The cluster.
 #[derive(Debug)]
 pub struct Cluster {
+    /// What may happen.
+    pub case: Case,
+    /// The topic's id; none where it is deleted.
+    pub topic_id: Option<[u8; 16]>,
+    /// How often it was made.
+    pub topics_made: u8,
     /// One log for each Kafka partition.
     pub logs: Vec<Log>,
     /// Who leads each, in which epoch.
     pub leaders: Vec<(i32, i32)>,
     /// Connections that are up.
-    pub wires: BTreeMap<Connection2, Wire>,
+    pub wires: BTreeMap<WireKey, Wire>,
     /// The newest Fetch version it speaks.
     pub fetch_version: i16,
     /// Faults happen, in a thousand responses.
@@ -95,31 +116,79 @@ pub struct Cluster {
     pub sessions: Sessions,
     /// Record batches that stay corrupt until they are mended: partition and base.
     pub rotten: Vec<(usize, i64)>,
-}
-
-/// A connection as a key that sorts.
-pub type Connection2 = (u32, u64);
-
-/// A connection's key.
-#[must_use]
-pub fn key(connection: Connection) -> Connection2 {
-    (connection.lane, connection.attempt)
+    /// How often one was sent.
+    pub spoiled: u64,
 }
 
 /// Brokers in the cluster: 1 and 2.
 pub const BROKERS: i32 = 2;
+/// The longest that an answer comes late.
+const LATE_US_MAX: u64 = 3_000_000;
+
+/// A topic's id, by how often it was made.
+fn topic_id(made: u8) -> [u8; 16] {
+    [6 + made; 16]
+}
 
 impl Cluster {
+    /// A cluster of these logs, as a seed has it.
+    #[must_use]
+    pub fn new(case: &Case, logs: Vec<Log>, random: &mut Random) -> Cluster {
+        let leaders = logs.iter();
+        let leaders = leaders
+            .map(|_| (1 + random.below(BROKERS as u64) as i32, 0))
+            .collect();
+        Cluster {
+            case: case.clone(),
+            topic_id: Some(topic_id(1)),
+            topics_made: 1,
+            logs,
+            leaders,
+            wires: BTreeMap::new(),
+            fetch_version: [4, 11, 12, 13, 16, 17][random.below(6) as usize],
+            faults: [0, 20, 80][random.below(3) as usize],
+            room_divisor: [512, 512, 16][random.below(3) as usize],
+            sessions: Sessions::default(),
+            rotten: Vec::new(),
+            spoiled: 0,
+        }
+    }
+
     /// A port for each broker.
     #[must_use]
     pub fn port(broker: i32) -> u16 {
         9_090 + broker as u16
     }
 
+    /// Whether topics go by id: only then can a fetch tell a topic that was made anew.
+    #[must_use]
+    pub fn has_topic_ids(&self) -> bool {
+        self.fetch_version >= 13
+    }
+
+    /// Whether a fault of this kind happens now.
+    pub fn happens(&self, fault: usize, random: &mut Random) -> bool {
+        random.below(1_000) < self.faults && self.case.has(FAULTS[fault])
+    }
+
+    /// The topic is deleted.
+    pub fn delete_topic(&mut self) {
+        self.topic_id = None;
+    }
+
+    /// A topic of the same name is made: empty, under another id.
+    pub fn make_topic(&mut self) {
+        self.topics_made += 1;
+        self.topic_id = Some(topic_id(self.topics_made));
+        self.logs.iter_mut().for_each(Log::make_anew);
+        self.leaders.iter_mut().for_each(|leader| leader.1 = 0);
+        self.rotten.clear();
+    }
+
     /// A connection came up.
-    pub fn open(&mut self, connection: Connection, port: u16) {
+    pub fn open(&mut self, key: WireKey, connection: Connection, port: u16) {
         self.wires.insert(
-            key(connection),
+            key,
             Wire {
                 connection,
                 broker: i32::from(port) - 9_090,
@@ -137,11 +206,14 @@ impl Cluster {
     /// What a broker would not understand: the leaf's fault.
     pub fn sent(
         &mut self,
-        connection: Connection,
+        key: WireKey,
         bytes: &[u8],
         now_us: u64,
+        random: &mut Random,
+        coverage: &mut Coverage,
     ) -> Result<(), String> {
-        let Some(wire) = self.wires.get_mut(&key(connection)) else {
+        let late = self.happens(17, random);
+        let Some(wire) = self.wires.get_mut(&key) else {
             return Ok(());
         };
         wire.inbox.extend_from_slice(bytes);
@@ -158,6 +230,10 @@ impl Cluster {
             if let Place::Refused(_) = asked.place {
                 asked.due_us = now_us;
             }
+            if late {
+                coverage.hit(FAULTS[17]);
+                asked.not_before_us = now_us + random.below(LATE_US_MAX);
+            }
             wire.asked.push_back(asked);
         }
         if wire.asked.len() > 2 {
@@ -172,17 +248,40 @@ impl Cluster {
         let Some(asked) = wire.asked.front() else {
             return false;
         };
-        if wire.dumb || !wire.outbox.is_empty() {
+        if wire.dumb || !wire.outbox.is_empty() || asked.not_before_us > now_us {
             return false;
         }
         asked.due_us <= now_us
             || asked.fetch.as_ref().is_none_or(|fetch| {
-                let mut partitions = fetch.topics.iter().flat_map(|topic| &topic.partitions);
-                partitions.any(|one| !matches!(self.state(wire.broker, fetch, one), Said::Nothing))
+                let topics = fetch.topics.iter();
+                let mut partitions = topics.flat_map(|topic| {
+                    let id = topic.topic_id.into_bytes();
+                    topic.partitions.iter().map(move |one| (id, one))
+                });
+                let broker = wire.broker;
+                partitions.any(|(id, one)| {
+                    !matches!(
+                        self.state(broker, asked.version, fetch, id, one),
+                        Said::Nothing
+                    )
+                })
             })
     }
 
-    fn state(&self, broker: i32, fetch: &FetchRequest, one: &FetchPartition) -> Said {
+    fn state(
+        &self,
+        broker: i32,
+        version: i16,
+        fetch: &FetchRequest,
+        id: [u8; 16],
+        one: &FetchPartition,
+    ) -> Said {
+        if version >= 13 && self.topic_id != Some(id) {
+            return Said::Error(100);
+        }
+        if self.topic_id.is_none() {
+            return Said::Error(3);
+        }
         let Some(log) = self.logs.get(one.partition as usize) else {
             return Said::Error(3);
         };
@@ -216,14 +315,13 @@ impl Cluster {
     /// once the outbox is empty.
     pub fn answer(
         &mut self,
-        connection: Connection,
+        key: WireKey,
         random: &mut Random,
         coverage: &mut Coverage,
     ) -> Option<&'static str> {
-        let wire = self.wires.get_mut(&key(connection))?;
+        let wire = self.wires.get_mut(&key)?;
         let broker = wire.broker;
         let asked = wire.asked.pop_front()?;
-        let mut breaks = None;
         let mut bytes = match &asked.fetch {
             None => versions(&asked, self.fetch_version),
             Some(fetch) => {
@@ -231,27 +329,12 @@ impl Cluster {
                 encode(&asked, &response, u8::from(asked.version >= 12) as i16)
             }
         };
-        if random.below(1_000) < self.faults && asked.fetch.is_some() {
-            match random.below(3) {
-                0 => {
-                    let keep = random.below(bytes.len() as u64) as usize;
-                    bytes.truncate(keep);
-                    breaks = Some(FAULTS[0]);
-                }
-                1 => breaks = Some(FAULTS[1]),
-                _ => {
-                    // Not a record's bytes, which the checksum guards, but the response's own.
-                    for byte in bytes.iter_mut().skip(4).take(12) {
-                        *byte = random.number() as u8;
-                    }
-                    coverage.hit(FAULTS[14]);
-                }
-            }
-        }
-        if let Some(why) = breaks {
-            coverage.hit(why);
-        }
-        let wire = self.wires.get_mut(&key(connection))?;
+        self.spoiled = coverage.count(FAULTS[22]);
+        let breaks = match &asked.fetch {
+            Some(_) => spoil::response(self, &mut bytes, random, coverage),
+            None => None,
+        };
+        let wire = self.wires.get_mut(&key)?;
         wire.outbox.extend(bytes);
         breaks
     }
@@ -267,7 +350,7 @@ impl Cluster {
     ) -> FetchResponse {
         let refused = match asked.place {
             Place::Refused(code) => Some(code),
-            Place::In(id) if random.below(1_000) < self.faults => {
+            Place::In(id) if self.happens(28, random) => {
                 Some(self.sessions.lose(broker, id, random, coverage))
             }
             _ => None,
@@ -291,8 +374,7 @@ impl Cluster {
         coverage: &mut Coverage,
     ) -> FetchResponse {
         let mut response = FetchResponse::default();
-        let fault = |random: &mut Random| random.below(1_000) < self.faults;
-        if asked.version >= 8 && fault(random) {
+        if asked.version >= 8 && self.happens(8, random) {
             response.throttle_time_ms = 1 + random.below(200) as i32;
             coverage.hit(FAULTS[8]);
         }
@@ -304,23 +386,27 @@ impl Cluster {
             if asked.version < 13 {
                 said.topic = TopicName::from(StrBytes::from_static_str(TOPIC));
             }
+            let id = topic.topic_id.into_bytes();
             for one in &topic.partitions {
-                let mut data = self.partition(broker, fetch, one, &mut left, random, coverage);
-                if data.error_code == 0 && fault(random) {
-                    data = spoil(data, random, coverage);
+                let version = asked.version;
+                let state = self.state(broker, version, fetch, id, one);
+                let mut data = self.partition(state, fetch, one, &mut left, random, coverage);
+                if data.error_code == 0 {
+                    data = spoil::partition(self, data, random, coverage);
                 }
                 let moved = matches!(data.error_code, 6 | 74);
-                if moved && asked.version >= 12 && random.chance(500) {
+                if moved && version >= 12 && random.chance(500) {
                     let (leader, epoch) = self.leaders[one.partition as usize];
                     data.current_leader = LeaderIdAndEpoch::default()
                         .with_leader_id(BrokerId(leader))
                         .with_leader_epoch(epoch);
-                    if asked.version >= 16 {
+                    if version >= 16 {
                         response.node_endpoints = (1..=BROKERS).map(endpoint).collect();
                     }
                 }
                 said.partitions.push(data);
             }
+            spoil::order(self, &mut said.partitions, random, coverage);
             response.responses.push(said);
         }
         response
@@ -328,7 +414,7 @@ impl Cluster {
 
     fn partition(
         &self,
-        broker: i32,
+        state: Said,
         fetch: &FetchRequest,
         one: &FetchPartition,
         left: &mut usize,
@@ -341,17 +427,16 @@ impl Cluster {
             .with_last_stable_offset(-1)
             .with_log_start_offset(-1)
             .with_records(Some(Vec::new().into()));
-        match self.state(broker, fetch, one) {
-            Said::Error(code) => {
-                coverage.hit(match code {
-                    6 => FAULTS[11],
-                    1 if one.fetch_offset < self.logs[one.partition as usize].start => FAULTS[13],
-                    1 => FAULTS[15],
-                    _ => FAULTS[12],
-                });
-                return data.with_error_code(code);
-            }
-            Said::Nothing | Said::Records => {}
+        if let Said::Error(code) = state {
+            let log = self.logs.get(one.partition as usize);
+            coverage.hit(match code {
+                6 => FAULTS[11],
+                1 if log.is_some_and(|log| one.fetch_offset < log.start) => FAULTS[13],
+                1 => FAULTS[15],
+                74 | 75 => FAULTS[12],
+                _ => FAULTS[6],
+            });
+            return data.with_error_code(code);
         }
         let log = &self.logs[one.partition as usize];
         data.high_watermark = log.end();
@@ -363,19 +448,27 @@ impl Cluster {
         let mut room = (one.partition_max_bytes.max(0) as usize / self.room_divisor).min(*left);
         let mut records = Vec::new();
         let mut upto = one.fetch_offset;
-        let wanted = log
+        let mut wanted = log
             .batches
             .iter()
-            .filter(|batch| batch.next > one.fetch_offset && batch.next <= end);
-        for batch in wanted {
+            .filter(|batch| batch.next > one.fetch_offset);
+        for batch in wanted.by_ref() {
+            if batch.next > end {
+                coverage.hit(CONTENTS[8]);
+                break;
+            }
             if batch.bytes.len() > room && !records.is_empty() {
-                if random.chance(300) {
+                if random.chance(300) && self.case.has(FAULTS[10]) {
                     let cut = random.below(batch.bytes.len() as u64) as usize;
                     records.extend_from_slice(&batch.bytes[..cut]);
                     coverage.hit(FAULTS[10]);
                 }
                 break;
             }
+            if batch.base < one.fetch_offset {
+                coverage.hit(CONTENTS[9]);
+            }
+            batch.contents().for_each(|what| coverage.hit(what));
             room = room.saturating_sub(batch.bytes.len());
             *left = left.saturating_sub(batch.bytes.len());
             let from = records.len();
@@ -386,7 +479,7 @@ impl Cluster {
                 // What the checksum covers; a batch may hold no record at all.
                 let at = from + 21 + batch.base as usize % (batch.bytes.len() - 21);
                 records[at] ^= 0x40;
-                coverage.hit(FAULTS[9]);
+                coverage.hit(FAULTS[22]);
                 break;
             }
             if random.chance(100) {
@@ -394,9 +487,7 @@ impl Cluster {
             }
         }
         if committed {
-            let overlaps = |span: &&super::log::AbortedSpan| {
-                span.last >= one.fetch_offset && span.first < upto
-            };
+            let overlaps = |span: &&AbortedSpan| span.last >= one.fetch_offset && span.first < upto;
             let aborted = log.aborted.iter().filter(overlaps);
             if aborted.clone().next().is_some() {
                 coverage.hit(FAULTS[16]);
@@ -419,33 +510,6 @@ enum Said {
     Records,
     Nothing,
     Error(i16),
-}
-
-/// Something goes wrong with one partition's answer.
-fn spoil(mut data: PartitionData, random: &mut Random, coverage: &mut Coverage) -> PartitionData {
-    let (code, name) = match random.below(4) {
-        0 => (9, FAULTS[5]),
-        1 => ([3, 100, 103][random.below(3) as usize], FAULTS[6]),
-        2 => (29, FAULTS[7]),
-        _ => {
-            let mut records = data.records.take().unwrap_or_default().to_vec();
-            if records.len() > 61 {
-                // What the first batch's checksum covers, and the checksum.
-                let length = [records[8], records[9], records[10], records[11]];
-                let size = (12 + i32::from_be_bytes(length) as usize).min(records.len());
-                let at = 17 + random.below(size as u64 - 17) as usize;
-                records[at] ^= 1 << random.below(8);
-                coverage.hit(FAULTS[9]);
-            }
-            data.records = Some(records.into());
-            return data;
-        }
-    };
-    coverage.hit(name);
-    data.with_error_code(code)
-        .with_high_watermark(-1)
-        .with_last_stable_offset(-1)
-        .with_records(Some(Vec::new().into()))
 }
 
 fn endpoint(broker: i32) -> NodeEndpoint {
@@ -480,6 +544,7 @@ fn decode(frame: &[u8], now_us: u64) -> Result<Asked, String> {
         fetch,
         place: Place::Outside,
         due_us: now_us + wait_ms as u64 * 1_000,
+        not_before_us: 0,
     })
 }
 

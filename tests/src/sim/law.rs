@@ -1,0 +1,428 @@
+//! The law, looked at from outside: what a query reads against what is true of the topic.
+//!
+//! Within a lineage, from its start, each offset below the cursor is exactly one of loaded, rejected,
+//! empty, skipped, control, aborted, gap or lost, and rows and rejects equal those of one history of the
+//! log: never a part of one and a part of another. Lineages that were left stand as they were left, as
+//! long as they are alive.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use storage::counts::Counts;
+use storage::error::StorageError;
+use storage::format::CommitFacts;
+use storage::published::Snapshot;
+
+use super::kafka::log::TEXT;
+use super::kafka::{Fact, History, Log, timestamp};
+use super::mix;
+use super::tracked::{Lost, Tracked};
+
+/// What the pipeline says.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What an aborted record is.
+    pub read_committed: bool,
+    /// SKIP PARSER ERRORS.
+    pub skips: bool,
+    /// STOP_ON_ERROR.
+    pub stop_on_error: bool,
+    /// A commit covers at most so many offsets.
+    pub offsets_max: u64,
+}
+
+/// A lineage as it was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    commits: Vec<CommitFacts>,
+    /// All of its rows, in one number.
+    rows: u64,
+    rejects: Vec<i64>,
+}
+
+/// Why a snapshot is not what it must be.
+#[derive(Debug)]
+pub enum Wrong {
+    /// The law is broken.
+    Law(String),
+    /// Reading it met damage, and said so.
+    Damage(String),
+}
+
+impl From<String> for Wrong {
+    fn from(what: String) -> Wrong {
+        Wrong::Law(what)
+    }
+}
+
+impl From<StorageError> for Wrong {
+    fn from(error: StorageError) -> Wrong {
+        Wrong::Damage(error.to_string())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    offset: i64,
+    value: i64,
+    text_bytes: u32,
+}
+
+/// All that a snapshot holds: rows and rejects in the order of the commits, then those of the tail.
+struct Read {
+    commits: Vec<CommitFacts>,
+    rows: Vec<Row>,
+    /// With the lineage of their commit; none in the tail.
+    rejects: Vec<(Option<u64>, i64)>,
+    visible: i64,
+}
+
+/// Looks at a snapshot that shows the lineage `tracked.shown`. Returns what of [`Tracked::lost`] may have
+/// been given up.
+///
+/// # Errors
+/// [`Wrong`].
+pub fn look(
+    snapshot: &Snapshot,
+    tracked: &Tracked,
+    log: &Log,
+    rules: &Rules,
+) -> Result<Vec<Lost>, Wrong> {
+    let read = read(snapshot)?;
+    let shown = tracked.shown.unwrap_or(tracked.lineage);
+    let numbers = read
+        .commits
+        .windows(2)
+        .map(|two| (two[0].commit_number, two[1].commit_number));
+    if let Some((before, number)) = numbers
+        .into_iter()
+        .find(|(before, number)| before >= number)
+    {
+        return Err(Wrong::Law(format!("commit {number} after {before}")));
+    }
+    let mut at = (0, 0);
+    while let Some(commit) = read.commits.get(at.0) {
+        let lineage = commit.lineage.0;
+        if lineage >= shown {
+            break;
+        }
+        if lineage < tracked.live {
+            return Err(Wrong::Law(format!("lineage {lineage} is dead and is read")));
+        }
+        at = left(&read, at, lineage, tracked)?;
+    }
+    let read_there = |lineage: &u64| read.commits.iter().any(|one| one.lineage.0 == *lineage);
+    let missing = tracked.left.iter().find(|(lineage, seen)| {
+        (tracked.live..shown).contains(lineage) && !seen.commits.is_empty() && !read_there(lineage)
+    });
+    if let Some((lineage, _)) = missing {
+        return Err(Wrong::Law(format!(
+            "lineage {lineage} is not there any more"
+        )));
+    }
+    let judge = Judge {
+        read: &read,
+        tracked,
+        rules,
+        lineage: shown,
+        first: at,
+    };
+    let mut broken = None;
+    let mut kept = Vec::new();
+    for lost in &tracked.lost {
+        let judged = log.histories.iter().rev().map(|one| judge.judge(one, lost));
+        let mut failed = None;
+        let mut held = false;
+        for result in judged {
+            match result {
+                Ok(()) => {
+                    held = true;
+                    break;
+                }
+                Err(what) => drop(failed.get_or_insert(what)),
+            }
+        }
+        if held {
+            kept.push(lost.clone());
+        } else {
+            broken = broken.or(failed);
+        }
+    }
+    match broken {
+        Some(what) if kept.is_empty() => Err(Wrong::Law(what)),
+        _ => Ok(kept),
+    }
+}
+
+/// The newest lineage of a snapshot, to be compared with what is read of it later.
+///
+/// # Errors
+/// [`Wrong::Damage`].
+pub fn seen(snapshot: &Snapshot, lineage: u64) -> Result<Seen, Wrong> {
+    let read = read(snapshot)?;
+    let before = |one: &&CommitFacts| one.lineage.0 < lineage;
+    let rows = read.commits.iter().take_while(before).map(|one| one.rows);
+    let rows: usize = rows.map(|rows| rows as usize).sum();
+    let commits: Vec<CommitFacts> = read.commits.iter().skip_while(before).copied().collect();
+    let of = |reject: &(Option<u64>, i64)| (reject.0 == Some(lineage)).then_some(reject.1);
+    Ok(Seen {
+        commits,
+        rows: fingerprint(&read.rows[rows..]),
+        rejects: read.rejects.iter().filter_map(of).collect(),
+    })
+}
+
+fn fingerprint(rows: &[Row]) -> u64 {
+    rows.iter().fold(rows.len() as u64, |all, row| {
+        mix(all ^ mix(row.offset as u64 ^ (u64::from(row.text_bytes) << 40)) ^ row.value as u64)
+    })
+}
+
+/// A lineage that was left, from commit and row `at` on; where the next one begins.
+fn left(
+    read: &Read,
+    at: (usize, usize),
+    lineage: u64,
+    tracked: &Tracked,
+) -> Result<(usize, usize), Wrong> {
+    let commits: Vec<CommitFacts> = read.commits[at.0..]
+        .iter()
+        .take_while(|one| one.lineage.0 == lineage)
+        .copied()
+        .collect();
+    let rows: usize = commits.iter().map(|one| one.rows as usize).sum();
+    let rows = read.rows.get(at.1..at.1 + rows).ok_or(format!(
+        "lineage {lineage} has fewer rows than its commits say"
+    ))?;
+    let of = |reject: &(Option<u64>, i64)| (reject.0 == Some(lineage)).then_some(reject.1);
+    let seen = Seen {
+        rows: fingerprint(rows),
+        rejects: read.rejects.iter().filter_map(of).collect(),
+        commits,
+    };
+    let next = (at.0 + seen.commits.len(), at.1 + rows.len());
+    match tracked.left.get(&lineage) {
+        Some(before) if *before == seen => Ok(next),
+        Some(before) => Err(Wrong::Law(format!(
+            "lineage {lineage} was left with {} commits to {:?}, and is read with {} to {:?}",
+            before.commits.len(),
+            before.commits.last().map(|one| one.next_offset.0),
+            seen.commits.len(),
+            seen.commits.last().map(|one| one.next_offset.0),
+        ))),
+        None => Err(Wrong::Law(format!("lineage {lineage} never was"))),
+    }
+}
+
+struct Judge<'a> {
+    read: &'a Read,
+    tracked: &'a Tracked,
+    rules: &'a Rules,
+    lineage: u64,
+    /// The lineage's first commit and row.
+    first: (usize, usize),
+}
+
+/// What a lineage must hold, as far as it was walked.
+struct Walk {
+    rows: usize,
+    rejects: Vec<i64>,
+}
+
+impl Judge<'_> {
+    /// Whether the lineage is of this history, with these ranges given up.
+    fn judge(&self, history: &History, lost: &Lost) -> Result<(), String> {
+        let mut cursor = self.tracked.start;
+        let mut walk = Walk {
+            rows: self.first.1,
+            rejects: Vec::new(),
+        };
+        for commit in &self.read.commits[self.first.0..] {
+            if commit.lineage.0 != self.lineage {
+                return Err(format!(
+                    "a commit of lineage {} is read in lineage {}",
+                    commit.lineage, self.lineage
+                ));
+            }
+            let (first, next) = (commit.first_offset.0, commit.next_offset.0);
+            if first != cursor {
+                return Err(format!(
+                    "a commit begins at {first}, the last ended at {cursor}"
+                ));
+            }
+            if next.saturating_sub(first) as u64 > self.rules.offsets_max {
+                return Err(format!(
+                    "a commit covers {first}..{next}, more than the maximum"
+                ));
+            }
+            cursor = next;
+            self.commit(history, lost, commit, &mut walk)?;
+        }
+        let own = |reject: &&(Option<u64>, i64)| reject.0 == Some(self.lineage);
+        let rejects = self.read.rejects.iter().filter(own).map(|one| one.1);
+        if !rejects.eq(walk.rejects.iter().copied()) {
+            return Err(format!("rejects are expected at {:?}", walk.rejects));
+        }
+        self.tail(history, cursor, walk.rows)
+    }
+
+    /// Whether a commit holds and counts what the topic has and what retention took.
+    fn commit(
+        &self,
+        history: &History,
+        lost: &Lost,
+        commit: &CommitFacts,
+        walk: &mut Walk,
+    ) -> Result<(), String> {
+        let mut counts = Counts::default();
+        let (first, next) = (commit.first_offset.0, commit.next_offset.0);
+        let mut offset = first;
+        let before = walk.rows;
+        let mut epoch = -1;
+        while offset < next {
+            let of = |range: &&(i64, i64)| (range.0..range.1).contains(&offset);
+            if let Some(&(_, to)) = lost.iter().find(of) {
+                counts.lost += (to.min(next) - offset) as u64;
+                offset = to.min(next);
+                continue;
+            }
+            let Some(place) = history.place(offset) else {
+                return Err(format!("offset {offset} is not in the log"));
+            };
+            let there = self.read.rows.get(walk.rows);
+            let there = there
+                .filter(|row| row.offset == offset && walk.rows < before + commit.rows as usize);
+            match &place.fact {
+                _ if self.rules.read_committed && place.aborted => counts.aborted += 1,
+                Fact::Row(..) if place.compacted && there.is_none() => counts.gap += 1,
+                Fact::Row(value, text_bytes) => {
+                    let wanted = Row {
+                        offset,
+                        value: *value,
+                        text_bytes: *text_bytes,
+                    };
+                    if there != Some(&wanted) {
+                        let read = self.read.rows.get(walk.rows);
+                        return Err(format!("read {read:?}, the topic has {wanted:?}"));
+                    }
+                    walk.rows += 1;
+                    epoch = place.epoch;
+                    counts.loaded += 1;
+                }
+                Fact::Empty => counts.empty += 1,
+                Fact::Control => counts.control += 1,
+                Fact::Gap => counts.gap += 1,
+                Fact::Bad if self.rules.skips => {
+                    counts.rejected += 1;
+                    walk.rejects.push(offset);
+                }
+                Fact::Bad => {
+                    // STOP_ON_ERROR OFF: the rest of the record batch, as far as the commit may reach.
+                    let end = place.batch_end.min(next);
+                    counts.skipped += (end - offset) as u64;
+                    offset = end;
+                    continue;
+                }
+            }
+            offset += 1;
+        }
+        if counts != commit.counts {
+            return Err(format!(
+                "commit {first}..{next} counts {:?}, the topic {counts:?}, lost are {lost:?}",
+                commit.counts
+            ));
+        }
+        if walk.rows - before != commit.rows as usize {
+            let rows = walk.rows - before;
+            return Err(format!(
+                "commit {first}..{next} holds {} rows, the topic {rows}",
+                commit.rows
+            ));
+        }
+        if commit.leader_epoch < epoch {
+            return Err(format!(
+                "commit {first}..{next} says leader epoch {}, a row of it is of epoch {epoch}",
+                commit.leader_epoch
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is visible and not committed: each row and reject is the topic's.
+    fn tail(&self, history: &History, committed: i64, rows: usize) -> Result<(), String> {
+        let visible = self.read.visible;
+        if visible < committed {
+            return Err(format!("visible {visible} is below committed {committed}"));
+        }
+        if let Some(end) = self.tracked.end_offset
+            && visible > end.max(self.tracked.start)
+        {
+            return Err(format!(
+                "visible {visible} is beyond the end {end}, where another goes on"
+            ));
+        }
+        let mut before = committed - 1;
+        for row in &self.read.rows[rows..] {
+            let place = history.place(row.offset);
+            let place = place.filter(|place| !(self.rules.read_committed && place.aborted));
+            let same = matches!(
+                place.map(|place| &place.fact),
+                Some(Fact::Row(value, bytes)) if *value == row.value && *bytes == row.text_bytes
+            );
+            if !same || row.offset <= before || row.offset >= visible {
+                return Err(format!(
+                    "{row:?} stands behind {before}, visible is {visible}, the topic has {place:?}"
+                ));
+            }
+            before = row.offset;
+        }
+        for (_, offset) in self.read.rejects.iter().filter(|one| one.0.is_none()) {
+            let fact = history.place(*offset).map(|place| &place.fact);
+            if fact != Some(&Fact::Bad) || *offset < committed || *offset >= visible {
+                return Err(format!(
+                    "a reject at {offset} in the tail: the topic has {fact:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(snapshot: &Snapshot) -> Result<Read, Wrong> {
+    let mut rows = Vec::new();
+    for part in snapshot.parts() {
+        let columns = part.read(&[0, 1, 2, 3])?;
+        let values = columns[0].as_primitive::<Int64Type>();
+        let texts = columns[1].as_string::<i32>();
+        let offsets = columns[2].as_primitive::<Int64Type>();
+        let timestamps = columns[3].as_primitive::<Int64Type>();
+        for row in 0..offsets.len() {
+            let offset = offsets.value(row);
+            if timestamps.value(row) != timestamp(offset) {
+                return Err(Wrong::Law(format!("offset {offset} has another timestamp")));
+            }
+            let text = texts.value(row);
+            if !text.bytes().all(|byte| byte == TEXT.as_bytes()[0]) {
+                return Err(Wrong::Law(format!("offset {offset} has another text")));
+            }
+            rows.push(Row {
+                offset,
+                value: values.value(row),
+                text_bytes: text.len() as u32,
+            });
+        }
+    }
+    let mut rejects = Vec::new();
+    for reject in snapshot.rejects() {
+        let reject = reject?;
+        if !reject.kind.is_fault() {
+            let lineage = reject.batch.map(|commit| commit.lineage.0);
+            rejects.push((lineage, reject.offset.0));
+        }
+    }
+    Ok(Read {
+        commits: snapshot.commits().collect(),
+        rows,
+        rejects,
+        visible: snapshot.next_offset().0,
+    })
+}
