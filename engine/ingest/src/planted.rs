@@ -39,13 +39,11 @@ pub enum Rule {
     BatchChecksum,
     /// A partition whose disk failed is opened again before it is said to be stopped.
     StopOpensFailedDisk,
-    /// One that is stopped drains what was written down since.
-    StopDrainsAgain,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 17] = [
         Rule::GapCounted,
         Rule::AbortedListIsTheResponses,
         Rule::AbortEndsItsProducer,
@@ -63,7 +61,6 @@ impl Rule {
         Rule::LostCounted,
         Rule::BatchChecksum,
         Rule::StopOpensFailedDisk,
-        Rule::StopDrainsAgain,
     ];
 }
 

@@ -4,6 +4,7 @@
 //! each seed that fails the seed, what is wrong and its last events; of the first ones also the least that
 //! is left of them when they are shrunk, and the command that runs that again. A run of [`SEEDS_COVERING`]
 //! seeds or more also fails where something that must be met was met less than [`HITS_MIN`] times.
+//! Built with the feature `planted`, `--planted NAME` takes a rule out, as the table of planted faults names it.
 //! Exit code 1 where it failed, 2 where the arguments are wrong.
 
 use std::ops::Range;
@@ -13,13 +14,15 @@ use std::thread;
 use std::time::Instant;
 
 use tests::sim::case::Case;
+#[cfg(feature = "planted")]
+use tests::sim::planted::Planted;
 use tests::sim::shrink::{Suite, Violation};
 use tests::sim::{Coverage, leaf, storage};
 
 const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf] \
                      [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
 /// Seeds that the test command runs.
-const SEEDS: Range<u64> = 0..10_000;
+const SEEDS: Range<u64> = 0..20_000;
 /// So many seeds meet everything that must be met.
 const SEEDS_COVERING: u64 = 10_000;
 /// How often each must then be met.
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
         Ok(wanted) => {
             // A panic is a violation like any other and is told with its seed.
             std::panic::set_hook(Box::new(|_| {}));
+            #[cfg(feature = "planted")]
+            Planted::take_out(wanted.planted);
             let of =
                 |suite: &&Suite| (wanted.only.as_deref()).is_none_or(|only| only == suite.name);
             let suites = SUITES.iter().filter(of);
@@ -55,6 +60,9 @@ struct Wanted {
     only: Option<String>,
     /// What of each seed is run.
     case: Case,
+    /// The rule that is taken out.
+    #[cfg(feature = "planted")]
+    planted: Option<Planted>,
 }
 
 fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
@@ -62,6 +70,8 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
         seeds: SEEDS,
         only: None,
         case: Case::default(),
+        #[cfg(feature = "planted")]
+        planted: None,
     };
     while let Some(argument) = arguments.next() {
         let value = arguments
@@ -77,6 +87,11 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
                 wanted.only = Some(value);
             }
             "--only" => return Err(format!("there is no simulation of {value}")),
+            #[cfg(feature = "planted")]
+            "--planted" => {
+                let rule = Planted::named(&value).ok_or(format!("there is no rule {value}"))?;
+                wanted.planted = Some(rule);
+            }
             other if wanted.case.argument(other, &value)? => {}
             other => return Err(format!("unknown argument {other}")),
         }
@@ -134,6 +149,8 @@ fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
     let seeds = &wanted.seeds;
     let next = AtomicU64::new(seeds.start);
     let work = || {
+        #[cfg(feature = "planted")]
+        Planted::take_out(wanted.planted);
         let (mut coverage, mut violations) = (Coverage::default(), Vec::new());
         loop {
             let from = next.fetch_add(SEEDS_AT_ONCE, Ordering::Relaxed);
@@ -180,39 +197,101 @@ fn missed(suite: &Suite, coverage: &Coverage, seeds: u64) -> bool {
     missed && seeds >= SEEDS_COVERING
 }
 
-/// Built with `--features planted`: storage's rules can be taken out one at a time.
+/// Built with `--features planted`: rules can be taken out one at a time.
 #[cfg(all(test, feature = "planted"))]
 mod planted {
     use std::sync::Mutex;
 
     use super::*;
-    use ::storage::planted::Rule;
+    use ::ingest::planted::Rule as LeafRule;
+    use ::storage::planted::Rule as StoreRule;
+    use ::storage::recovery::decide::Row;
+    use tests::sim::planted::without;
 
     /// Seeds within which each must be missed.
     const SEEDS: Range<u64> = 0..2_000;
-    /// What no store alone can miss: leaders' epochs, and what a full disk or an early unlink does to a leaf.
-    const OF_THE_LEAF: [Rule; 5] = [
-        Rule::UnlinkBehindDirectorySync,
-        Rule::FullIsHeld,
-        Rule::EpochOfEmptySegment,
-        Rule::EpochKept,
-        Rule::LostEndsCommit,
+    /// The faults that anybody would plant first, each with the rule that keeps it out.
+    const NAMED: [(&str, Planted); 16] = [
+        (
+            "a mark published before its values are written",
+            Planted::Store(StoreRule::MarkBehindValues),
+        ),
+        ("a gap not recorded", Planted::Leaf(LeafRule::GapCounted)),
+        (
+            "a failed sync retried on the same file",
+            Planted::Store(StoreRule::VoidAfterFailedSync),
+        ),
+        (
+            "durable_end written one commit early",
+            Planted::Store(StoreRule::DurableEndIsSynced),
+        ),
+        (
+            "recovery that syncs and does not write again",
+            Planted::Store(StoreRule::Row(Row::WrittenAgain)),
+        ),
+        (
+            "two syncs on one file",
+            Planted::Store(StoreRule::NeverTwoSyncs),
+        ),
+        (
+            "the record's CRC not covering its length",
+            Planted::Store(StoreRule::ChecksumCoversRecord),
+        ),
+        (
+            "a cut after a map",
+            Planted::Store(StoreRule::NoCutUnderMap),
+        ),
+        (
+            "a merge that unlinks before the directory is synced",
+            Planted::Store(StoreRule::UnlinkBehindDirectorySync),
+        ),
+        (
+            "the aborted list carried into the next response",
+            Planted::Leaf(LeafRule::AbortedListIsTheResponses),
+        ),
+        (
+            "an ABORT marker that clears all producers",
+            Planted::Leaf(LeafRule::AbortEndsItsProducer),
+        ),
+        (
+            "a resume that skips by batch and not by record",
+            Planted::Leaf(LeafRule::ResumeByRecord),
+        ),
+        (
+            "the group offset taken from committed",
+            Planted::Leaf(LeafRule::DurableIsSynced),
+        ),
+        (
+            "a full disk treated as a failed write",
+            Planted::Store(StoreRule::FullIsHeld),
+        ),
+        (
+            "a stale fetch response accepted after a rewind",
+            Planted::Leaf(LeafRule::StaleResponseDropped),
+        ),
+        (
+            "end_offset ignored by a returning owner",
+            Planted::Leaf(LeafRule::EndOffsetKept),
+        ),
     ];
 
     #[test]
     fn every_rule_that_is_taken_out_makes_a_seed_fail() {
         std::panic::set_hook(Box::new(|_| {}));
-        let rules = Rule::all().filter(|rule| !OF_THE_LEAF.contains(rule));
-        let rules = Mutex::new(rules);
+        let rules = Mutex::new(Planted::all());
         let told = Mutex::new(Vec::new());
         let work = || {
             while let Some(rule) = rules.lock().ok().and_then(|mut rules| rules.next()) {
-                let found = storage::without(rule, SEEDS);
+                let found = without(rule, SEEDS);
                 let line = match &found {
-                    Some(violation) => format!("seed {}: {}", violation.case.seed, violation.what),
+                    Some((suite, violation)) => {
+                        format!("{suite} seed {}: {}", violation.case.seed, violation.what)
+                    }
                     None => "NOT FOUND".to_owned(),
                 };
-                println!("{rule:?}: {line}");
+                let named = NAMED.iter().find(|one| one.1 == rule);
+                let named = named.map_or(String::new(), |one| format!(" ({})", one.0));
+                println!("{rule:?}{named}: {line}");
                 told.lock().expect("no panic").push((rule, found.is_some()));
             }
         };
@@ -221,8 +300,11 @@ mod planted {
             (0..threads).for_each(|_| drop(scope.spawn(work)));
         });
         let told = told.into_inner().expect("no panic");
-        assert!(told.len() > 40, "{} rules", told.len());
-        let missed: Vec<&Rule> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
+        for (what, rule) in NAMED {
+            assert!(told.contains(&(rule, true)), "{what} is not found");
+        }
+        assert!(told.len() > 70, "{} rules", told.len());
+        let missed: Vec<&Planted> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
         assert!(missed.is_empty(), "nothing needs {missed:?}");
     }
 }

@@ -316,6 +316,7 @@ impl Judge<'_> {
                     walk.rejects.push(offset);
                 }
                 Fact::Bad => {
+                    epoch = place.epoch;
                     // STOP_ON_ERROR OFF: the rest of the record batch, as far as the commit may reach.
                     let end = place.batch_end.min(next);
                     counts.skipped += (end - offset) as u64;

@@ -9,6 +9,8 @@ pub mod disk;
 mod kafka;
 mod law;
 pub mod leaf;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod shrink;
 pub mod storage;
 mod tracked;

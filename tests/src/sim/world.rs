@@ -255,11 +255,16 @@ impl<'a> World<'a> {
         let given_up = |world: &World<'_>| world.nodes[node].leaf.rows().of(Row::OutOfRangeLost);
         let partition = self.nodes[node].leaf.partition(leaf_partition);
         let visible = partition.map_or(0, |one| one.visible().0);
+        let fetched = partition.map_or(0, |one| one.fetched.0);
         let before = given_up(self);
         self.on(node, Event::Order(order))?;
-        if given_up(self) > before
-            && let Some(tracked) = self.tracked.get_mut(&leaf_partition)
-        {
+        let gives_up = given_up(self) > before;
+        if gives_up && fetched > visible {
+            return Err(format!(
+                "given up from {visible} on, and records up to {fetched} wait to be loaded"
+            ));
+        }
+        if gives_up && let Some(tracked) = self.tracked.get_mut(&leaf_partition) {
             tracked.loses(visible, log_start_offset);
         }
         Ok(())

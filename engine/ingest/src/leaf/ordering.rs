@@ -436,7 +436,6 @@ impl Leaf {
                 self.count(Row::GoalStop);
                 self.open_again(now, slot, out);
             }
-            Phase::Stopped if out_of_use(Rule::StopDrainsAgain) => self.reached(slot),
             // One that is stopped may have an error to write down since.
             Phase::Stopped | Phase::Running | Phase::Failed(_) => {
                 self.count(Row::GoalStop);

@@ -145,7 +145,7 @@ impl Drive<'_> {
             | Report::RangeUnknown { .. }
             | Report::EpochUnchecked { .. } => {
                 if let Some(order) = self.answer_to(&report) {
-                    self.answer(order);
+                    self.answer(order)?;
                 }
                 Ok(())
             }
@@ -274,7 +274,9 @@ impl Drive<'_> {
         let snapshot = attached.view.snapshot();
         let durable = snapshot.durable_prefix();
         let commits = (durable.commits().count(), snapshot.commits().count());
-        if durable.rows() != snapshot.rows() || commits.0 != commits.1 {
+        // An error that waits to be written down is not durable either.
+        let rejects = (durable.rejects().count(), snapshot.rejects().count());
+        if durable.rows() != snapshot.rows() || commits.0 != commits.1 || rejects.0 != rejects.1 {
             return Err(format!("stopped at {cursor}, and not all of it is durable"));
         }
         let Some(change) = self.partitions[at].change.take() else {

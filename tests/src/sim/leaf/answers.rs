@@ -73,7 +73,7 @@ impl Drive<'_> {
     }
 
     /// An answer sets out.
-    pub(super) fn answer(&mut self, order: Order) {
+    pub(super) fn answer(&mut self, order: Order) -> Law {
         let now_us = self.world.now.us;
         let (fate, late_us) = {
             let random = &mut self.world.random;
@@ -81,7 +81,10 @@ impl Drive<'_> {
         };
         let mut due_us = now_us;
         match fate {
-            0 if self.world.has(FAULTS[3]) => return self.world.coverage.hit(FAULTS[3]),
+            0 if self.world.has(FAULTS[3]) => {
+                self.world.coverage.hit(FAULTS[3]);
+                return Ok(());
+            }
             1..=6 if self.world.has(FAULTS[0]) => {
                 self.world.coverage.hit(FAULTS[0]);
                 due_us += late_us;
@@ -93,7 +96,20 @@ impl Drive<'_> {
             }
             _ => {}
         }
+        let of_epoch = match order {
+            Order::EpochEnd { leaf_partition, .. } if due_us > now_us => self.at(leaf_partition),
+            _ => None,
+        };
         self.answers.push(Answer { order, due_us });
+        // While a leader's word is on its way, another may be elected whose log ends elsewhere.
+        if let Some(at) = of_epoch
+            && self.world.random.chance(400)
+        {
+            let log = self.tracked(at).log;
+            self.cut(log)?;
+            return self.tell_leader(log);
+        }
+        Ok(())
     }
 
     /// One that is due arrives.

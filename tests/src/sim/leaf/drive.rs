@@ -165,7 +165,10 @@ impl<'a> Drive<'a> {
             613..=620 => self.drop_any(),
             621..=630 => self.foreground(),
             631..=655 => self.move_leader(),
-            656..=663 => self.cut(),
+            656..=663 => {
+                let log = world.any_log();
+                self.cut(log)
+            }
             664..=679 => self.retain(),
             680..=689 => self.compact(),
             690..=692 => self.delete_topic(),

@@ -19,7 +19,7 @@ impl<'a> Drive<'a> {
         self.world.heal()?;
         // The aggregator looks at the metadata now and then.
         for log in 0..self.world.cluster.logs.len() {
-            self.tell_leader(log);
+            self.tell_leader(log)?;
         }
         self.run_until(Drive::is_caught_up, "the log's end")?;
         for at in 0..self.partitions.len() {

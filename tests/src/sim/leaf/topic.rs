@@ -33,13 +33,13 @@ impl Drive<'_> {
             )
         });
         if self.world.random.chance(500) {
-            self.tell_leader(log);
+            return self.tell_leader(log);
         }
         Ok(())
     }
 
     /// The aggregator has looked at the metadata.
-    pub(super) fn tell_leader(&mut self, log: usize) {
+    pub(super) fn tell_leader(&mut self, log: usize) -> Law {
         let leader = self.leader(log);
         for at in 0..self.partitions.len() {
             let paired = &self.partitions[at];
@@ -48,14 +48,14 @@ impl Drive<'_> {
                 self.answer(Order::Leader {
                     leaf_partition: self.partitions[at].id,
                     leader: leader.clone(),
-                });
+                })?;
             }
         }
+        Ok(())
     }
 
     /// An unclean election.
-    pub(super) fn cut(&mut self) -> Law {
-        let log = self.world.any_log();
+    pub(super) fn cut(&mut self, log: usize) -> Law {
         let back = self.world.random.below(2) as usize;
         // Most often below what some leaf partition has loaded.
         let below = self.world.random.chance(800);

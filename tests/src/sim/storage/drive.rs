@@ -12,6 +12,7 @@ use storage::disk::{DiskAction, DiskDone, DiskOp, Failure};
 use storage::format::rejects::{FaultKind, RejectKind};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
+use storage::published::Snapshot;
 use storage::store::{
     FaultRecord, LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity,
     StoreSettings, SyncGate,
@@ -128,6 +129,8 @@ struct Process {
     rewinding: bool,
     /// The last drain was asked for.
     asked: bool,
+    /// What a slow query reads: it holds the files of its snapshot.
+    held: Option<Snapshot>,
 }
 
 /// A disk operation on its way: to be done, or done and to be reported.
@@ -180,6 +183,7 @@ impl Process {
             failed: false,
             rewinding: false,
             asked: false,
+            held: None,
         }
     }
 }

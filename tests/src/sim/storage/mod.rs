@@ -30,20 +30,6 @@ fn run(case: &Case, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), St
     Drive::new(case, coverage, trace).run()
 }
 
-/// Takes a rule of storage out and runs seeds until one breaks the law.
-#[cfg(feature = "planted")]
-#[must_use]
-pub fn without(
-    rule: storage::planted::Rule,
-    mut seeds: std::ops::Range<u64>,
-) -> Option<Box<super::shrink::Violation>> {
-    storage::planted::take_out(Some(rule));
-    let mut unused = Coverage::default();
-    let found = seeds.find_map(|seed| SUITE.check(&Case::of(seed), &mut unused).err());
-    storage::planted::take_out(None);
-    found
-}
-
 /// Each at least so often as is asked of it.
 fn must_be_covered() -> Vec<String> {
     let rows = storage::recovery::decide::Row::ALL;

@@ -9,6 +9,9 @@ use super::super::truth::{Expected, Wrong};
 use super::{DRAIN_TURNS_MAX, Drive, Law, Pending, Process, check};
 use crate::sim::disk::{DiskFaultKind, FUSE};
 
+/// How many of the queries are slow.
+const HELD_PER_MILLE: u64 = 300;
+
 impl Drive<'_> {
     // ---- crashes and starts
 
@@ -202,7 +205,11 @@ impl Drive<'_> {
         self.holes_told(&snapshot, current, cursors.durable.0, settled)?;
         self.compare(&snapshot, current, cursors.visible, settled)?;
         let durable = snapshot.durable_prefix();
-        self.compare(&durable, current, cursors.durable, settled)
+        self.compare(&durable, current, cursors.durable, settled)?;
+        if self.random.chance(HELD_PER_MILLE) {
+            self.process.held = Some(snapshot);
+        }
+        Ok(())
     }
 
     pub(super) fn compare(
