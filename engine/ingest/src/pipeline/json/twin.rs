@@ -355,7 +355,8 @@ fn plain(text: &str) -> Option<(bool, String, String)> {
                 return None;
             }
             // Beyond any column, whatever the digits.
-            let size = size.parse::<i64>().unwrap_or(i64::MAX).min(100_000);
+            let beyond = unsigned.len() as i64 + 1_000;
+            let size = size.parse::<i64>().unwrap_or(i64::MAX).min(beyond);
             (
                 mantissa,
                 if exponent.starts_with('-') {
