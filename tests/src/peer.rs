@@ -86,6 +86,11 @@ impl Peer {
         &self.versions
     }
 
+    /// From now on questions are asked as if the broker spoke this version of this question alone.
+    pub fn speak_only(&mut self, api: Api, version: i16) {
+        self.versions = Versions::of_broker([(api.key(), version, version)]);
+    }
+
     /// Sends what `encode` appends and returns the frame that comes back.
     ///
     /// # Errors

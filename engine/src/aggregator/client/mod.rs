@@ -250,7 +250,7 @@ impl Client {
                 )
                 .await
                 .map_err(|fault| ClientFault::Unreachable(vec![(address, fault)]))?;
-            for answer in answers.into_iter().filter(|answer| answer.topic == topic) {
+            for answer in answers.into_iter().filter(|answer| *answer.topic == *topic) {
                 if answer.error.is_error() {
                     let error = answer.error;
                     return Err(ClientFault::Answer { question, error });

@@ -3,6 +3,8 @@
 //! We are no member of the group: commits carry no generation, so that a coordinator refuses them
 //! (UNKNOWN_MEMBER_ID) once somebody else consumes under the same name.
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -115,8 +117,8 @@ pub struct CommitOffset<'a> {
 /// One partition's outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionError {
-    /// The topic.
-    pub topic: String,
+    /// The topic; all of its partitions share it.
+    pub topic: Arc<str>,
     /// The partition's index.
     pub partition: i32,
     /// NONE where it was kept.
@@ -181,7 +183,7 @@ pub fn decode_offset_commit(
         }
         read_by_topic(reader, flexible, |reader, topic| {
             Ok(PartitionError {
-                topic: topic.to_owned(),
+                topic: Arc::clone(topic),
                 partition: reader.i32()?,
                 error: reader.i16()?.into(),
             })
@@ -192,8 +194,8 @@ pub fn decode_offset_commit(
 /// One partition's published offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
-    /// The topic.
-    pub topic: String,
+    /// The topic; all of its partitions share it.
+    pub topic: Arc<str>,
     /// The partition's index.
     pub partition: i32,
     /// Of this partition.
@@ -261,7 +263,7 @@ pub fn decode_offset_fetch(sent: &Sent, frame: &[u8]) -> Result<CommittedOffsets
             let leader_epoch = if sent.version >= 5 { reader.i32()? } else { -1 };
             let metadata = reader.string(flexible)?.unwrap_or_default().to_owned();
             Ok(CommittedOffset {
-                topic: topic.to_owned(),
+                topic: Arc::clone(topic),
                 partition,
                 error: reader.i16()?.into(),
                 offset: (offset >= 0).then_some(Offset(offset)),

@@ -34,6 +34,8 @@ pub use offsets::{
 };
 pub use versions::{Api, Versions, decode_api_versions, encode_api_versions};
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use kafka_protocol::messages::RequestHeader;
 use kafka_protocol::protocol::{Encodable, StrBytes};
@@ -231,19 +233,20 @@ fn read_array<'a, T>(
     Ok(elements)
 }
 
-/// Reads `[topic, [partition]]`, the shape that most answers have, into one flat list.
+/// Reads `[topic, [partition]]`, the shape that most answers have, into one flat list. A topic's name is
+/// kept once: it may be 32 KiB long or more, and each of its partitions takes no more than six bytes.
 fn read_by_topic<'a, T>(
     reader: &mut Reader<'a>,
     flexible: bool,
-    mut partition: impl FnMut(&mut Reader<'a>, &str) -> Result<T, WireFault>,
+    mut partition: impl FnMut(&mut Reader<'a>, &Arc<str>) -> Result<T, WireFault>,
 ) -> Result<Vec<T>, WireFault> {
     let topics = reader.count(flexible, 3)?.unwrap_or(0);
     let mut all = Vec::new();
     for _ in 0..topics {
-        let topic = reader.string(flexible)?.unwrap_or_default();
+        let topic = Arc::from(reader.string(flexible)?.unwrap_or_default());
         let partitions = reader.count(flexible, 4)?.unwrap_or(0);
         for _ in 0..partitions {
-            all.push(partition(reader, topic)?);
+            all.push(partition(reader, &topic)?);
             reader.skip_tags(flexible)?;
         }
         reader.skip_tags(flexible)?;

@@ -1,5 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch: where a log begins and ends, and where an epoch did.
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -42,8 +44,8 @@ pub struct AskOffset<'a> {
 /// One partition's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedOffset {
-    /// The topic.
-    pub topic: String,
+    /// The topic; all of its partitions share it.
+    pub topic: Arc<str>,
     /// The partition's index.
     pub partition: i32,
     /// Of this partition.
@@ -112,7 +114,7 @@ pub fn decode_list_offsets(sent: &Sent, frame: &[u8]) -> Result<Vec<ListedOffset
         reader.i32()?; // throttle time
         read_by_topic(reader, flexible, |reader, topic| {
             Ok(ListedOffset {
-                topic: topic.to_owned(),
+                topic: Arc::clone(topic),
                 partition: reader.i32()?,
                 error: reader.i16()?.into(),
                 timestamp_ms: reader.i64()?,
@@ -139,8 +141,8 @@ pub struct AskEpochEnd<'a> {
 /// One partition's answer: the largest epoch not above the one asked for, and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochEnd {
-    /// The topic.
-    pub topic: String,
+    /// The topic; all of its partitions share it.
+    pub topic: Arc<str>,
     /// The partition's index.
     pub partition: i32,
     /// Of this partition.
@@ -199,7 +201,7 @@ pub fn decode_epoch_ends(sent: &Sent, frame: &[u8]) -> Result<Vec<EpochEnd>, Res
         reader.i32()?; // throttle time
         read_by_topic(reader, flexible, |reader, topic| {
             Ok(EpochEnd {
-                topic: topic.to_owned(),
+                topic: Arc::clone(topic),
                 error: reader.i16()?.into(),
                 partition: reader.i32()?,
                 leader_epoch: reader.i32()?,

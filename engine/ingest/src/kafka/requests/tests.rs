@@ -5,6 +5,7 @@ use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Decodable, Encodable};
 use storage::ids::{Offset, TopicId};
 
+use super::super::wire::{put_count, put_string};
 use super::*;
 
 /// A broker that speaks exactly this version of this question.
@@ -244,7 +245,7 @@ fn list_offsets_in_every_version() {
         assert_eq!(
             decode_list_offsets(&sent, &frame).unwrap(),
             [ListedOffset {
-                topic: "a".to_owned(),
+                topic: "a".into(),
                 partition: 1,
                 error: ErrorCode::NotLeaderOrFollower,
                 offset: 1234,
@@ -286,7 +287,7 @@ fn epoch_ends_in_every_version() {
         assert_eq!(
             decode_epoch_ends(&sent, &frame).unwrap(),
             [EpochEnd {
-                topic: "a".to_owned(),
+                topic: "a".into(),
                 partition: 2,
                 error: ErrorCode::None,
                 leader_epoch: 3,
@@ -372,7 +373,7 @@ fn offset_commit_in_every_version() {
         assert_eq!(
             decode_offset_commit(&sent, &frame).unwrap(),
             [PartitionError {
-                topic: "a".to_owned(),
+                topic: "a".into(),
                 partition: 1,
                 error: ErrorCode::UnknownMemberId,
             }]
@@ -438,4 +439,29 @@ fn a_name_too_long_and_a_frame_too_long_are_errors() {
     assert!(response_size_bytes([0xff; 4]).is_err());
     assert!(response_size_bytes([0x7f, 0xff, 0xff, 0xff]).is_err());
     assert_eq!(response_size_bytes([0, 0, 0, 9]), Ok(9));
+}
+
+/// A hostile broker's answer of 90 KB would otherwise be 300 MB here, and one of 16 MiB all memory.
+#[test]
+fn a_topics_name_is_kept_once_however_many_partitions_it_has() {
+    const PARTITIONS: u32 = 10_000;
+    let name = "n".repeat(30_000);
+    let mut frame = vec![0, 0, 0, 41];
+    put_count(&mut frame, 1, false);
+    put_string(&mut frame, &name, false);
+    put_count(&mut frame, PARTITIONS, false);
+    for partition in 0..PARTITIONS {
+        frame.extend_from_slice(&partition.to_be_bytes());
+        frame.extend_from_slice(&[0, 0]);
+    }
+    let sent = Sent {
+        api: Api::OffsetCommit,
+        version: 2,
+        correlation_id: 41,
+    };
+    let answers = decode_offset_commit(&sent, &frame).unwrap();
+    assert_eq!(answers.len(), PARTITIONS as usize);
+    assert_eq!(*answers[0].topic, *name);
+    let shared = |one: &PartitionError| Arc::ptr_eq(&one.topic, &answers[0].topic);
+    assert!(answers.iter().all(shared));
 }

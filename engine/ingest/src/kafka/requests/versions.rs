@@ -101,6 +101,14 @@ impl Versions {
         Versions { ranges }
     }
 
+    /// Whether the broker speaks this version.
+    #[must_use]
+    pub fn speaks(&self, api: Api, version: i16) -> bool {
+        let at = Api::ALL.iter().position(|one| *one == api).unwrap_or(0);
+        let (oldest, newest) = self.ranges[at];
+        (oldest..=newest).contains(&version)
+    }
+
     /// The newest version that both speak.
     ///
     /// # Errors
