@@ -267,6 +267,18 @@ impl DiskOp {
 }
 
 impl DiskDone {
+    /// Whether a segment may be merged after it that could not before.
+    #[must_use]
+    pub fn changes_segments(&self) -> bool {
+        matches!(
+            self,
+            DiskDone::Recovered(_)
+                | DiskDone::Synced { .. }
+                | DiskDone::Sealed { .. }
+                | DiskDone::Merged(_)
+        )
+    }
+
     /// Whether the leaf's [`crate::store::SyncGate`] counts it.
     #[must_use]
     pub fn is_sync(&self) -> bool {

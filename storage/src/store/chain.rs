@@ -5,12 +5,14 @@
 //! 2. `durable <= end`, and both lie between commits.
 //! 3. A link is *whole* when nothing more is written to it and all of its content is durable.
 //!    `whole` counts the unbroken run of such links at the front: the durable chain.
-//! 4. A commit's record says a durable end above 0 only where every link before its own is whole.
+//! 4. What is summed over the links is kept as they change: a published step asks for it.
+//! 5. A commit's record says a durable end above 0 only where every link before its own is whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::StoreSettings;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, WrittenCommit};
 use crate::format::{ParsedHeader, Predecessor, SegmentHeader};
 use crate::ids::{Lineage, Offset, Sequence};
 use crate::limits::INDEX_BYTES_MAX;
@@ -174,6 +176,27 @@ impl Link {
         }
     }
 
+    /// A commit was written behind its last.
+    pub fn take(&mut self, now_ms: u64, written: WrittenCommit, settings: &StoreSettings) {
+        let facts = written.record.facts;
+        self.index_bytes += written.record.index_bytes_max();
+        let commit = Arc::new(Commit::new(written.record, self.end.bytes));
+        if let Face::Open(open) = &self.face {
+            let pushed = open.push(self.end.commits, Arc::clone(&commit));
+            pushed.expect("a segment is sealed before its list is full");
+        }
+        self.commits.push(commit);
+        self.end = self.end_of(self.commits.len());
+        self.rows += u64::from(facts.rows);
+        self.rejected += facts.counts.rejected;
+        self.allocated_end = written.allocated_end;
+        self.dirty_since_ms.get_or_insert(now_ms);
+        if self.is_full(settings) {
+            self.closed = true;
+            self.footer = Footer::Due;
+        }
+    }
+
     /// From now on readers see the commits that it has now, and it gets no other.
     pub fn show_sealed(&mut self) {
         self.segment.sealed(self.end.bytes);
@@ -181,8 +204,7 @@ impl Link {
         self.face = Face::Sealed(Arc::new(segment));
     }
 
-    /// Gives up what lies past `end`, for good.
-    pub fn cut(&mut self, end: End) {
+    fn cut(&mut self, end: End) {
         for commit in self.commits.drain(end.commits as usize..) {
             self.rows -= u64::from(commit.record().facts.rows);
             self.rejected -= commit.record().facts.counts.rejected;
@@ -203,10 +225,36 @@ impl Link {
     }
 }
 
+/// What the links hold together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub rows: u64,
+    pub rejected: u64,
+    pub bytes: u64,
+}
+
+impl Totals {
+    fn add(&mut self, link: &Link) {
+        self.rows += link.rows;
+        self.rejected += link.rejected;
+        self.bytes += link.end.bytes;
+    }
+
+    fn take(&mut self, link: &Link) {
+        self.rows -= link.rows;
+        self.rejected -= link.rejected;
+        self.bytes -= link.end.bytes;
+    }
+}
+
 /// The segments of one leaf partition.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
+    /// Links come, go, and change what is summed through the methods below alone.
     pub links: Vec<Link>,
+    totals: Totals,
+    /// What readers see of some link, or which links there are, is not what was last shown.
+    refaced: bool,
     /// Links at the front that are whole.
     pub whole: usize,
     /// Links at the front that nothing is to be written to or synced of any more, at most `whole`.
@@ -216,6 +264,67 @@ pub(super) struct Chain {
 impl Chain {
     pub fn last(&self) -> Option<&Link> {
         self.links.last()
+    }
+
+    /// Without a link, where readers may still see some.
+    pub fn emptied() -> Chain {
+        Chain {
+            refaced: true,
+            ..Chain::default()
+        }
+    }
+
+    /// A link behind the last.
+    pub fn push(&mut self, link: Link) {
+        self.totals.add(&link);
+        self.refaced = true;
+        self.links.push(link);
+    }
+
+    /// Takes out a range of links, in whose place `instead` stands.
+    pub fn replace(&mut self, range: Range<usize>, instead: Option<Link>) -> Vec<Link> {
+        self.refaced = true;
+        if let Some(link) = &instead {
+            self.totals.add(link);
+        }
+        let taken: Vec<Link> = self.links.splice(range, instead).collect();
+        taken.iter().for_each(|link| self.totals.take(link));
+        taken
+    }
+
+    /// Changes a link's content.
+    pub fn change(&mut self, at: usize, change: impl FnOnce(&mut Link)) {
+        let link = &mut self.links[at];
+        self.totals.take(link);
+        change(link);
+        self.totals.add(link);
+    }
+
+    /// From now on readers see the link's commits as they are, and it gets no other.
+    pub fn seal_face(&mut self, at: usize) {
+        self.links[at].show_sealed();
+        self.refaced = true;
+    }
+
+    /// Gives up what lies past `end` in a link, for good.
+    pub fn cut(&mut self, at: usize, end: End) {
+        self.change(at, |link| link.cut(end));
+        self.refaced = true;
+    }
+
+    /// What the links hold together.
+    pub fn totals(&self) -> Totals {
+        if cfg!(any(debug_assertions, feature = "planted")) {
+            let mut sum = Totals::default();
+            self.links.iter().for_each(|link| sum.add(link));
+            assert_eq!(sum, self.totals, "the totals of the chain");
+        }
+        self.totals
+    }
+
+    /// Whether what readers see of the links changed since this was last asked.
+    pub fn take_refaced(&mut self) -> bool {
+        std::mem::take(&mut self.refaced)
     }
 
     pub fn open(&mut self) -> Option<&mut Link> {

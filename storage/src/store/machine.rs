@@ -67,6 +67,8 @@ pub struct Store {
     /// Recovery is done but for the new lineage's segment.
     pub(super) recovered: Option<Box<super::RecoveredReport>>,
     pub(super) merge: Merge,
+    /// Nothing was to be merged, and no segment came or became durable since.
+    pub(super) merge_looked: bool,
     /// What segments in quarantine held.
     pub(super) holes: Holes,
     /// To be unlinked once the newest segment is durable.
@@ -192,6 +194,7 @@ impl Store {
             rewinding: None,
             recovered: None,
             merge: Merge::Idle { not_before_ms: 0 },
+            merge_looked: false,
             holes: Holes::default(),
             garbage: Vec::new(),
             unlinking: false,
@@ -226,7 +229,10 @@ impl Store {
         match event {
             StoreEvent::Open(start) => self.open(start, out),
             StoreEvent::Tick => self.look_at_alarm(),
-            StoreEvent::Configure(settings) => self.settings = *settings,
+            StoreEvent::Configure(settings) => {
+                self.settings = *settings;
+                self.merge_looked = false;
+            }
             StoreEvent::Drain => self.draining = true,
             StoreEvent::Rewind(start) => self.rewind(start, out),
             StoreEvent::Drop => {
@@ -247,6 +253,7 @@ impl Store {
                 self.no_memory = false;
             }
             StoreEvent::Done(done) => {
+                self.merge_looked &= !done.changes_segments();
                 let left = self.on_their_way.checked_sub(1);
                 self.on_their_way = left.expect("the outcome of an operation of this store");
                 if matches!(*done, DiskDone::Merged(_)) {

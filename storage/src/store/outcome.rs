@@ -46,12 +46,12 @@ impl Store {
         self.next_commit_number = self.next_commit_number.max(recovered.next_commit_number);
         self.garbage = recovered.leftover.into_iter().collect();
         self.holes = Holes::new(recovered.holes);
-        self.chain = Chain::default();
+        self.chain = Chain::emptied();
         let count = recovered.segments.len();
         for (index, segment) in recovered.segments.into_iter().enumerate() {
             let epoch = self.chain.last().map(|l| (l.lineage(), l.end.leader_epoch));
             let link = self.recovered_link(now_ms, segment, epoch, index + 1 == count);
-            self.chain.links.push(link);
+            self.chain.push(link);
         }
         self.chain.settle();
         let behind = self
@@ -157,10 +157,10 @@ impl Store {
         link.end.leader_epoch = start_epoch;
         link.allocated_end = created.allocated_end;
         link.dirty_since_ms = Some(now_ms);
-        if let Some(before) = self.chain.links.last_mut() {
-            before.show_sealed();
+        if let Some(before) = self.chain.links.len().checked_sub(1) {
+            self.chain.seal_face(before);
         }
-        self.chain.links.push(link);
+        self.chain.push(link);
         self.chain.settle();
         self.phase = Phase::Running;
         self.show();
@@ -185,27 +185,17 @@ impl Store {
             Err(error) => return self.void(now_ms, error, out),
         };
         self.disk_is_full = false;
-        let Some(link) = self.chain.open().filter(|link| link.sequence() == sequence) else {
+        let open = |link: &Link| !link.closed && link.sequence() == sequence;
+        let Some(at) = self.chain.links.len().checked_sub(1) else {
             return;
         };
+        if !open(&self.chain.links[at]) {
+            return;
+        }
         let facts = written.record.facts;
-        let index_bytes = written.record.index_bytes_max();
-        let commit = Arc::new(Commit::new(written.record, link.end.bytes));
-        if let Face::Open(open) = &link.face {
-            let pushed = open.push(link.end.commits, Arc::clone(&commit));
-            pushed.expect("a segment is sealed before its list is full");
-        }
-        link.commits.push(commit);
-        link.end = link.end_of(link.commits.len());
-        link.rows += u64::from(facts.rows);
-        link.rejected += facts.counts.rejected;
-        link.index_bytes += index_bytes;
-        link.allocated_end = written.allocated_end;
-        link.dirty_since_ms.get_or_insert(now_ms);
-        if link.is_full(&self.settings) {
-            link.closed = true;
-            link.footer = Footer::Due;
-        }
+        let settings = &self.settings;
+        self.chain
+            .change(at, |link| link.take(now_ms, written, settings));
         if let Some(flushing) = self.flushing.take() {
             self.spent.push(flushing.writer);
         }
@@ -382,7 +372,7 @@ impl Store {
         link.segment.say_seal(true);
         link.start_epoch = self.chain.links[first].start_epoch;
         link.show_sealed();
-        self.chain.links.splice(first..first + count, [link]);
+        self.chain.replace(first..first + count, Some(link));
         self.chain.unsettle(first);
         self.show();
         self.merge = Merge::Unlinking(paths.clone());

@@ -4,35 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::RecoveredReport;
-use super::chain::Face;
+use super::chain::{Face, Totals};
 use super::machine::Store;
 use crate::published::{Durable, Published};
 use crate::recovery::Note;
-use crate::segment::Segment;
 
 impl Store {
     /// Publishes the chain and the blocks as they stand.
     pub(super) fn show(&mut self) {
-        let mut open = None;
-        let mut open_commits = 0;
-        let mut sealed: Vec<Arc<Segment>> = Vec::with_capacity(self.chain.links.len());
-        for link in &self.chain.links {
-            match &link.face {
-                Face::Sealed(segment) => sealed.push(Arc::clone(segment)),
-                Face::Open(of) => {
-                    open = Some(Arc::clone(of));
-                    open_commits = link.end.commits;
-                }
-            }
+        if self.chain.take_refaced() {
+            let links = self.chain.links.iter();
+            let sealed = links.filter_map(|link| match &link.face {
+                Face::Sealed(segment) => Some(Arc::clone(segment)),
+                Face::Open(_) => None,
+            });
+            self.sealed = sealed.collect();
         }
-        let same = sealed.len() == self.sealed.len()
-            && sealed
-                .iter()
-                .zip(&*self.sealed)
-                .all(|(a, b)| Arc::ptr_eq(a, b));
-        if !same {
-            self.sealed = sealed.into();
-        }
+        // The one before a segment is sealed for readers when that begins.
+        let (open, open_commits) = match self.chain.last() {
+            Some(link) => match &link.face {
+                Face::Open(open) => (Some(Arc::clone(open)), link.end.commits),
+                Face::Sealed(_) => (None, 0),
+            },
+            None => (None, 0),
+        };
         let durable = self.chain.durable().map(|(at, end)| Durable {
             sequence: self.chain.links[at].sequence(),
             commits: end.commits,
@@ -66,11 +61,14 @@ impl Store {
         let tail_rows: u64 = tail
             .map(|writer| u64::from(writer.published().rows_end))
             .sum();
-        let links = &self.chain.links;
-        let rows: u64 = links.iter().map(|link| link.rows).sum();
-        let rejected: u64 = links.iter().map(|link| link.rejected).sum();
-        let bytes: u64 = links.iter().map(|link| link.end.bytes).sum();
-        let dirty = links.iter().filter(|link| link.is_dirty());
+        let Totals {
+            rows,
+            rejected,
+            bytes,
+        } = self.chain.totals();
+        // Nothing is to be synced of the links before.
+        let links = self.chain.links[self.chain.settled..].iter();
+        let dirty = links.filter(|link| link.is_dirty());
         let dirty_since = dirty.filter_map(|link| link.dirty_since_ms).min();
         let dirty_since_unix_ms = dirty_since.map_or(-1, |since_ms| self.unix_ms(since_ms));
         let cursors = self.cursors();
@@ -96,7 +94,7 @@ impl Store {
             leader_epoch: self.leader_epoch(),
             leader_epoch_reaches: self.leader_epoch_reaches(),
             commits: batches.sum(),
-            rows: self.chain.links.iter().map(|link| link.rows).sum(),
+            rows: self.chain.totals().rows,
             notes,
         }
     }

@@ -38,7 +38,7 @@ impl Store {
             }
             Phase::Dropping { started: false } if self.on_their_way == 0 => {
                 self.phase = Phase::Dropping { started: true };
-                self.chain = Chain::default();
+                self.chain = Chain::emptied();
                 self.show();
                 let directory = self.identity.directory.clone();
                 let orphans = self.identity.orphans.clone();
@@ -293,6 +293,12 @@ impl Store {
         if !self.directory_syncing.is_empty() && !taken_out(Rule::NeverTwoSyncs) {
             return;
         }
+        if self.merge_looked {
+            if !second {
+                self.merge = Merge::Idle { not_before_ms: 0 };
+            }
+            return;
+        }
         let follows = |at: usize, link: &Link| {
             let before = at.checked_sub(1).map(|at| &self.chain.links[at]);
             let prev = link.header().prev.map(|prev| prev.sequence);
@@ -316,6 +322,7 @@ impl Store {
         let candidates = self.chain.links.iter().enumerate().map(candidate);
         let candidates: Vec<Candidate> = candidates.collect();
         let Some(range) = merge::choose(&candidates, &self.settings) else {
+            self.merge_looked = true;
             if !second {
                 self.merge = Merge::Idle { not_before_ms: 0 };
             }

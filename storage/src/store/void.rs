@@ -42,18 +42,19 @@ impl Store {
         };
         let keep = durable.map_or(0, |(at, _)| at + 1);
         let (directory, garbage) = (&self.identity.directory, &mut self.garbage);
-        for link in self.chain.links.drain(keep..) {
+        let links = self.chain.links.len();
+        for link in self.chain.replace(keep..links, None) {
             let id = link.header().id;
             garbage.push(segment_path(directory, id.sequence, id.rewrite));
             let next = link.end.next_commit_number;
             self.next_commit_number = self.next_commit_number.max(next);
         }
         if let Some((at, end)) = durable {
-            let link = &mut self.chain.links[at];
+            let link = &self.chain.links[at];
             let next = link.end.next_commit_number;
             self.next_commit_number = self.next_commit_number.max(next);
             // A whole link may still wait for its footer's sync; it keeps what it has.
-            link.cut(end);
+            self.chain.cut(at, end);
         }
         self.chain.unsettle(keep);
         self.visible = match durable {
@@ -89,7 +90,7 @@ impl Store {
             .take_while(|link| link.lineage() < live);
         let dead = dead.count();
         let (directory, garbage) = (&self.identity.directory, &mut self.garbage);
-        for link in self.chain.links.drain(..dead) {
+        for link in self.chain.replace(0..dead, None) {
             let id = link.header().id;
             garbage.push(segment_path(directory, id.sequence, id.rewrite));
         }

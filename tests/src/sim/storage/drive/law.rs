@@ -1,5 +1,7 @@
 //! Crashes, starts, and the law: what a store says afterwards, beside what is true.
 
+use std::sync::atomic::Ordering;
+
 use storage::disk::Failure;
 use storage::ids::Offset;
 use storage::published::Snapshot;
@@ -201,6 +203,10 @@ impl Drive<'_> {
             cursors.durable <= cursors.committed && cursors.committed <= cursors.visible,
             || format!("{cursors:?}"),
         )?;
+        let rows = view.gauges.rows.load(Ordering::Relaxed);
+        check(rows == snapshot.rows(), || {
+            format!("the gauge says {rows} rows, there are {}", snapshot.rows())
+        })?;
         let settled = self.process.ready && !self.process.rewinding;
         self.holes_told(&snapshot, current, cursors.durable.0, settled)?;
         self.compare(&snapshot, current, cursors.visible, settled)?;
