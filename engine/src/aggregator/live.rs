@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ingest::leaf::order::Failure;
 use storage::ids::LeafPartitionId;
 
 use crate::catalog::{PipelineDef, PipelineId, PipelineState};
@@ -16,6 +17,8 @@ pub struct LiveView {
     pub foreground: BTreeSet<PipelineId>,
     /// What the brokers last said of each leaf partition's Kafka partition.
     pub places: BTreeMap<LeafPartitionId, Place>,
+    /// Leaf partitions that have failed by themselves: when, ms since 1970, and why.
+    pub failed: BTreeMap<LeafPartitionId, (i64, Failure)>,
     /// Why a running pipeline's brokers cannot be asked at the moment.
     pub unreachable: BTreeMap<PipelineId, String>,
 }

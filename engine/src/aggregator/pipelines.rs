@@ -114,7 +114,14 @@ impl Shared {
         let turn = self.pipeline_turn(id).await;
         let view = self.view();
         let pipeline = known_pipeline(&view, name)?;
-        if pipeline.state == PipelineState::Running || self.is_foreground(id) {
+        let runs = pipeline.state == PipelineState::Running || self.is_foreground(id);
+        if runs && start.foreground.is_none() && !self.is_foreground(id) {
+            let failed = self.state().supervisor.failed(&view, id);
+            if !failed.is_empty() {
+                return self.try_again(id, pipeline, failed).await;
+            }
+        }
+        if runs {
             return match start.if_not_running {
                 true => Ok(Started {
                     already_running: true,
@@ -142,6 +149,22 @@ impl Shared {
                     .await
             }
         }
+    }
+
+    /// START of a pipeline that runs but for these of its leaf partitions.
+    async fn try_again(
+        self: &Arc<Shared>,
+        id: PipelineId,
+        pipeline: &PipelineDef,
+        failed: Vec<LeafPartitionId>,
+    ) -> Result<Started, AggregatorError> {
+        let client = Client::new(client_settings(&pipeline.spec)?);
+        let state = self.ready(pipeline, &client).await?;
+        self.lead(id, &state);
+        let ids = self.stand(id, PipelineState::Running, |_| failed).await?;
+        self.carry_out();
+        self.attached(&ids).await?;
+        Ok(Started::default())
     }
 
     /// Runs to the end of the log as it stands, or so many batches; then all of it is durable.

@@ -211,13 +211,14 @@ impl Shared {
     /// Takes reports, then carries out what follows from them.
     pub fn hear(self: &Arc<Shared>, reports: &[Report]) {
         let view = self.view();
+        let unix_ms = self.clock.unix_ms();
         let mut failed = Vec::new();
         let mut moved = false;
         {
             let mut state = self.state();
             for report in reports {
                 moved |= !matches!(report, Report::Durable { .. });
-                match state.supervisor.hear(&view, report) {
+                match state.supervisor.hear(&view, report, unix_ms) {
                     Heard::Noted | Heard::Late => {}
                     Heard::LeafEnded => state.leaves_ended += 1,
                     Heard::Unreadable {
@@ -225,6 +226,19 @@ impl Shared {
                         failure,
                     } => {
                         tracing::error!(%leaf_partition, failure = failure.text, "unreadable");
+                    }
+                    Heard::PartitionFailed {
+                        pipeline,
+                        kafka_partition,
+                        failure,
+                    } => {
+                        let name = view.pipeline_by_id(pipeline).map(|one| one.name.as_str());
+                        tracing::error!(
+                            pipeline = name,
+                            kafka_partition,
+                            "the partition stands still, the pipeline's others load on; START PIPELINE tries it again: {}",
+                            failure.text
+                        );
                     }
                     Heard::PipelineFailed {
                         pipeline,
@@ -374,13 +388,18 @@ impl Shared {
         let State {
             supervisor, places, ..
         } = state;
+        let mut failed = BTreeMap::new();
         for (id, known) in supervisor.all() {
             places.entry(id).or_insert_with(|| Place::on(known.leaf));
+            if let Some(failure) = known.failed.as_ref().filter(|failure| failure.alone) {
+                failed.insert(id, (known.failed_unix_ms, failure.clone()));
+            }
         }
         self.live.store(Arc::new(LiveView {
             testing: state.testing.clone(),
             foreground: state.foreground.keys().copied().collect(),
             places: state.places.clone(),
+            failed,
             unreachable: state.unreachable.clone(),
         }));
     }

@@ -243,6 +243,7 @@ impl Running {
             column: None,
             text: lost,
             deterministic: true,
+            alone: false,
         };
         self.shared
             .pipeline_failed(self.pipeline, None, failure)

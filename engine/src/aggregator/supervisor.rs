@@ -54,6 +54,8 @@ pub struct Known {
     pub reached: bool,
     /// It failed since the last goal told.
     pub failed: Option<Failure>,
+    /// When, ms since 1970.
+    pub failed_unix_ms: i64,
     /// FOREGROUND reached its end: rows loaded and messages rejected.
     pub caught_up: Option<(u64, u64)>,
     /// The durable cursor, once known.
@@ -83,6 +85,15 @@ pub enum Heard {
     Late,
     /// This pipeline has failed there: to be persisted.
     PipelineFailed {
+        /// The pipeline.
+        pipeline: PipelineId,
+        /// The Kafka partition.
+        kafka_partition: i32,
+        /// Why.
+        failure: Failure,
+    },
+    /// This partition has failed by itself, while others of its pipeline load on.
+    PartitionFailed {
         /// The pipeline.
         pipeline: PipelineId,
         /// The Kafka partition.
@@ -288,8 +299,21 @@ impl Supervisor {
         }
     }
 
-    /// Takes a report of `leaf`.
-    pub fn hear(&mut self, view: &CatalogView, report: &Report) -> Heard {
+    /// The leaf partitions of a pipeline that have failed, each by itself.
+    pub fn failed(&self, view: &CatalogView, pipeline: PipelineId) -> Vec<LeafPartitionId> {
+        let ids = view.pairings_of(pipeline).map(|one| one.leaf_partition);
+        ids.filter(|id| self.known.get(id).is_some_and(|one| one.failed.is_some()))
+            .collect()
+    }
+
+    fn any_loads(&self, view: &CatalogView, pipeline: PipelineId) -> bool {
+        view.pairings_of(pipeline)
+            .filter_map(|one| self.known.get(&one.leaf_partition))
+            .any(|one| one.failed.is_none())
+    }
+
+    /// Takes a report, heard at `unix_ms` since 1970.
+    pub fn hear(&mut self, view: &CatalogView, report: &Report, unix_ms: i64) -> Heard {
         let Some(id) = report.leaf_partition().map(LeafPartitionId) else {
             return Heard::LeafEnded;
         };
@@ -363,18 +387,29 @@ impl Supervisor {
                 }
                 known.attached = true;
                 known.failed = Some(failure.clone());
-                match pairing {
-                    Some(pairing) if view.pipeline_by_id(pairing.pipeline).is_some() => {
-                        Heard::PipelineFailed {
-                            pipeline: pairing.pipeline,
-                            kafka_partition: pairing.kafka_partition,
-                            failure: failure.clone(),
-                        }
-                    }
-                    _ => Heard::Unreadable {
+                known.failed_unix_ms = unix_ms;
+                let alone = failure.alone && known.goal == Goal::Run;
+                let failure = failure.clone();
+                let Some(pairing) =
+                    pairing.filter(|one| view.pipeline_by_id(one.pipeline).is_some())
+                else {
+                    return Heard::Unreadable {
                         leaf_partition: id,
-                        failure: failure.clone(),
-                    },
+                        failure,
+                    };
+                };
+                let (pipeline, kafka_partition) = (pairing.pipeline, pairing.kafka_partition);
+                if alone && self.any_loads(view, pipeline) {
+                    return Heard::PartitionFailed {
+                        pipeline,
+                        kafka_partition,
+                        failure,
+                    };
+                }
+                Heard::PipelineFailed {
+                    pipeline,
+                    kafka_partition,
+                    failure,
                 }
             }
             Report::LeaderUnknown { .. } => ask(pairing, Question::Leader),
@@ -406,6 +441,7 @@ impl Known {
             attached: false,
             reached: false,
             failed: None,
+            failed_unix_ms: 0,
             caught_up: None,
             durable: None,
             durable_epoch: -1,

@@ -198,6 +198,9 @@ pub struct Failure {
     pub text: String,
     /// Whether trying again cannot help: the pipeline then stays failed over a restart.
     pub deterministic: bool,
+    /// Whether it is this leaf partition's alone, of its disk or its files: its neighbours load on.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// ERROR_KIND.

@@ -510,5 +510,6 @@ pub(super) fn failure(
         column: None,
         text,
         deterministic,
+        alone: false,
     }
 }

@@ -138,7 +138,11 @@ impl Leaf {
                 let bridged = bridged.is_some_and(|known| known.bridged);
                 let text = holes::failure(&why, bridged, partition.pairing.kafka_partition);
                 self.count(Row::StoreFailed);
-                self.enter_failed(slot, failure(FailureKind::Load, -1, text, false));
+                let failure = Failure {
+                    alone: true,
+                    ..failure(FailureKind::Load, -1, text, false)
+                };
+                self.enter_failed(slot, failure);
             }
             StoreEffect::Held(why) => {
                 if why == Blocked::Space {

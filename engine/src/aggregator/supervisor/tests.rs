@@ -11,6 +11,7 @@ use crate::catalog::{
 const A: LeafPartitionId = LeafPartitionId(4);
 const B: LeafPartitionId = LeafPartitionId(5);
 const PIPELINE: PipelineId = PipelineId(3);
+const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 
 struct World {
     view: CatalogView,
@@ -100,7 +101,7 @@ impl World {
     }
 
     fn hear(&mut self, report: Report) -> Heard {
-        self.supervisor.hear(&self.view, &report)
+        self.supervisor.hear(&self.view, &report, NOW_UNIX_MS)
     }
 
     fn attached(&mut self) {
@@ -339,6 +340,7 @@ fn failure() -> Failure {
         column: Some("price".into()),
         text: "no number".into(),
         deterministic: true,
+        alone: false,
     }
 }
 
@@ -448,6 +450,45 @@ fn leaders_are_told_once_never_back_and_again_when_asked() {
     assert_eq!(world.plan(), ["0 leader 4 1"]);
     world.supervisor.led(PIPELINE, 0, leader(3, 6));
     assert_eq!(world.plan(), ["0 leader 4 3"]);
+}
+
+#[test]
+fn a_partition_that_fails_by_itself_leaves_the_others_running_until_the_last() {
+    let mut world = World::new();
+    world.state(PipelineState::Running);
+    world.plan();
+    world.attached();
+    let failed = |leaf_partition: LeafPartitionId| Report::Failed {
+        leaf_partition: leaf_partition.0,
+        generation: 2,
+        failure: Failure {
+            alone: true,
+            deterministic: false,
+            ..failure()
+        },
+    };
+    let heard = world.hear(failed(A));
+    assert!(
+        matches!(
+            heard,
+            Heard::PartitionFailed {
+                pipeline: PIPELINE,
+                kafka_partition: 0,
+                ..
+            }
+        ),
+        "{heard:?}"
+    );
+    assert!(world.plan().is_empty());
+    assert_eq!(world.supervisor.failed(&world.view, PIPELINE), [A]);
+    assert_eq!(
+        world.supervisor.known(A).unwrap().failed_unix_ms,
+        NOW_UNIX_MS
+    );
+    // None is left: the pipeline has failed.
+    let heard = world.hear(failed(B));
+    assert!(matches!(heard, Heard::PipelineFailed { .. }), "{heard:?}");
+    assert_eq!(world.supervisor.failed(&world.view, PIPELINE), [A, B]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl FakeLeaf {
                 column: Some("price".into()),
                 text: "'x' is not a number".into(),
                 deterministic,
+                alone: false,
             },
         })
         .await;

@@ -150,6 +150,7 @@ fn history() -> Vec<Vec<Change>> {
                     column: Some("price".into()),
                     text: "not a number".into(),
                     deterministic: true,
+                    alone: false,
                 },
                 unix_ms: 9,
             }),

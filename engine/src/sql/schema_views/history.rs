@@ -5,9 +5,11 @@
 //! visible and not yet committed are the batch In Progress.
 
 use ingest::leaf::holes;
+use ingest::leaf::order::Failure;
 use ingest::pipeline::SqlType;
 use storage::format::CommitFacts;
 use storage::format::rejects::{FaultKind, RejectKind};
+use storage::ids::Offset;
 use storage::published::{Part, RejectFacts, Snapshot};
 use storage::recovery::KnownHole;
 
@@ -353,24 +355,43 @@ fn hole_row(known: &KnownHole, kafka_partition: i32) -> RejectFacts {
     }
 }
 
+/// A leaf partition that failed by itself, for as long as it stands still.
+fn failed_row(unix_ms: i64, failure: &Failure, snapshot: Option<&Snapshot>) -> RejectFacts {
+    RejectFacts {
+        batch: None,
+        offset: snapshot.map_or(Offset(failure.offset), Snapshot::next_offset),
+        timestamp_ms: 0,
+        unix_ms,
+        code: Code::DiskError.number(),
+        kind: RejectKind::Fault(FaultKind::Load),
+        line: 0,
+        column: None,
+        text: failure.text.clone(),
+        key: None,
+        message: Vec::new(),
+    }
+}
+
 pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(), SqlError> {
     let pipelines = sources.pipelines();
     let mut back = Vec::new();
     for (at, named) in pipelines.iter().enumerate() {
         for standing in sources.partitions_of(named.pipeline) {
-            let Some(snapshot) = standing.snapshot() else {
-                continue;
-            };
+            let snapshot = standing.snapshot();
+            let last = snapshot.as_ref().and_then(|one| one.commits().next_back());
             let partition = ErrorsBack {
                 named: at,
-                next_number: snapshot
-                    .commits()
-                    .next_back()
-                    .map_or(0, |last| last.commit_number)
-                    + 1,
-                parts: snapshot.reject_parts().collect(),
+                next_number: last.map_or(0, |last| last.commit_number) + 1,
+                parts: snapshot.iter().flat_map(Snapshot::reject_parts).collect(),
                 read: Vec::new(),
                 standing,
+            };
+            if let Some((unix_ms, failure)) = partition.standing.failed() {
+                let row = failed_row(*unix_ms, failure, snapshot.as_ref());
+                listing.push(error_row(sources, named, &partition, *unix_ms, 0, row))?;
+            }
+            let Some(snapshot) = snapshot else {
+                continue;
             };
             // However long ago: it is missing now.
             let kafka_partition = partition.standing.pairing.kafka_partition;

@@ -23,7 +23,9 @@ use super::error::SqlError;
 use super::listing::Listing;
 use super::names::INFORMATION_SCHEMA;
 use super::select::VirtualTable;
-use crate::catalog::{CatalogView, ColumnDef, EngineVariables, PipelineDef, TableDef};
+use crate::catalog::{
+    CatalogView, ColumnDef, EngineVariables, PipelineDef, PipelineState, TableDef,
+};
 
 pub(super) use standard::{CHARACTER_SETS_KNOWN, collation_rows, engine_row};
 pub(super) use tables::default_text;
@@ -72,8 +74,10 @@ pub(super) fn held(
         .iter()
         .find_map(|standing| {
             let words = standing.attached.as_ref()?.standing.words();
-            let held = words.starts_with("Held: ");
-            held.then(|| format!("partition {}: {words}", standing.pairing.kafka_partition))
+            // A pipeline that runs may have a partition that failed by itself.
+            let failed = pipeline.state == PipelineState::Running && words.starts_with("Failed: ");
+            let stands = failed || words.starts_with("Held: ");
+            stands.then(|| format!("partition {}: {words}", standing.pairing.kafka_partition))
         })
 }
 

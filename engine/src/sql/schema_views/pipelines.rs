@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use ingest::leaf::order::Failure;
 use ingest::leaf::{Attached, LogEnd, holes};
 use ingest::pipeline::SqlType;
 use serde_json::json;
@@ -123,6 +124,11 @@ impl Standing {
             .and_then(|place| known(place.earliest_offset));
         self.gauge(|attached| &attached.standing.log_start_offset)
             .max(asked)
+    }
+
+    /// When it failed by itself, ms since 1970, and why; `None` where it did not.
+    pub(super) fn failed(&self) -> Option<&(i64, Failure)> {
+        self.live.failed.get(&self.pairing.leaf_partition)
     }
 
     /// The end that a reader of the pipeline's isolation level sees, exclusive: the later of what the
