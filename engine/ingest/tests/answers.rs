@@ -73,7 +73,8 @@ fn metadata_names_brokers_topics_and_leaders() {
 #[test]
 fn offsets_are_those_of_the_log() {
     // Partition p has 10 + p records, 1 ms apart; half of them another broker leads.
-    let expected: [(&str, fn(i64) -> i64); 3] = [
+    type OfPartition = fn(i64) -> i64;
+    let expected: [(&str, OfPartition); 3] = [
         ("list_offsets-earliest", |_| 0),
         ("list_offsets-latest", |partition| 10 + partition),
         ("list_offsets-at_time", |_| 5),

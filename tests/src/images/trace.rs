@@ -152,6 +152,9 @@ impl<T> Inner<T> {
     }
 }
 
+/// What is called before an operation is noted.
+pub type Before<T> = dyn Fn(&Notes<T>) + Send + Sync;
+
 /// The disk. It asks `before` before each operation, so that what others can see by then is told first.
 pub struct Traced<T> {
     /// Where everything really goes.
@@ -159,7 +162,7 @@ pub struct Traced<T> {
     /// What is noted.
     pub notes: Arc<Notes<T>>,
     /// Called before each operation is noted.
-    pub before: Arc<dyn Fn(&Notes<T>) + Send + Sync>,
+    pub before: Arc<Before<T>>,
 }
 
 impl<T> Traced<T> {
@@ -185,7 +188,7 @@ struct TracedFile<T> {
     file: Arc<dyn DiskFile>,
     number: FileNumber,
     notes: Arc<Notes<T>>,
-    before: Arc<dyn Fn(&Notes<T>) + Send + Sync>,
+    before: Arc<Before<T>>,
 }
 
 impl<T> TracedFile<T> {
