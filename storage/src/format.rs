@@ -36,13 +36,14 @@
 //! "PLCOMMIT"  leaf partition 8  sequence 8  rewrite 4  CRC-32 of the header 4
 //! facts: commit number 8  lineage 8  first offset 8  next offset 8  rows 4  rejects 4
 //!        loaded 8  rejected 8  empty 8  skipped 8  control 8  aborted 8  gap 8  lost 8
-//!        leader epoch 4  reserved 4  started ms 8  ended ms 8  extracted bytes 8
+//!        leader epoch 4  more skips 4  started ms 8  ended ms 8  extracted bytes 8
 //! body bytes 8  durable end 8  rejects: bytes 4 CRC 4  row deletes: bytes 4 CRC 4 (reserved, empty)
 //! leader: leaf partition 8 (0: none)  commit number 8 (reserved)
 //! columns 4  replaced 4
 //! each column: 3 buffers { bytes 4  CRC 4 }  null count 4  min  max
 //!   min and max: tag 1 (0: none)  exact 1  value: 1 i64 | 2 u64 | 3 f64 | 4 i128 | 5 text (2 + n)
-//! each replaced commit: facts
+//! each replaced commit: facts, in the metadata alone and not in a seal's index. Those that history keeps no
+//! more stand as one, the first: the sum of them, of the number of the last
 //! ```
 //!
 //! Columns are the user's, then `_offset`, then `_timestamp`. Buffers are validity bits (no bytes where
@@ -87,10 +88,12 @@ pub use header::{
     header_bytes, parse_header,
 };
 pub use hole::{Before, Hole, encode_hole, parse_hole};
-pub use parse::{PREFIX_BYTES, Prefix, check_body, check_commit, parse_commit, parse_prefix};
+pub use parse::{
+    PREFIX_BYTES, Prefix, check_body, check_commit, parse_batches, parse_commit, parse_prefix,
+};
 pub use record::{
     BufferRecord, ColumnRecord, ColumnStatistics, CommitFacts, CommitLeader, CommitRecord,
-    SegmentId, StatisticBound, StatisticValue,
+    Replaced, SegmentId, StatisticBound, StatisticValue,
 };
 pub use seal::{Seal, encode_seal, parse_seal};
 

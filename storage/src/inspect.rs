@@ -98,7 +98,7 @@ impl Report {
         );
         while at < self.file_bytes && self.commits.len() < SEGMENT_COMMITS_MAX as usize {
             match reader.message(at)? {
-                Message::Commit(record) => {
+                Message::Commit(record, _) => {
                     at = self.look_at_commit(reader, &header, *record, at, &mut next)?;
                 }
                 Message::EndOfStream => {
@@ -133,23 +133,22 @@ impl Report {
         if let Err(what) = check_commit(&record, header) {
             self.damage.push(damage(what));
         }
-        let batches = record.batches();
-        let (first, last) = (&batches[0], &batches[batches.len() - 1]);
+        let (first, facts) = (record.first_commit_number(), record.facts);
         // Numbers that a failed write gave up are missing between two segments, and so in a merge of both.
         let merged = header.header.id.rewrite > Rewrite(0);
-        if first.commit_number != next.0 && !(merged && first.commit_number > next.0) {
+        if first != next.0 && !(merged && first > next.0) {
             self.damage.push(damage(Corruption::CommitNumber {
-                found: first.commit_number,
+                found: first,
                 expected: next.0,
             }));
         }
-        if first.first_offset != next.1 {
+        if facts.first_offset != next.1 {
             self.damage.push(damage(Corruption::FirstOffset {
-                found: first.first_offset.0,
+                found: facts.first_offset.0,
                 expected: next.1.0,
             }));
         }
-        *next = (last.commit_number.saturating_add(1), last.next_offset);
+        *next = (facts.commit_number.saturating_add(1), facts.next_offset);
         let body_at = at + u64::from(record.head_bytes);
         let body = reader.body(at, &record)?;
         let rejects = rejects(&record, &body);
@@ -166,13 +165,11 @@ impl Report {
     fn look_at_seal(&mut self, reader: &SegmentReader) -> io::Result<()> {
         self.seal = match reader.seal()? {
             Ok(seal) => {
-                let found = self.commits.iter().map(|c| (c.at_byte, &c.record));
-                match seal
-                    .commits
-                    .iter()
-                    .map(|(at, record)| (*at, record))
-                    .eq(found)
-                {
+                let same = |(found, (at, indexed)): (&FoundCommit, &(u64, CommitRecord))| {
+                    found.at_byte == *at && found.record.is_indexed_as(indexed)
+                };
+                let all = self.commits.len() == seal.commits.len();
+                match all && self.commits.iter().zip(&seal.commits).all(same) {
                     true => Seal::Sealed,
                     false => Seal::Torn(Damage::at(seal.content_end, Corruption::Field("index"))),
                 }
@@ -311,11 +308,11 @@ fn write_commit(f: &mut fmt::Formatter<'_>, commit: &FoundCommit) -> fmt::Result
         facts.leader_epoch,
         facts.extracted_bytes
     )?;
-    if !record.replaced.is_empty() {
+    if record.replaced.count > 0 {
         writeln!(
             f,
             "  stands for {} commits that were merged",
-            record.replaced.len()
+            record.replaced.count
         )?;
     }
     match &commit.body {

@@ -79,6 +79,13 @@ pub const OPEN_CHUNK_COMMITS: u32 = 64;
 pub const SEGMENT_MAP_BYTES: u64 = SEGMENT_BYTES_MAX + METADATA_BYTES_MAX as u64 + BODY_BYTES_MAX;
 /// A sealed segment's footer, with the index in front of it.
 pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of memory that a segment's commits take for each byte that the index has of them: their places,
+/// checksums and statistics, and not what merged ones stand for. A merged commit is one for 65,536 rows, or
+/// as many as a merge holds; so memory grows with rows by a few bytes for thousands, and never by batches.
+pub const HELD_PER_INDEX_BYTE: u64 = 8;
+/// What memory holds of one segment at most: the widest table of the most commits.
+pub const SEGMENT_HELD_BYTES_MAX: u64 =
+    HELD_PER_INDEX_BYTE * (INDEX_BYTES_MAX + METADATA_BYTES_MAX as u64);
 /// A segment is sealed when the index of its records reaches this: many columns, many commits. A merge
 /// takes no more than has so much.
 pub const INDEX_BYTES_MAX: u64 = 32 << 20;
@@ -116,11 +123,10 @@ const _: () = assert!(
         <= METADATA_BYTES_MAX
 );
 const _: () = assert!(SEGMENT_COMMITS_MAX as usize <= REPLACED_MAX);
-// A segment takes one more commit below the bound; a merge of one adds what each of its commits becomes.
-const _: () = assert!(
-    INDEX_BYTES_MAX + METADATA_BYTES_MAX as u64 + SEGMENT_COMMITS_MAX as u64 * 192
-        <= FOOTER_BYTES_MAX
-);
+// A segment takes one more commit below the bound.
+const _: () = assert!(INDEX_BYTES_MAX + METADATA_BYTES_MAX as u64 <= FOOTER_BYTES_MAX);
+// An index has at least 240 bytes of a commit and 32 of each column.
+const _: () = assert!(SEGMENT_HELD_BYTES_MAX <= 512 << 20);
 const _: () =
     assert!(HEADER_BYTES_MAX as u64 + SEGMENT_COMMITS_MAX as u64 * 32 <= FOOTER_BYTES_MAX);
 
@@ -138,6 +144,8 @@ pub const SYNCS_PER_LEAF_MAX: u32 = 2;
 pub const SEGMENTS_UNDURABLE_MAX: usize = 4;
 /// Sealed segments with fewer rows a commit than this are merged.
 pub const MERGE_ROWS_MEAN_MIN: u32 = 8_192;
+/// The newest so many commits of a leaf partition stay in the history one by one.
+pub const BATCHES_KEPT: u64 = 1_000;
 /// Segments that one merge takes.
 pub const MERGE_INPUTS_MAX: usize = 16;
 /// What a merge holds of rows and rejects at a time, of its leaf's blocks' budget; in a small budget

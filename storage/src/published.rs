@@ -301,10 +301,31 @@ impl Snapshot {
         }
     }
 
-    /// The commits as the user's batches, oldest first; a merged one as those that it replaced.
-    pub fn commits(&self) -> impl DoubleEndedIterator<Item = CommitFacts> {
+    /// The commits as the user's batches, oldest first; a merged one as those that it replaced, which are
+    /// read from its file when the iterator gets there: on the caller's thread, a commit at a time.
+    pub fn commits(&self) -> impl DoubleEndedIterator<Item = Result<CommitFacts, StorageError>> {
         self.history()
-            .flat_map(|(_, commit)| commit.record().batches().iter().copied())
+            .flat_map(|(file, commit)| match commit.batches(file) {
+                Ok(batches) => batches.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            })
+    }
+
+    /// The commits as they lie, oldest first: of a merged one the sum alone, and nothing is read.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = CommitFacts> {
+        self.history().map(|(_, commit)| commit.record().facts)
+    }
+
+    /// The last commit, a merged one as the sum of what it replaced.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<CommitFacts> {
+        self.records().next_back()
+    }
+
+    /// How many batches gave up a range.
+    #[must_use]
+    pub fn skips(&self) -> u64 {
+        self.records().map(|facts| facts.skips()).sum()
     }
 
     /// Everything that holds rejects or faults, oldest first: read each with [`Part::rejects`].

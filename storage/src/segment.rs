@@ -17,8 +17,12 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
 use crate::array::primitive_array;
 use crate::error::{Corruption, Damage, Limit, StorageError};
 use crate::format::rejects::Rejects;
-use crate::format::{BufferRecord, CommitRecord, ParsedHeader};
-use crate::limits::{ALIGN_BYTES, OPEN_CHUNK_COMMITS, SEGMENT_COMMITS_MAX};
+use crate::format::{
+    BufferRecord, ColumnRecord, CommitFacts, CommitRecord, ParsedHeader, parse_batches,
+};
+use crate::limits::{
+    ALIGN_BYTES, HELD_PER_INDEX_BYTE, OPEN_CHUNK_COMMITS, SEGMENT_COMMITS_MAX, STATISTIC_BYTES_MAX,
+};
 use crate::map::{Checked, Pages, StringFault, check_strings};
 use crate::schema::Physical;
 
@@ -199,6 +203,37 @@ impl Commit {
         file.pages.buffer(at, len)
     }
 
+    /// What it did, as the user's batches, oldest first: read from the file where it stands for others,
+    /// and checked there.
+    ///
+    /// # Errors
+    /// `Corrupt`: its metadata is not what it was. `Disk`: it cannot be read.
+    pub fn batches(&self, file: &SegmentFile) -> Result<Vec<CommitFacts>, StorageError> {
+        self.batches_quietly(file)?
+            .map_err(|damage| file.corrupt(damage))
+    }
+
+    /// The same, and nobody's alarm rings.
+    ///
+    /// # Errors
+    /// The outer error: it cannot be read. The inner: its metadata is not what it was.
+    pub fn batches_quietly(
+        &self,
+        file: &SegmentFile,
+    ) -> Result<Result<Vec<CommitFacts>, Damage>, StorageError> {
+        if self.record.replaced.count == 0 {
+            return Ok(Ok(vec![self.record.facts]));
+        }
+        let head = self.record.head_bytes as usize;
+        file.pages.prefetch(self.at_byte, head)?;
+        let bytes = file.pages.buffer(self.at_byte, head)?;
+        Ok(match parse_batches(&bytes) {
+            Ok((record, batches)) if record == self.record => Ok(batches),
+            Ok(_) => Err(Damage::at(self.at_byte, Corruption::OtherSegment)),
+            Err(damage) => Err(damage.shifted(self.at_byte)),
+        })
+    }
+
     /// Column `index` as an array over the map, its checksum checked if it was not yet.
     pub(crate) fn read(&self, file: &SegmentFile, index: usize) -> Result<ArrayRef, StorageError> {
         let column = &self.record.columns[index];
@@ -297,6 +332,19 @@ impl Commit {
         Ok(())
     }
 }
+
+// What `limits::HELD_PER_INDEX_BYTE` says: the least that an index has of a commit and of a column, and what
+// they take here, the lists' places and the statistics' texts with them.
+const COMMIT_INDEX_BYTES_MIN: usize = 240;
+const COLUMN_INDEX_BYTES_MIN: usize = 32;
+const _: () = assert!(
+    size_of::<Commit>() + 8 * size_of::<Arc<Commit>>()
+        <= HELD_PER_INDEX_BYTE as usize * COMMIT_INDEX_BYTES_MIN
+);
+const _: () = assert!(
+    size_of::<ColumnRecord>() + 2 * STATISTIC_BYTES_MAX
+        < HELD_PER_INDEX_BYTE as usize * COLUMN_INDEX_BYTES_MIN
+);
 
 /// A map is aligned by itself; bytes that a simulation hands out may not be.
 fn aligned(buffer: Buffer) -> Buffer {

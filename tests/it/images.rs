@@ -103,6 +103,7 @@ fn settings() -> Settings {
         stop_on_error: true,
         skip_errors: SkipErrors::All,
         parse_errors_threshold: 0,
+        batches_kept: 1_000,
         mapping: JsonMapping {
             columns: mapped.collect(),
         },

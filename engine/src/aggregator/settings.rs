@@ -277,6 +277,7 @@ pub fn resolve(spec: &PipelineSpec, variables: &EngineVariables) -> Settings {
             .unwrap_or_else(|| variables.stop_on_error()),
         skip_errors: spec.skip_errors,
         parse_errors_threshold: variables.parse_errors_threshold(),
+        batches_kept: variables.batches_metadata_to_keep(),
         mapping: spec.mapping.clone(),
         read_committed: client.as_ref().is_none_or(|client| client.read_committed),
         client_id: client.map_or_else(|| "pinleaf".to_owned(), |client| client.client_id),

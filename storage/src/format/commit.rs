@@ -9,7 +9,7 @@ use crate::format::arrow;
 use crate::format::bytes::{PutFields, seal_message};
 use crate::format::header::ParsedHeader;
 use crate::format::record::{
-    BufferRecord, ColumnRecord, CommitFacts, CommitRecord, StatisticBound, StatisticValue,
+    BufferRecord, ColumnRecord, CommitFacts, CommitRecord, Replaced, StatisticBound, StatisticValue,
 };
 use crate::limits::{ALIGN_BYTES, BODY_BYTES_MAX, METADATA_BYTES_MAX, REPLACED_MAX};
 use crate::schema::Physical;
@@ -131,9 +131,9 @@ pub fn encode_commit(
         rejects,
         row_deletes,
         leader: None,
-        replaced: input.replaced.into(),
+        replaced: Replaced::of(&input.replaced),
     };
-    let head = encode_head(header, &record);
+    let head = encode_head(header, &record, &input.replaced);
     record.head_bytes = head.len() as u32;
     EncodedCommit {
         record,
@@ -145,28 +145,38 @@ pub fn encode_commit(
     }
 }
 
-/// A commit's record and metadata for another segment, its body to be copied as it lies.
+/// A commit's record and metadata for another segment, its body to be copied as it lies. `replaced`: what
+/// it stands for; nothing: itself.
 ///
 /// # Panics
 /// As [`encode_commit`].
 #[must_use]
-pub fn encode_copy(header: &ParsedHeader, record: &CommitRecord) -> (CommitRecord, Vec<u8>) {
+pub fn encode_copy(
+    header: &ParsedHeader,
+    record: &CommitRecord,
+    replaced: &[CommitFacts],
+) -> (CommitRecord, Vec<u8>) {
+    assert!(
+        replaced.len() <= REPLACED_MAX,
+        "commits that one stands for"
+    );
     let mut record = CommitRecord {
         segment: header.header.id,
         header_crc: header.crc,
         durable_end: 0,
         head_bytes: 0,
+        replaced: Replaced::of(replaced),
         ..record.clone()
     };
-    let head = encode_head(header, &record);
+    let head = encode_head(header, &record, replaced);
     record.head_bytes = head.len() as u32;
     (record, head)
 }
 
-fn encode_head(header: &ParsedHeader, record: &CommitRecord) -> Vec<u8> {
+fn encode_head(header: &ParsedHeader, record: &CommitRecord, replaced: &[CommitFacts]) -> Vec<u8> {
     let mut head = Vec::new();
     let flatbuffer = arrow::batch_message(record, &header.header.schema);
-    seal_message(&mut head, &flatbuffer, &encode_record(record));
+    seal_message(&mut head, &flatbuffer, &encode_record(record, replaced));
     assert!(head.len() <= METADATA_BYTES_MAX && record.body_bytes <= BODY_BYTES_MAX);
     head
 }
@@ -230,8 +240,8 @@ impl Body {
     }
 }
 
-pub(super) fn encode_record(record: &CommitRecord) -> Vec<u8> {
-    let mut to = Vec::with_capacity(512 + record.columns.len() * 96 + record.replaced.len() * 160);
+pub(super) fn encode_record(record: &CommitRecord, replaced: &[CommitFacts]) -> Vec<u8> {
+    let mut to = Vec::with_capacity(512 + record.columns.len() * 96 + replaced.len() * 160);
     to.put(RECORD_MAGIC);
     to.put(record.segment.leaf_partition.0.to_le_bytes());
     to.put(record.segment.sequence.0.to_le_bytes());
@@ -251,7 +261,7 @@ pub(super) fn encode_record(record: &CommitRecord) -> Vec<u8> {
     to.put(leader.0.to_le_bytes());
     to.put(leader.1.to_le_bytes());
     to.put((record.columns.len() as u32).to_le_bytes());
-    to.put((record.replaced.len() as u32).to_le_bytes());
+    to.put((replaced.len() as u32).to_le_bytes());
     for column in &record.columns {
         for buffer in &column.buffers {
             to.put(buffer.bytes.to_le_bytes());
@@ -261,7 +271,7 @@ pub(super) fn encode_record(record: &CommitRecord) -> Vec<u8> {
         put_bound(&mut to, column.statistics.min.as_ref());
         put_bound(&mut to, column.statistics.max.as_ref());
     }
-    for facts in &record.replaced {
+    for facts in replaced {
         put_facts(&mut to, facts);
     }
     to
@@ -288,7 +298,7 @@ fn put_facts(to: &mut Vec<u8>, facts: &CommitFacts) {
         to.put(count.to_le_bytes());
     }
     to.put(facts.leader_epoch.to_le_bytes());
-    to.put([0; 4]);
+    to.put(facts.more_skips.to_le_bytes());
     to.put(facts.started_unix_ms.to_le_bytes());
     to.put(facts.ended_unix_ms.to_le_bytes());
     to.put(facts.extracted_bytes.to_le_bytes());

@@ -7,7 +7,7 @@ use crate::format::commit::RECORD_MAGIC;
 use crate::format::header::ParsedHeader;
 use crate::format::record::{
     BufferRecord, ColumnRecord, ColumnStatistics, CommitFacts, CommitLeader, CommitRecord,
-    SegmentId, StatisticBound, StatisticValue,
+    Replaced, SegmentId, StatisticBound, StatisticValue,
 };
 use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence};
 use crate::limits::{
@@ -57,6 +57,21 @@ pub fn parse_prefix(bytes: &[u8]) -> Result<Prefix, Damage> {
 /// # Errors
 /// [`Damage`]: what is wrong and where, `Corruption::EndOfStream` among it. Never panics.
 pub fn parse_commit(bytes: &[u8]) -> Result<CommitRecord, Damage> {
+    parse_head(bytes, |_| {})
+}
+
+/// The same, with the facts of each commit that it stands for, oldest first: none where it stands for
+/// itself.
+///
+/// # Errors
+/// As [`parse_commit`].
+pub fn parse_batches(bytes: &[u8]) -> Result<(CommitRecord, Vec<CommitFacts>), Damage> {
+    let mut batches = Vec::new();
+    let record = parse_head(bytes, |facts| batches.push(facts))?;
+    Ok((record, batches))
+}
+
+fn parse_head(bytes: &[u8], replaced: impl FnMut(CommitFacts)) -> Result<CommitRecord, Damage> {
     let Prefix::Head(end) = parse_prefix(bytes)? else {
         return Err(Damage::at(0, Corruption::EndOfStream));
     };
@@ -65,17 +80,19 @@ pub fn parse_commit(bytes: &[u8]) -> Result<CommitRecord, Damage> {
     };
     let (start, record_end, _) = open_message(head)?;
     let mut fields = Fields::new(&head[..record_end], start);
-    let record = parse_record(&mut fields, end as u32)?;
+    let record = parse_record(&mut fields, end as u32, replaced)?;
     if fields.at() != record_end {
         return Err(fields.damage(Corruption::Length));
     }
     Ok(record)
 }
 
-/// Reads a record's fields, which the index of a sealed segment repeats.
+/// Reads a record's fields, which the index of a sealed segment repeats. `batch` gets the facts of each
+/// commit that it stands for.
 pub(super) fn parse_record(
     fields: &mut Fields<'_>,
     head_bytes: u32,
+    mut batch: impl FnMut(CommitFacts),
 ) -> Result<CommitRecord, Damage> {
     if fields.array()? != RECORD_MAGIC {
         return Err(fields.damage(Corruption::RecordMagic));
@@ -93,8 +110,8 @@ pub(super) fn parse_record(
     let mut row_deletes = parse_buffer(fields)?;
     let leader = (fields.u64()?, fields.u64()?);
     let columns = fields.u32()? as usize;
-    let replaced = fields.u32()? as usize;
-    if columns > COLUMNS_MAX + 2 || replaced > REPLACED_MAX || body_bytes > BODY_BYTES_MAX {
+    let count = fields.u32()?;
+    if columns > COLUMNS_MAX + 2 || count as usize > REPLACED_MAX || body_bytes > BODY_BYTES_MAX {
         return Err(fields.damage(Corruption::Length));
     }
     let mut at = 0;
@@ -111,9 +128,12 @@ pub(super) fn parse_record(
     if at != body_bytes {
         return Err(fields.damage(Corruption::Length));
     }
-    let replaced: Result<Box<[CommitFacts]>, Damage> =
-        (0..replaced).map(|_| parse_facts(fields)).collect();
-    let replaced = replaced?;
+    let mut replaced = Replaced::default();
+    for _ in 0..count {
+        let facts = parse_facts(fields)?;
+        replaced.push(&facts);
+        batch(facts);
+    }
     Ok(CommitRecord {
         segment,
         header_crc,
@@ -179,11 +199,8 @@ fn parse_facts(fields: &mut Fields<'_>) -> Result<CommitFacts, Damage> {
             gap: fields.u64()?,
             lost: fields.u64()?,
         },
-        leader_epoch: {
-            let epoch = fields.i32()?;
-            fields.u32()?;
-            epoch
-        },
+        leader_epoch: fields.i32()?,
+        more_skips: fields.u32()?,
         started_unix_ms: fields.i64()?,
         ended_unix_ms: fields.i64()?,
         extracted_bytes: fields.u64()?,

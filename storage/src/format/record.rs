@@ -6,7 +6,7 @@ use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence};
 /// A [`CommitFacts`] as written.
 const FACTS_BYTES: u64 = 136;
 /// What an index has for a commit beside its columns and what it replaces.
-const INDEX_FIXED_BYTES: u64 = 16 + 32 + 2 * FACTS_BYTES + 56;
+const INDEX_FIXED_BYTES: u64 = 16 + 32 + FACTS_BYTES + 56;
 
 /// One segment file's identity, written into each of its records: no two files ever share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub struct CommitFacts {
     pub counts: Counts,
     /// The leader epoch of the last record batch; -1 unknown.
     pub leader_epoch: i32,
+    /// Of a sum: how many more than one of its batches gave up a range.
+    pub more_skips: u32,
     /// When its first step was loaded, ms since 1970.
     pub started_unix_ms: i64,
     /// When it was written, ms since 1970.
@@ -51,6 +53,50 @@ impl CommitFacts {
     #[must_use]
     pub fn batch_id(&self, leaf_partition_index: u32) -> u64 {
         u64::from(leaf_partition_index) << 40 | self.commit_number
+    }
+
+    /// Up to where its record batches reach: what was lost to retention behind them was nobody's. `None`:
+    /// all of it was.
+    #[must_use]
+    pub fn epoch_reaches(&self) -> Option<Offset> {
+        let lost = i64::try_from(self.counts.lost).unwrap_or(i64::MAX);
+        let reaches = Offset(self.next_offset.0.saturating_sub(lost));
+        (self.counts.offsets() > self.counts.lost).then_some(reaches)
+    }
+
+    /// How many batches gave up a range: it, or those that it is the sum of.
+    #[must_use]
+    pub fn skips(&self) -> u64 {
+        u64::from(self.counts.skipped > 0) + u64::from(self.more_skips)
+    }
+
+    /// What batches that follow one another did together: of the number of the last.
+    ///
+    /// # Panics
+    /// Of none.
+    #[must_use]
+    pub fn sum(batches: &[CommitFacts]) -> CommitFacts {
+        let (first, last) = (batches[0], batches[batches.len() - 1]);
+        let mut sum = CommitFacts {
+            first_offset: first.first_offset,
+            started_unix_ms: first.started_unix_ms,
+            rows: 0,
+            rejects: 0,
+            counts: Counts::default(),
+            extracted_bytes: 0,
+            more_skips: 0,
+            ..last
+        };
+        let mut skips = 0;
+        for batch in batches {
+            sum.rows += batch.rows;
+            sum.rejects += batch.rejects;
+            sum.counts.add(&batch.counts);
+            sum.extracted_bytes += batch.extracted_bytes;
+            skips += batch.skips();
+        }
+        sum.more_skips = u32::try_from(skips.saturating_sub(1)).unwrap_or(u32::MAX);
+        sum
     }
 }
 
@@ -114,11 +160,42 @@ pub struct BufferRecord {
 pub struct ColumnRecord {
     /// Validity bits; then values, or offsets and string bytes.
     pub buffers: [BufferRecord; 3],
-    /// Statistics; `None` in the records that a merge replaced, which keep none.
+    /// Statistics.
     pub statistics: ColumnStatistics,
 }
 
-/// All that a commit's metadata says.
+/// What a merged commit stands for, as far as memory keeps it: the facts of each stand in its metadata
+/// alone, and are read from there ([`crate::format::parse_batches`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// How many; 0: it stands for itself.
+    pub count: u32,
+    /// The number of the first.
+    pub first_commit_number: u64,
+    /// How far record batches reach, of the last that one came to: [`CommitFacts::epoch_reaches`].
+    pub epoch_reaches: Option<Offset>,
+}
+
+impl Replaced {
+    /// Those.
+    #[must_use]
+    pub fn of(batches: &[CommitFacts]) -> Replaced {
+        let mut replaced = Replaced::default();
+        batches.iter().for_each(|batch| replaced.push(batch));
+        replaced
+    }
+
+    /// The next.
+    pub(super) fn push(&mut self, batch: &CommitFacts) {
+        if self.count == 0 {
+            self.first_commit_number = batch.commit_number;
+        }
+        self.count += 1;
+        self.epoch_reaches = batch.epoch_reaches().or(self.epoch_reaches);
+    }
+}
+
+/// What a commit's metadata says, but for the facts of each that it stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitRecord {
     /// The file.
@@ -141,8 +218,8 @@ pub struct CommitRecord {
     pub row_deletes: BufferRecord,
     /// Reserved: the commit without which this one does not exist. Written as none.
     pub leader: Option<CommitLeader>,
-    /// What a merged commit stands for, oldest first; empty for one as written.
-    pub replaced: Box<[CommitFacts]>,
+    /// What a merged commit stands for.
+    pub replaced: Replaced,
 }
 
 impl CommitRecord {
@@ -152,8 +229,7 @@ impl CommitRecord {
         u64::from(self.head_bytes) + self.body_bytes
     }
 
-    /// Bytes that a seal's index has for it at most: the record again and where it stands, and its
-    /// facts once more where a merge replaces it.
+    /// Bytes that a seal's index has for it: the record again and where it stands.
     #[must_use]
     pub fn index_bytes_max(&self) -> u64 {
         let bound = |bound: &Option<StatisticBound>| match bound.as_ref().map(|b| &b.value) {
@@ -167,16 +243,53 @@ impl CommitRecord {
             3 * 8 + 4 + bound(min) + bound(max)
         };
         let columns: usize = self.columns.iter().map(column).sum();
-        INDEX_FIXED_BYTES + columns as u64 + self.replaced.len() as u64 * FACTS_BYTES
+        INDEX_FIXED_BYTES + columns as u64
     }
 
-    /// What it did, as the user's batches: those that it replaces, or itself.
+    /// How many of the user's batches it is: those that it replaces, or itself.
     #[must_use]
-    pub fn batches(&self) -> &[CommitFacts] {
-        if self.replaced.is_empty() {
-            std::slice::from_ref(&self.facts)
-        } else {
-            &self.replaced
+    pub fn batches(&self) -> u32 {
+        self.replaced.count.max(1)
+    }
+
+    /// The number of the first of them.
+    #[must_use]
+    pub fn first_commit_number(&self) -> u64 {
+        match self.replaced.count {
+            0 => self.facts.commit_number,
+            _ => self.replaced.first_commit_number,
         }
+    }
+
+    /// [`CommitFacts::epoch_reaches`] of the last of them that has one.
+    #[must_use]
+    pub fn epoch_reaches(&self) -> Option<Offset> {
+        match self.replaced.count {
+            0 => self.facts.epoch_reaches(),
+            _ => self.replaced.epoch_reaches,
+        }
+    }
+
+    /// Whether a seal's index says the same: it keeps nothing of what a commit stands for.
+    #[must_use]
+    pub fn is_indexed_as(&self, indexed: &CommitRecord) -> bool {
+        let CommitRecord {
+            segment,
+            header_crc,
+            facts,
+            head_bytes,
+            body_bytes,
+            durable_end,
+            columns,
+            rejects,
+            row_deletes,
+            leader,
+            replaced: _,
+        } = indexed;
+        (self.segment, self.header_crc, &self.facts) == (*segment, *header_crc, facts)
+            && (self.head_bytes, self.body_bytes) == (*head_bytes, *body_bytes)
+            && (self.durable_end, &self.columns) == (*durable_end, columns)
+            && (self.rejects, self.row_deletes) == (*rejects, *row_deletes)
+            && self.leader == *leader
     }
 }

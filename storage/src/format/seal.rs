@@ -8,8 +8,8 @@
 //! Arrow's footer flatbuffer | its length 4 | "ARROW1"
 //! ```
 //!
-//! The index repeats the records, so that a sealed segment opens with three reads instead of one a
-//! commit. Recovery may ignore it: each commit's own metadata says the same.
+//! The index repeats the records without what merged ones stand for, so that a sealed segment opens with
+//! three reads instead of one a commit. Recovery may ignore it: each commit's own metadata says the same.
 
 use crate::error::{Corruption, Damage};
 use crate::format::arrow;
@@ -55,7 +55,7 @@ pub fn encode_seal(
     bytes.put((commits.len() as u32).to_le_bytes());
     bytes.put(crc32fast::hash(&footer).to_le_bytes());
     for (at, record) in commits {
-        let encoded = encode_record(record);
+        let encoded = encode_record(record, &[]);
         bytes.put(at.to_le_bytes());
         bytes.put(record.head_bytes.to_le_bytes());
         bytes.put((encoded.len() as u32).to_le_bytes());
@@ -151,7 +151,7 @@ fn parse_index(index: &[u8], footer: &[u8], index_at: u64) -> Result<Seal, Damag
         if head_bytes as usize > METADATA_BYTES_MAX || end.is_some_and(|end| end != at) {
             return Err(fields.damage(Corruption::Length));
         }
-        let record = parse_record(&mut fields, head_bytes)?;
+        let record = parse_record(&mut fields, head_bytes, |_| {})?;
         if fields.at() != record_end {
             return Err(fields.damage(Corruption::Length));
         }

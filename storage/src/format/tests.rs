@@ -98,6 +98,24 @@ fn the_widest_table_and_the_largest_merge_fit_their_bounds() {
     assert_eq!(bytes.len() as u64, encoded.bytes());
     let record = parse_commit(&bytes).expect("a record");
     assert_eq!(record, encoded.record);
+    let batches: Vec<CommitFacts> = (0..REPLACED_MAX).map(one).collect();
+    assert_eq!(parse_batches(&bytes), Ok((record.clone(), batches)));
+    assert_eq!(record.batches() as usize, REPLACED_MAX);
+    // A seal says the same without them, and its index is as long as is counted.
+    let at = u64::from(header.bytes);
+    let seal = encode_seal(
+        &header.header,
+        &[(at, &record)],
+        at + record.message_bytes(),
+    );
+    let mut file = vec![0; (at + record.message_bytes()) as usize];
+    file.extend(seal);
+    let read = |at: u64, len: usize| Ok::<_, ()>(file[at as usize..at as usize + len].to_vec());
+    let seal = parse_seal(file.len() as u64, read)
+        .expect("read")
+        .expect("a seal");
+    assert!(record.is_indexed_as(&seal.commits[0].1));
+    assert_eq!(seal.commits[0].1.replaced, Replaced::default());
     assert_eq!(check_commit(&record, &header), Ok(()));
     assert_eq!(
         check_body(&record, &bytes[record.head_bytes as usize..]),

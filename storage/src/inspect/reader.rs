@@ -12,8 +12,8 @@ use arrow_buffer::{Buffer, MutableBuffer};
 
 use crate::error::{Corruption, Damage, StorageError};
 use crate::format::{
-    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Prefix, Seal, check_body,
-    header_bytes, parse_commit, parse_header, parse_prefix, parse_seal,
+    CommitFacts, CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Prefix, Seal,
+    check_body, header_bytes, parse_batches, parse_header, parse_prefix, parse_seal,
 };
 use crate::segment::SegmentFile;
 
@@ -96,8 +96,8 @@ impl SegmentBytes for MapBytes {
 /// What stands at a place in a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// A commit.
-    Commit(Box<CommitRecord>),
+    /// A commit, and what it did as the user's batches, oldest first: itself, or those that it stands for.
+    Commit(Box<CommitRecord>, Vec<CommitFacts>),
     /// The end of stream: a seal begins.
     EndOfStream,
     /// No message, and why; bytes counted from the file's start.
@@ -150,11 +150,15 @@ impl SegmentReader {
         let prefix = self.read(at, PREFIX_BYTES as u64)?;
         let parsed = match parse_prefix(&prefix) {
             Ok(Prefix::EndOfStream) => return Ok(Message::EndOfStream),
-            Ok(Prefix::Head(bytes)) => parse_commit(&self.read(at, bytes as u64)?),
+            Ok(Prefix::Head(bytes)) => parse_batches(&self.read(at, bytes as u64)?),
             Err(damage) => Err(damage),
         };
         Ok(match parsed {
-            Ok(record) => Message::Commit(Box::new(record)),
+            Ok((record, batches)) => {
+                let itself = batches.is_empty().then_some(record.facts);
+                let batches = batches.into_iter().chain(itself).collect();
+                Message::Commit(Box::new(record), batches)
+            }
             Err(damage) => Message::Damage(damage.shifted(at)),
         })
     }

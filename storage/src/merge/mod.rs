@@ -2,17 +2,20 @@
 //!
 //! A temporary is written and synced, renamed to the last input's sequence and a rewrite above it with
 //! the first input's `prev`, and the directory is synced; then the store swaps and unlinks the inputs.
-//! Each merged commit carries the records that it replaces, so history and batch ids survive.
+//! Each merged commit carries the records that it replaces, so history and batch ids survive, as far as
+//! retention wants them ([`HistoryFloor`]).
 //!
 //! Memory: one merged commit at a time, of at most `buffer_bytes_max`; a commit that has no neighbour
 //! to be merged with is copied as it lies in its map, whatever its size.
 
+mod history;
 mod write;
 
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use history::HistoryFloor;
 pub use write::merge;
 
 use crate::disk::DiskError;
@@ -35,6 +38,8 @@ pub struct MergeSegments {
     pub header: SegmentHeader,
     /// Rows of a merged commit.
     pub rows_max: u32,
+    /// Where the history that is kept begins.
+    pub history: HistoryFloor,
     /// What may be in memory at a time: reserved by whoever asks for the merge.
     pub buffer_bytes_max: u64,
     /// With fewer bytes free than this nothing is written.

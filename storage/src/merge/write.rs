@@ -5,8 +5,7 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{MergeFailure, MergeInput, MergeSegments, MergedSegment};
-use crate::counts::Counts;
+use super::{HistoryFloor, MergeFailure, MergeInput, MergeSegments, MergedSegment};
 use crate::disk::{Disk, DiskAction, DiskError, DiskFile};
 use crate::error::StorageError;
 use crate::format::{
@@ -101,9 +100,9 @@ fn write(
     let mut commits = Vec::new();
     for group in groups(merge) {
         let (record, bytes) = match group.as_slice() {
-            [(segment, commit)] => copy(&*file, &header, segment, commit, at)?,
+            [(segment, commit)] => copy(&*file, &header, segment, commit, merge.history, at)?,
             group => {
-                let encoded = merged_commit(&header, group)?;
+                let encoded = merged_commit(&header, group, merge.history)?;
                 let wrote = file.write_at(&encoded.slices(), at);
                 wrote.map_err(MergeFailure::GivenUp)?;
                 (encoded.record.clone(), encoded.bytes())
@@ -139,7 +138,7 @@ fn groups(merge: &MergeSegments) -> Vec<Vec<Source>> {
         for commit in &input.commits {
             let record = commit.record();
             let more_rows = u64::from(record.facts.rows);
-            let more_batches = record.batches().len();
+            let more_batches = record.batches() as usize;
             let more_bytes = bytes_held(schema, commit);
             let source = (Arc::clone(&input.segment), Arc::clone(commit));
             let fits = rows + more_rows <= u64::from(merge.rows_max)
@@ -166,10 +165,12 @@ fn copy(
     header: &ParsedHeader,
     segment: &SegmentFile,
     commit: &Commit,
+    history: HistoryFloor,
     at: u64,
 ) -> Result<(CommitRecord, u64), MergeFailure> {
     let body = commit.body(segment).map_err(damaged)?;
-    let (record, head) = encode_copy(header, commit.record());
+    let batches = history.batches(&commit.batches(segment).map_err(damaged)?);
+    let (record, head) = encode_copy(header, commit.record(), &batches);
     put(file, &head, at)?;
     let body_at = at + head.len() as u64;
     for (chunk, bytes) in body.chunks(MERGE_COPY_BYTES).enumerate() {
@@ -185,33 +186,20 @@ fn damaged(error: StorageError) -> MergeFailure {
     }
 }
 
-fn merged_commit(header: &ParsedHeader, group: &[Source]) -> Result<EncodedCommit, MergeFailure> {
+fn merged_commit(
+    header: &ParsedHeader,
+    group: &[Source],
+    history: HistoryFloor,
+) -> Result<EncodedCommit, MergeFailure> {
+    let mut batches = Vec::new();
+    for (segment, commit) in group {
+        batches.extend(commit.batches(segment).map_err(damaged)?);
+    }
     let (block, mark) = concatenate(&header.header.schema, group).map_err(damaged)?;
-    let replaced = group
-        .iter()
-        .flat_map(|(_, commit)| commit.record().batches().iter().copied());
     let input = CommitInput {
-        facts: merged_facts(group),
+        facts: CommitFacts::sum(&batches),
         durable_end: 0,
-        replaced: replaced.collect(),
+        replaced: history.batches(&batches),
     };
     Ok(encode_commit(header, input, &block, mark))
-}
-
-fn merged_facts(group: &[Source]) -> CommitFacts {
-    let first = group[0].1.record().facts;
-    let last = group[group.len() - 1].1.record().facts;
-    let mut counts = Counts::default();
-    let mut extracted_bytes = 0;
-    for (_, commit) in group {
-        counts.add(&commit.record().facts.counts);
-        extracted_bytes += commit.record().facts.extracted_bytes;
-    }
-    CommitFacts {
-        first_offset: first.first_offset,
-        started_unix_ms: first.started_unix_ms,
-        counts,
-        extracted_bytes,
-        ..last
-    }
 }

@@ -143,8 +143,8 @@ impl Part {
             Source::Commit(file, commit) => {
                 let bytes = commit.rejects(file)?;
                 // Rejects lie in the order of the batches that brought them, each of which says how many.
-                let batches = commit.record().batches().iter();
-                let batches = batches.flat_map(|b| std::iter::repeat_n(*b, b.rejects as usize));
+                let batches = commit.batches(file)?.into_iter();
+                let batches = batches.flat_map(|b| std::iter::repeat_n(b, b.rejects as usize));
                 let rejects = Rejects::new(&bytes).filter_map(Result::ok);
                 let of = |(batch, reject): (CommitFacts, Reject<'_>)| {
                     RejectFacts::new(Some(batch), &reject)

@@ -395,7 +395,15 @@ fn commits_become_one_and_keep_rows_rejects_and_history() {
     });
     let snapshot = writing.view.snapshot();
     check_prefix(&snapshot);
-    assert_eq!(snapshot.commits().collect::<Vec<_>>(), replaced);
+    // What it stands for is read from its file alone.
+    assert_eq!(
+        snapshot.last_commit().map(|last| last.next_offset),
+        Some(Offset(28))
+    );
+    let commits: Result<Vec<_>, _> = snapshot.commits().collect();
+    assert_eq!(commits.expect("sound"), replaced);
+    let newest = snapshot.commits().next_back().expect("one");
+    assert_eq!(newest.expect("sound"), replaced[3]);
     let rejects: Result<Vec<_>, _> = snapshot.rejects().collect();
     let batches: Vec<_> = rejects
         .expect("sound")
@@ -403,6 +411,17 @@ fn commits_become_one_and_keep_rows_rejects_and_history() {
         .map(|r| r.batch.map(|b| b.commit_number))
         .collect();
     assert_eq!(batches, [Some(1), Some(2), Some(3), Some(4)]);
+    // A flipped bit of them is damage, said by file and place, and rings.
+    let mut bytes = held.bytes.lock().expect("no panic while it is held");
+    bytes[at as usize + encoded.record.head_bytes as usize - 20] ^= 1;
+    drop(bytes);
+    let error = snapshot
+        .commits()
+        .next()
+        .expect("one")
+        .expect_err("damaged");
+    assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+    assert!(writing.view.alarm().damage().is_some());
 }
 
 #[test]

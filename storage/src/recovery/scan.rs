@@ -287,7 +287,7 @@ impl Opened {
                     break;
                 }
             };
-            let first = record.batches()[0].commit_number;
+            let first = record.first_commit_number();
             let numbered = if exact {
                 first == number
             } else {
@@ -335,7 +335,7 @@ impl Opened {
     pub fn has_seal(&self, scan: &[(u64, CommitRecord)], end: u64) -> Result<bool, DiskError> {
         Ok(self.seal()?.is_some_and(|seal| {
             let same = |(mine, theirs): (&(u64, CommitRecord), &(u64, CommitRecord))| {
-                mine.0 == theirs.0 && mine.1 == theirs.1
+                mine.0 == theirs.0 && mine.1.is_indexed_as(&theirs.1)
             };
             seal.content_end == end
                 && seal.commits.len() == scan.len()
@@ -348,7 +348,7 @@ impl Beyond {
     fn take(&mut self, record: &CommitRecord) {
         self.durable_end = self.durable_end.max(record.durable_end);
         let facts = &record.facts;
-        let first = record.batches()[0].commit_number;
+        let first = record.first_commit_number();
         self.first
             .get_or_insert((facts.lineage, facts.first_offset, first));
         let end = (facts.next_offset, facts.commit_number + 1);

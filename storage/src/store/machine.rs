@@ -425,12 +425,8 @@ impl Store {
         let own = |link: &&Link| link.lineage() == self.start.lineage;
         let links = self.chain.links.iter().rev().take_while(own);
         let commits = links.flat_map(|link| link.commits.iter().rev());
-        let mut batches = commits.flat_map(|commit| commit.record().batches().iter().rev());
-        let loaded = batches.find(|facts| facts.counts.offsets() > facts.counts.lost);
-        loaded.map_or(self.start.start_offset, |facts| {
-            let lost = i64::try_from(facts.counts.lost).unwrap_or(i64::MAX);
-            Offset(facts.next_offset.0.saturating_sub(lost))
-        })
+        let mut reached = commits.filter_map(|commit| commit.record().epoch_reaches());
+        reached.next().unwrap_or(self.start.start_offset)
     }
 
     /// Whether the pool had no block when one was last asked for: [`StoreEvent::Room`] asks again.

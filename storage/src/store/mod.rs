@@ -37,8 +37,8 @@ use crate::disk::{DiskDone, DiskOp, Failure};
 use crate::format::rejects::RejectKind;
 use crate::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use crate::limits::{
-    DISK_RESERVE_BYTES, FLUSH_AGE_MS, FLUSH_BYTES, MERGE_ROWS_MEAN_MIN, SEGMENT_BYTES_MAX,
-    SEGMENT_COMMITS_MAX, STORE_EFFECTS_MAX, SYNC_AGE_MS, SYNC_DIRTY_BYTES,
+    BATCHES_KEPT, DISK_RESERVE_BYTES, FLUSH_AGE_MS, FLUSH_BYTES, MERGE_ROWS_MEAN_MIN,
+    SEGMENT_BYTES_MAX, SEGMENT_COMMITS_MAX, STORE_EFFECTS_MAX, SYNC_AGE_MS, SYNC_DIRTY_BYTES,
 };
 use crate::recovery::Note;
 use crate::schema::Schema;
@@ -87,6 +87,8 @@ pub struct StoreSettings {
     pub merge_rows_max: u32,
     /// With fewer bytes free than this nothing is committed.
     pub disk_reserve_bytes: u64,
+    /// The newest so many commits stay in the history one by one; a merge makes one of those before.
+    pub batches_kept: u64,
 }
 
 impl Default for StoreSettings {
@@ -102,6 +104,7 @@ impl Default for StoreSettings {
             merge_rows_mean_min: MERGE_ROWS_MEAN_MIN,
             merge_rows_max: crate::limits::BLOCK_ROWS_MAX,
             disk_reserve_bytes: DISK_RESERVE_BYTES,
+            batches_kept: BATCHES_KEPT,
         }
     }
 }

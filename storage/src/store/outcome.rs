@@ -405,13 +405,12 @@ fn link(
         let pushed = open.push(index, Arc::clone(commit));
         pushed.expect("recovery and merges keep the bound of commits");
     }
-    let sum = |of: fn(&Commit) -> u32| commits.iter().map(|c| u64::from(of(c))).sum();
+    let sum = |of: fn(&Commit) -> u64| commits.iter().map(|c| of(c)).sum();
     let index_bytes = commits.iter().map(|c| c.record().index_bytes_max()).sum();
-    let rejected = |commit: &Arc<Commit>| commit.record().facts.counts.rejected;
     let mut link = Link {
         index_bytes,
-        rows: sum(|commit| commit.record().facts.rows),
-        rejected: commits.iter().map(rejected).sum(),
+        rows: sum(|commit| u64::from(commit.record().facts.rows)),
+        rejected: sum(|commit| commit.record().facts.counts.rejected),
         face: Face::Open(Arc::new(open)),
         start_epoch: -1,
         end: super::chain::End::NOWHERE,

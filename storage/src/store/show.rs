@@ -87,7 +87,7 @@ impl Store {
 
     pub(super) fn report(&self, notes: Vec<Note>) -> RecoveredReport {
         let commits = self.chain.links.iter().flat_map(|link| &link.commits);
-        let batches = commits.map(|commit| commit.record().batches().len() as u64);
+        let batches = commits.map(|commit| u64::from(commit.record().batches()));
         RecoveredReport {
             lineage: self.start.lineage,
             cursor: self.visible,

@@ -271,6 +271,7 @@ impl Store {
                     -1 => open.end.leader_epoch,
                     epoch => epoch,
                 },
+                more_skips: 0,
                 started_unix_ms: filling.started_unix_ms,
                 ended_unix_ms,
                 extracted_bytes: filling.extracted_bytes,

@@ -9,7 +9,7 @@ use crate::disk::{CreateSegment, DiskOp, Failure};
 use crate::format::{SegmentHeader, SegmentId};
 use crate::ids::{Rewrite, Sequence};
 use crate::limits::{MERGE_MEMORY_RETRY_MS, SEGMENTS_UNDURABLE_MAX};
-use crate::merge::{self, Candidate, MergeInput, MergeSegments};
+use crate::merge::{self, Candidate, HistoryFloor, MergeInput, MergeSegments};
 use crate::planted::{Rule, out as taken_out};
 use crate::pool::BlockPool;
 use crate::recovery::segment_path;
@@ -355,6 +355,7 @@ impl Store {
             inputs: inputs.collect(),
             header,
             rows_max: self.settings.merge_rows_max,
+            history: self.history_floor(),
             buffer_bytes_max: buffer_bytes_max as u64,
             reserve_bytes: self.settings.disk_reserve_bytes,
         };
@@ -364,6 +365,16 @@ impl Store {
             Merge::Merging
         };
         self.submit(DiskOp::Merge(Box::new(merge)), out);
+    }
+
+    /// Where the history that a merge keeps begins. What is not durable may be taken back, and does not push
+    /// anything out.
+    fn history_floor(&self) -> HistoryFloor {
+        let durable = self.chain.durable();
+        let next = durable.map_or(1, |(_, end)| end.next_commit_number);
+        HistoryFloor {
+            commit_number: next.saturating_sub(self.settings.batches_kept),
+        }
     }
 
     fn unlink_garbage(&mut self, out: &mut StoreEffects) {

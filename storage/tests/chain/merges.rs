@@ -40,6 +40,49 @@ fn a_merged_segment_whose_footer_is_torn_is_never_opened_again() {
 }
 
 #[test]
+fn a_merge_keeps_the_newest_batches_one_by_one_and_the_others_as_one() {
+    let settings = StoreSettings {
+        batches_kept: 3,
+        ..trickle()
+    };
+    let mut rig = Rig::new("history", 1, settings);
+    for _ in 0..4 {
+        rig.commit(3, "a");
+    }
+    rig.commit(2, "b");
+    let check = |rig: &Rig| {
+        let numbers: Vec<u64> = rig.history().iter().map(|one| one.commit_number).collect();
+        let offsets: Vec<(i64, i64)> = (rig.history().iter())
+            .map(|one| (one.first_offset.0, one.next_offset.0))
+            .collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5]);
+        assert_eq!(offsets, [(0, 3), (3, 6), (6, 9), (9, 12), (12, 14)]);
+        assert_eq!(rig.rows(), 14);
+    };
+    // Commit 1 alone is below the newest three of the four that were there.
+    check(&rig);
+    for _ in 0..3 {
+        rig.commit(2, "b");
+    }
+    for restart in [false, true] {
+        if restart {
+            rig.again();
+        }
+        let history = rig.history();
+        let numbers: Vec<u64> = history.iter().map(|one| one.commit_number).collect();
+        assert_eq!(numbers, [5, 6, 7, 8]);
+        let sum = history[0];
+        assert_eq!(
+            (sum.first_offset.0, sum.next_offset.0, sum.rows),
+            (0, 14, 14)
+        );
+        assert_eq!((sum.counts.loaded, sum.extracted_bytes), (14, 500));
+        assert_eq!(rig.rows(), 20);
+        assert_eq!(rig.names(), ["2.1.arrow"]);
+    }
+}
+
+#[test]
 fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
     let mut rig = Rig::new("no-maps", 1, trickle());
     for _ in 0..3 {

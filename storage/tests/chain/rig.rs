@@ -260,7 +260,9 @@ impl Rig {
 
     /// The history as a query sees it.
     pub fn history(&self) -> Vec<CommitFacts> {
-        self.store.view().snapshot().commits().collect()
+        let snapshot = self.store.view().snapshot();
+        let history: Result<Vec<_>, _> = snapshot.commits().collect();
+        history.expect("sound")
     }
 
     /// Rows that a query reads.

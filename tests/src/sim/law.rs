@@ -421,7 +421,7 @@ fn read(snapshot: &Snapshot) -> Result<Read, Wrong> {
         }
     }
     Ok(Read {
-        commits: snapshot.commits().collect(),
+        commits: snapshot.commits().collect::<Result<_, _>>()?,
         rows,
         rejects,
         visible: snapshot.next_offset().0,

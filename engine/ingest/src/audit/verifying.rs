@@ -47,7 +47,7 @@ pub fn verify(
         shown.segment(&segment.file.header().header, ignored);
         for commit in &segment.commits {
             let record = commit.record();
-            shown.commit(&record.facts, record.batches(), ignored);
+            shown.commit(&record.facts, &[record.facts], ignored);
         }
     }
     let parts = snapshot.tail();
@@ -452,7 +452,7 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
                     && seal.commits.len() == part.commits.len()
                     && seal.commits.iter().all(|(at, record)| {
                         let found = reader.message(*at);
-                        matches!(found, Ok(Message::Commit(found)) if *found == *record)
+                        matches!(found, Ok(Message::Commit(found, _)) if found.is_indexed_as(record))
                     });
                 if !same {
                     self.other(at, path, "the index");
@@ -485,7 +485,7 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         self.commit_bytes = bytes_of(shown);
         self.reserve()?;
         let record = match open.reader.message(at_byte) {
-            Ok(Message::Commit(record)) => Some(record),
+            Ok(Message::Commit(record, batches)) => Some((record, batches)),
             Ok(Message::EndOfStream) => {
                 self.damage(at, &path, format!("the stream ends at byte {at_byte}"));
                 None
@@ -499,12 +499,12 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
                 None
             }
         };
-        let Some(record) = record else {
+        let Some((record, batches)) = record else {
             // Only what queries are shown is left to go on by.
-            self.take(&shown.facts, shown.batches());
+            self.take(&shown.facts, &[shown.facts]);
             return Ok(Current::Unreadable(shown.facts.next_offset));
         };
-        self.take(&record.facts, record.batches());
+        self.take(&record.facts, &batches);
         let header = open.part.file.header();
         if record.facts != shown.facts || record.message_bytes() != shown.message_bytes() {
             self.other(at, &path, "a commit record");
@@ -523,7 +523,7 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         };
         match content {
             Ok(content) => {
-                let commit = Commit::new(content, record.batches());
+                let commit = Commit::new(content, &batches);
                 let faults = self.faults();
                 commit.check(faults);
                 commit.check_statistics(&header.header.schema, &record, faults);
@@ -543,9 +543,9 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
     }
 }
 
-/// What a commit takes while it is in hand: metadata twice, the body, and what is known of its rejects.
+/// What a commit takes while it is in hand: metadata, its bytes twice, the body, and what is known of its rejects.
 fn bytes_of(record: &CommitRecord) -> u64 {
-    2 * u64::from(record.head_bytes) + record.body_bytes + u64::from(record.facts.rejects) * 64
+    3 * u64::from(record.head_bytes) + record.body_bytes + u64::from(record.facts.rejects) * 64
 }
 
 /// The range in hand: there is one whenever a commit is.

@@ -1,4 +1,5 @@
-//! A leaf partition's commit records and its tail: what AUDIT PIPELINE looks at without VERIFY.
+//! A leaf partition's commit records and its tail: what AUDIT PIPELINE looks at without VERIFY. What a merged
+//! commit stands for is read from its file, a commit at a time.
 
 use storage::counts::Counts;
 use storage::format::CommitFacts;
@@ -23,9 +24,26 @@ pub fn records(subject: &Subject, snapshot: Snapshot, rows: &mut impl Rows) -> R
         chain.segment(&segment.file.header().header, &mut range.faults);
         for commit in &segment.commits {
             rows.go_on()?;
-            let record = commit.record();
-            take(&mut range, record.batches());
-            chain.commit(&record.facts, record.batches(), &mut range.faults);
+            let facts = commit.record().facts;
+            let batches = match commit.batches_quietly(&segment.file) {
+                Ok(Ok(batches)) => batches,
+                unread => {
+                    let what = match unread {
+                        Ok(Err(damage)) => damage.to_string(),
+                        Err(error) => error.to_string(),
+                        Ok(Ok(_)) => String::new(),
+                    };
+                    range.faults.push(Fault::Bytes {
+                        at: facts.first_offset,
+                        path: segment.file.path().display().to_string(),
+                        what,
+                    });
+                    // What queries are shown is left to go on by.
+                    vec![facts]
+                }
+            };
+            take(&mut range, &batches);
+            chain.commit(&facts, &batches, &mut range.faults);
         }
         if is_worth_a_row(&range) {
             rows.row(range)?;
@@ -193,10 +211,9 @@ fn durable(snapshot: &Snapshot, segments: &[SegmentPart], faults: &mut Faults) {
         };
         segment.commits.iter().take(take)
     });
-    let facts = shown.flat_map(|commit| commit.record().batches());
     let place = |facts: &CommitFacts| (facts.commit_number, facts.first_offset);
-    let mut durable = prefix.commits();
-    for shown in facts {
+    let mut durable = prefix.records();
+    for shown in shown.map(|commit| &commit.record().facts) {
         if durable.next().as_ref().map(place) != Some(place(shown)) {
             return faults.push(Fault::Durable {
                 at: shown.first_offset,

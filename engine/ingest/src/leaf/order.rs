@@ -76,6 +76,8 @@ pub struct Settings {
     pub skip_errors: SkipErrors,
     /// A commit with more parse errors than this fails the batch; 0 = no threshold.
     pub parse_errors_threshold: u64,
+    /// The newest so many commits of a leaf partition are kept in the history one by one.
+    pub batches_kept: u64,
     /// FORMAT and its mapping.
     pub mapping: JsonMapping,
     /// `isolation.level`: read_committed unless the CONFIG says read_uncommitted.

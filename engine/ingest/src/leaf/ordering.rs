@@ -277,6 +277,8 @@ impl Leaf {
             flush_age_ms: self.config.flush_age_ms,
             sync_age_ms: self.config.sync_age_ms,
             disk_reserve_bytes: self.config.disk_reserve_bytes,
+            batches_kept: settings
+                .map_or(self.stores.batches_kept, |settings| settings.batches_kept),
             ..self.stores.clone()
         }
     }

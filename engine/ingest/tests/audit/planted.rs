@@ -1,7 +1,7 @@
 //! What is planted in records, files, rows and rejects is named, by its offset.
 
 use storage::block::RejectKind;
-use storage::format::{ColumnRecord, StatisticValue};
+use storage::format::{ColumnRecord, CommitFacts, StatisticValue};
 use storage::ids::{Lineage, Offset, Sequence, TableId};
 
 use crate::rig::{Outcome, Plan};
@@ -30,7 +30,7 @@ fn verified(change: impl Fn(&mut Plan), expected: &str) {
 }
 
 /// Queries are shown other facts of segment 2's last commit than its file has: both say so.
-fn shown(change: impl Fn(&mut storage::format::CommitFacts) + 'static, expected: &str) {
+fn shown(change: impl Fn(&mut CommitFacts) + 'static, expected: &str) {
     let plan = Plan::with(|plan| {
         plan.shown = Some(Box::new(move |(segment, commit, record)| {
             if (*segment, *commit) == (2, 2) {
@@ -223,6 +223,28 @@ fn a_merged_commit_is_the_sum_of_what_it_stands_for() {
             commit.facts.counts.gap += 1;
         },
         &what("offsets"),
+    );
+}
+
+#[test]
+fn batches_that_history_keeps_as_one_are_a_range_like_any_other() {
+    let whole = Plan::with(|_| {});
+    let folded = Plan::with(|plan| {
+        let replaced = &mut plan.commit(1, 0).replaced;
+        let sum = CommitFacts::sum(&replaced[..2]);
+        replaced.splice(..2, [sum]);
+    });
+    assert_eq!(said(&folded.records()), "ok");
+    assert_eq!(said(&folded.verify()), said(&whole.verify()));
+    // And what the sum does not add up to is met as in any batch.
+    both(
+        |plan| {
+            let replaced = &mut plan.commit(1, 0).replaced;
+            let mut sum = CommitFacts::sum(&replaced[..2]);
+            (sum.counts.loaded, sum.counts.gap) = (sum.counts.loaded - 1, sum.counts.gap + 1);
+            replaced.splice(..2, [sum]);
+        },
+        "offset 100: a merged commit's counts are not those of the 2 that it stands for",
     );
 }
 

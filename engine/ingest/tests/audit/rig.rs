@@ -242,6 +242,7 @@ fn commit(
             leader_epoch: 1,
             started_unix_ms: STARTED_MS + number as i64,
             ended_unix_ms: STARTED_MS + number as i64,
+            more_skips: 0,
             extracted_bytes: 100,
         },
         replaced: Vec::new(),
@@ -601,7 +602,7 @@ fn make(plan: &Plan, segment: usize) -> Made {
             if let Some(forge) = plan.forged_facts {
                 forge(&mut record.facts);
             }
-            (record, message) = encode_copy(&header, &record);
+            (record, message) = encode_copy(&header, &record, &commit.replaced);
             message.extend(body);
         }
         commits.push((bytes.len() as u64, record));

@@ -111,6 +111,7 @@ pub fn settings(texts: usize) -> Settings {
         stop_on_error: true,
         skip_errors: SkipErrors::None,
         parse_errors_threshold: 0,
+        batches_kept: 1_000,
         mapping: JsonMapping {
             columns: columns(texts).into_iter().map(column).collect(),
         },
@@ -610,7 +611,7 @@ impl Rig {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for commit in self.attached().view.snapshot().commits() {
-            counts.add(&commit.counts);
+            counts.add(&commit.expect("sound").counts);
         }
         counts
     }

@@ -78,7 +78,7 @@ fn index(kafka_partition: i32) -> u32 {
 
 impl Sources<'_> {
     /// A pipeline's newest batches, newest first.
-    fn batches(&self, pipeline: &Named<'_>, rows_max: usize) -> Vec<Batch> {
+    fn batches(&self, pipeline: &Named<'_>, rows_max: usize) -> Result<Vec<Batch>, SqlError> {
         let kept = usize::try_from(self.variables.batches_metadata_to_keep())
             .unwrap_or(usize::MAX)
             .min(rows_max);
@@ -88,18 +88,21 @@ impl Sources<'_> {
                 continue;
             };
             found.extend(in_progress(&standing, &snapshot, self.now_unix_us / 1000));
-            found.extend(snapshot.commits().rev().take(kept).map(|facts| Batch {
-                id: facts.batch_id(index(standing.pairing.kafka_partition)),
-                state: state_of(&facts),
-                facts,
-                kafka_partition: standing.pairing.kafka_partition,
-                leaf_partition: standing.pairing.leaf_partition.0,
-            }));
+            for facts in snapshot.commits().rev().take(kept) {
+                let facts = facts?;
+                found.push(Batch {
+                    id: facts.batch_id(index(standing.pairing.kafka_partition)),
+                    state: state_of(&facts),
+                    facts,
+                    kafka_partition: standing.pairing.kafka_partition,
+                    leaf_partition: standing.pairing.leaf_partition.0,
+                });
+            }
             // Keep it bounded while partitions are added.
             newest_first(&mut found);
             found.truncate(kept);
         }
-        found
+        Ok(found)
     }
 
     fn each_batch(
@@ -110,7 +113,7 @@ impl Sources<'_> {
         let pipelines = self.pipelines();
         let rows_max = VIEW_BATCHES_ROWS_MAX / pipelines.len().max(1);
         for named in &pipelines {
-            for batch in self.batches(named, rows_max) {
+            for batch in self.batches(named, rows_max)? {
                 listing.push(row(self, named, &batch))?;
             }
         }
@@ -132,7 +135,7 @@ fn newest_first(batches: &mut [Batch]) {
 
 /// What is visible and not committed, as the batch that it will be part of.
 fn in_progress(standing: &Standing, snapshot: &Snapshot, now_ms: i64) -> Option<Batch> {
-    let last = snapshot.commits().next_back();
+    let last = snapshot.last_commit();
     let first = last.map_or(standing.pairing.start_offset, |last| last.next_offset);
     let next = snapshot.next_offset();
     if next <= first {
@@ -153,6 +156,7 @@ fn in_progress(standing: &Standing, snapshot: &Snapshot, now_ms: i64) -> Option<
         rejects: 0,
         counts: storage::counts::Counts::default(),
         leader_epoch: -1,
+        more_skips: 0,
         started_unix_ms: now_ms,
         ended_unix_ms: now_ms,
         extracted_bytes: 0,
@@ -378,7 +382,7 @@ pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(),
     for (at, named) in pipelines.iter().enumerate() {
         for standing in sources.partitions_of(named.pipeline) {
             let snapshot = standing.snapshot();
-            let last = snapshot.as_ref().and_then(|one| one.commits().next_back());
+            let last = snapshot.as_ref().and_then(Snapshot::last_commit);
             let partition = ErrorsBack {
                 named: at,
                 next_number: last.map_or(0, |last| last.commit_number) + 1,

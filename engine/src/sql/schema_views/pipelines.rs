@@ -173,20 +173,19 @@ impl Standing {
     }
 
     /// The cursor, or where the range that was skipped last begins if nothing came after it.
-    fn successful_cursor(&self) -> i64 {
+    fn successful_cursor(&self) -> Result<i64, SqlError> {
         let cursor = self.cursor();
-        let Some(last) = self
-            .snapshot()
-            .and_then(|snapshot| snapshot.commits().next_back())
-        else {
-            return cursor;
+        let snapshot = self.snapshot();
+        let last = snapshot.and_then(|snapshot| snapshot.commits().next_back());
+        let Some(last) = last.transpose()? else {
+            return Ok(cursor);
         };
         let skipped = i64::try_from(last.counts.skipped).unwrap_or(0);
-        if last.next_offset.0 == cursor {
+        Ok(if last.next_offset.0 == cursor {
             cursor - skipped
         } else {
             cursor
-        }
+        })
     }
 }
 
@@ -209,12 +208,7 @@ pub(super) fn pipelines(sources: &Sources<'_>, listing: &mut Listing) -> Result<
             .partitions_of(pipeline)
             .iter()
             .filter_map(Standing::snapshot)
-            .map(|snapshot| {
-                snapshot
-                    .commits()
-                    .filter(|commit| commit.counts.skipped > 0)
-                    .count() as u64
-            })
+            .map(|snapshot| snapshot.skips())
             .sum::<u64>();
         listing.push(vec![
             named.database.into(),
@@ -272,7 +266,7 @@ pub(super) fn cursors(sources: &Sources<'_>, listing: &mut Listing) -> Result<()
         for standing in sources.partitions_of(named.pipeline) {
             let updated = standing
                 .snapshot()
-                .and_then(|snapshot| snapshot.commits().next_back())
+                .and_then(|snapshot| snapshot.last_commit())
                 .map_or(Cell::Null, |last| {
                     Cell::UnixMicros(last.ended_unix_ms.saturating_mul(1000))
                 });
@@ -286,7 +280,7 @@ pub(super) fn cursors(sources: &Sources<'_>, listing: &mut Listing) -> Result<()
                 standing.earliest().into(),
                 standing.log_end().map(|end| end.offset).into(),
                 cursor.into(),
-                standing.successful_cursor().min(cursor).into(),
+                standing.successful_cursor()?.min(cursor).into(),
                 updated,
                 Cell::Null,
             ])?;
@@ -318,7 +312,7 @@ pub(super) fn offsets(sources: &Sources<'_>, listing: &mut Listing) -> Result<()
                 standing.earliest().into(),
                 standing.log_end().map(|end| end.offset).into(),
                 known(cursor - 1).into(),
-                known(standing.successful_cursor().min(cursor) - 1).into(),
+                known(standing.successful_cursor()?.min(cursor) - 1).into(),
             ])?;
         }
     }

@@ -359,6 +359,7 @@ fn settings(rules: &Rules) -> Settings {
             SkipErrors::None
         },
         parse_errors_threshold: 0,
+        batches_kept: 1_000,
         mapping: JsonMapping {
             columns: vec![
                 column("v", SqlType::BigInt { unsigned: false }),

@@ -75,8 +75,12 @@ fn lose_behind_a_frame(drive: &mut Drive<'_>) -> Result<Option<(i64, i64, u64)>,
     drive.look_all()?;
     let view = drive.world.views.get(LeafPartitionId(1)).ok_or("no view")?;
     let snapshot = view.snapshot();
-    let lost = snapshot.commits().map(|commit| commit.counts.lost);
-    Ok(Some((fetched, start, lost.sum())))
+    let lost = snapshot
+        .commits()
+        .map(|commit| commit.map(|commit| commit.counts.lost));
+    let lost: Result<u64, _> = lost.sum();
+    let lost = lost.map_err(|error| error.to_string())?;
+    Ok(Some((fetched, start, lost)))
 }
 
 /// Everything gets on but the disk, until so it is; whether it came to that.

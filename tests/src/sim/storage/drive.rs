@@ -98,6 +98,8 @@ pub(super) struct Drive<'a> {
     drained: bool,
     damage: Option<Damaged>,
     holes: Vec<TrueHole>,
+    /// The last number that was given to a commit.
+    number_last: u64,
     /// A footer rotted since the last recovery: with a record beside it nothing tells what a merge held.
     footer_rots: bool,
     /// The catalog before the last change, and whether the change was ever said to be done.
@@ -200,6 +202,7 @@ impl<'a> Drive<'a> {
             sync_age_ms: [0, 200, 1_500][random.below(3) as usize],
             segment_commits_max: [1, 2, 4, 9][random.below(4) as usize],
             merge_rows_max: [6, 60, 65_536][random.below(3) as usize],
+            batches_kept: [1, 3, 1_000][random.below(3) as usize],
             ..StoreSettings::default()
         };
         let start = [0, 17][random.below(2) as usize];
@@ -232,6 +235,7 @@ impl<'a> Drive<'a> {
             drained: false,
             damage: None,
             holes: Vec::new(),
+            number_last: 0,
             footer_rots: false,
             older: None,
             begun: false,
@@ -628,6 +632,9 @@ impl<'a> Drive<'a> {
                     && merge.inputs.len() > 1
                 {
                     self.coverage.hit("event: merge of several");
+                }
+                if let DiskOp::Write(write) = &op {
+                    self.number_last = self.number_last.max(write.facts.commit_number);
                 }
                 self.perform_now(op)
             }

@@ -41,6 +41,7 @@ fn attach() -> Order {
             stop_on_error: true,
             skip_errors: SkipErrors::None,
             parse_errors_threshold: 0,
+            batches_kept: 1_000,
             mapping: JsonMapping {
                 columns: vec![MappedColumn {
                     name: "v".to_owned(),

@@ -228,6 +228,8 @@ impl Drive<'_> {
         let missing = self.may_be_missing(snapshot);
         let expected = Expected {
             missing: &missing,
+            number_last: self.number_last,
+            batches_kept: self.settings.batches_kept,
             topic: self.topic,
             lineages: &self.lineages,
             live: settled.then_some(self.catalog.live_lineage.0),
