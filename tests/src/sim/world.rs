@@ -87,7 +87,7 @@ impl<'a> World<'a> {
         trace: &'a mut Trace,
     ) -> World<'a> {
         let mut random = Random::new(case.seed ^ 0x1eaf);
-        let logs = 1 + random.below(3) as u64;
+        let logs = 1 + random.below(3);
         let logs = (0..logs)
             .map(|log| Log::new(case.seed ^ log << 32))
             .collect();

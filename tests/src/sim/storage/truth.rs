@@ -219,6 +219,17 @@ impl Seen {
         self.end == to
     }
 
+    /// The same to where the lineage was left. A hole takes along what was written behind that and given up:
+    /// nothing tells any more that it was never durable.
+    fn skip_to_end(&mut self, lineage: u64, end: i64, missing: &[Missing]) -> bool {
+        let to_end = |one: &Missing| Missing {
+            to: one.to.min(end),
+            ..*one
+        };
+        let missing: Vec<Missing> = missing.iter().map(to_end).collect();
+        self.skip(lineage, end, &missing)
+    }
+
     /// How far it leads at most, and not beyond `to`: what was loaded again may have been lost again.
     fn reach(&self, lineage: u64, to: i64, missing: &[Missing], of: fn(&Missing) -> bool) -> i64 {
         let mut reached = BTreeSet::from([self.end]);
@@ -349,7 +360,7 @@ impl Expected<'_> {
                 continue;
             }
             let mut seen = seen.unwrap_or_else(|| Seen::from(truth));
-            if !seen.skip(lineage, end, self.missing) {
+            if !seen.skip_to_end(lineage, end, self.missing) {
                 return law(format!(
                     "lineage {lineage} ends at {}, not at {end}",
                     seen.end
