@@ -238,6 +238,8 @@ const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);
 
 /// A signal that comes sooner after the first one is taken for the same.
 pub const SECOND_SIGNAL_AFTER_MS: u64 = 500;
+/// So long a process that a second signal ends waits for its last line to be written.
+pub const LAST_WORDS_MS_MAX: u64 = 100;
 /// A configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// A file that holds a password in its first line.

@@ -200,7 +200,10 @@ impl Shared {
             let error = client.error("asking for offsets", &fault);
             LogMessage::Says(LogSays::Failed(error.to_string()))
         })?;
-        Ok(found.get(&partition).copied().unwrap_or_default())
+        found.get(&partition).copied().ok_or_else(|| {
+            let why = format!("asked for offsets, the broker does not name partition {partition}");
+            LogMessage::Says(LogSays::Failed(why))
+        })
     }
 }
 

@@ -10,13 +10,14 @@
 
 use std::io;
 use std::process::exit;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::limits::SECOND_SIGNAL_AFTER_MS;
+use crate::limits::{LAST_WORDS_MS_MAX, SECOND_SIGNAL_AFTER_MS};
 
 /// Added to a signal's number: the exit code of a process that a second signal ended, as shells have it.
 pub const EXIT_BY_SIGNAL: i32 = 128;
@@ -47,6 +48,20 @@ enum Again {
     Second,
 }
 
+/// Says it on a thread of its own: a log that nobody reads any more holds up whoever writes to it. The
+/// channel's end tells that it is said.
+fn beside(say: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
+    let (done, said) = mpsc::channel::<()>();
+    // Err: there is no thread to be had, and nothing is said.
+    let _ = std::thread::Builder::new()
+        .name("signals' words".into())
+        .spawn(move || {
+            say();
+            drop(done);
+        });
+    said
+}
+
 /// Hears signals until it is dropped.
 #[derive(Debug)]
 pub struct Signals {
@@ -63,16 +78,24 @@ impl Signals {
     pub fn hear() -> io::Result<Signals> {
         let after = Duration::from_millis(SECOND_SIGNAL_AFTER_MS);
         Signals::start(after, |heard, again| match again {
-            Again::Same => tracing::info!(
-                "{} again, within {SECOND_SIGNAL_AFTER_MS} ms of the first signal: taken for the same; a later \
-                 one ends at once",
-                heard.name
-            ),
+            Again::Same => {
+                beside(move || {
+                    tracing::info!(
+                        "{} again, within {SECOND_SIGNAL_AFTER_MS} ms of the first signal: taken for the same; a \
+                         later one ends at once",
+                        heard.name
+                    );
+                });
+            }
             Again::Second => {
-                tracing::error!(
-                    "{} a second time: ended at once; what is not durable is fetched again",
-                    heard.name
-                );
+                let said = beside(move || {
+                    tracing::error!(
+                        "{} a second time: ended at once; what is not durable is fetched again",
+                        heard.name
+                    );
+                });
+                // Disconnected: it was said. Timed out: nobody reads the log.
+                let _ = said.recv_timeout(Duration::from_millis(LAST_WORDS_MS_MAX));
                 exit(EXIT_BY_SIGNAL + heard.number)
             }
         })

@@ -11,16 +11,12 @@ use super::text_file;
 use crate::limits::STARTUP_SQL_BYTES_MAX;
 use crate::sql::{Answer, Engine, Identity, Session, split_statements};
 
-/// The file's text. A file and nothing else: it is read when it is looked at and again when it runs.
+/// The file's text.
 ///
 /// # Errors
 /// One line that names the key.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let what = match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() && !found.is_dir() => Err("it is not a regular file".into()),
-        _ => text_file::read(path, STARTUP_SQL_BYTES_MAX),
-    };
-    what.map_err(|error| ConfigError {
+    text_file::read(path, STARTUP_SQL_BYTES_MAX).map_err(|error| ConfigError {
         place: path.display().to_string(),
         what: format!("startup_sql cannot be read: {error}; give the path of a file of SQL"),
     })

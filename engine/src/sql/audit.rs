@@ -144,6 +144,11 @@ impl Audit {
         let engine = Arc::clone(&self.engine);
         let id = pairing.leaf_partition;
         let attached = engine.parts().views.attached(id);
+        // Before the snapshot: what is said to be recovered is shown by then.
+        let is_readable = attached.as_ref().is_some_and(|attached| {
+            let state = attached.view.gauges.state();
+            state != PartitionState::Recovering
+        });
         // Before the catalog: what a leaf shows is never ahead of that.
         let snapshot = attached.as_ref().map(|attached| attached.view.snapshot());
         let catalog = engine.catalog();
@@ -155,10 +160,6 @@ impl Audit {
             return Ok(());
         };
         let stands = schema_views::stands_still(&engine, &catalog, pipeline, id);
-        let is_readable = attached.as_ref().is_some_and(|attached| {
-            let state = attached.view.gauges.state();
-            state != PartitionState::Recovering
-        });
         let mut world = PartitionWorld {
             audit: self,
             pairing,

@@ -40,6 +40,9 @@ pub struct Late {
 #[derive(Debug, Default)]
 struct Kept {
     said: Vec<Warning>,
+    more_said: u64,
+    /// What ended the rows: a scan each at most.
+    faults: Vec<Warning>,
     unread: BTreeMap<(String, PathBuf, i64), Unread>,
     more_parts: u64,
     more_rows: u64,
@@ -72,7 +75,8 @@ impl Late {
         self.say(Level::Error, fault.code, &fault.message);
     }
 
-    /// All of it, a line for each file, at most `most` lines; the last one counts what has none.
+    /// All of it, a line for each file and for each other thing, at most `most` lines: what ended the rows is
+    /// always among them, and the last of the others counts those that have none.
     #[must_use]
     pub fn warnings(&self, most: usize) -> Vec<Warning> {
         let kept = self.kept();
@@ -83,26 +87,37 @@ impl Late {
                 _ => files.push(Damaged::new(unread)),
             }
         }
-        let room = most.saturating_sub(kept.said.len());
-        let whole = files.len() <= room && kept.more_parts == 0;
-        let shown = if whole {
-            files.len()
-        } else {
-            files.len().min(room.saturating_sub(1))
+        let faults = &kept.faults[..kept.faults.len().min(most)];
+        let room = most - faults.len();
+        let lines = files.len() + kept.said.len();
+        let whole = lines <= room && kept.more_parts == 0 && kept.more_said == 0;
+        let shown = match whole {
+            true => lines,
+            false => lines.min(room.saturating_sub(1)),
         };
-        let lines = files[..shown].iter().map(Damaged::line);
-        let (mut parts, mut rows) = (kept.more_parts, kept.more_rows);
-        for file in &files[shown..] {
-            parts += file.parts;
-            rows += file.rows;
-        }
-        let rest = (!whole).then(|| format!("{rows} rows of {parts} more commits are left out"));
-        let unread = lines.chain(rest).map(|message| Warning {
-            level: Level::Warning,
-            code: Code::Corrupt.number(),
-            message,
+        let (files, more_files) = files.split_at(shown.min(files.len()));
+        let (said, more_said) = kept.said.split_at(shown - files.len());
+        let unread = files.iter().map(Damaged::line).map(unreadable);
+        let rest = (!whole && room > 0).then(|| {
+            let files = more_files.iter();
+            let (parts, rows) = files
+                .fold((kept.more_parts, kept.more_rows), |(parts, rows), file| {
+                    (parts + file.parts, rows + file.rows)
+                });
+            let things = kept.more_said + more_said.len() as u64;
+            let mut rest = Vec::new();
+            if parts > 0 {
+                rest.push(format!("{rows} rows of {parts} more commits are left out"));
+            }
+            if things > 0 {
+                rest.push(format!(
+                    "warnings of this kind that are not shown: {things}"
+                ));
+            }
+            unreadable(rest.join("; "))
         });
-        unread.chain(kept.said.iter().cloned()).take(most).collect()
+        let all = unread.chain(said.iter().cloned()).chain(rest);
+        all.chain(faults.iter().cloned()).collect()
     }
 
     fn say(&self, level: Level, code: u16, message: &str) {
@@ -112,14 +127,31 @@ impl Late {
             message: message.to_owned(),
         };
         let mut kept = self.kept();
+        let lines = match level {
+            Level::Error => &mut kept.faults,
+            _ => &mut kept.said,
+        };
         // A table that is named twice, or a statement that is tried again, says it once.
-        if kept.said.len() < LEFT_OUT_PARTS_MAX && !kept.said.contains(&warning) {
-            kept.said.push(warning);
+        if lines.contains(&warning) {
+            return;
+        }
+        if lines.len() < LEFT_OUT_PARTS_MAX {
+            lines.push(warning);
+        } else if level != Level::Error {
+            kept.more_said += 1;
         }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(message: String) -> Warning {
+    Warning {
+        level: Level::Warning,
+        code: Code::Corrupt.number(),
+        message,
     }
 }
 
@@ -217,9 +249,18 @@ mod tests {
                       2.arrow: checksum mismatch";
         let third = "Warning 1205 Table 't': leaf partition 9 is not recovered yet: left out";
         assert_eq!(lines(&late, 64), [first, second, third]);
-        let rest = "Warning 1712 11 rows of 2 more commits are left out";
         late.unread(unread("3.arrow", 50..70, 10));
-        assert_eq!(lines(&late, 3), [first, rest, third]);
+        let rest = "Warning 1712 11 rows of 2 more commits are left out; warnings of this kind that are \
+                    not shown: 1";
+        assert_eq!(lines(&late, 2), [first, rest]);
+        // What ended the rows is said whatever else there is.
+        late.fault(&SqlError::new(
+            Code::Interrupted,
+            "Query execution was interrupted",
+        ));
+        let fault = "Error 1317 Query execution was interrupted";
+        assert_eq!(lines(&late, 3), [first, rest, fault]);
+        assert_eq!(lines(&late, 1), [fault]);
     }
 
     #[test]

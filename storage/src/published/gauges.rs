@@ -79,7 +79,7 @@ impl Default for Gauges {
 }
 
 impl Gauges {
-    /// The state.
+    /// The state. What was shown before it was said is seen by who has read it.
     #[must_use]
     pub fn state(&self) -> PartitionState {
         let all = [
@@ -92,7 +92,7 @@ impl Gauges {
             PartitionState::Draining,
             PartitionState::Failed,
         ];
-        let state = self.state.load(Ordering::Relaxed);
+        let state = self.state.load(Ordering::Acquire);
         all.into_iter()
             .find(|s| *s as u8 == state)
             .unwrap_or_default()
@@ -101,6 +101,6 @@ impl Gauges {
     /// Says the state, and why where it is held or failed.
     pub fn set_state(&self, state: PartitionState, why: Option<String>) {
         self.why.store(why.map(Arc::new));
-        self.state.store(state as u8, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Release);
     }
 }

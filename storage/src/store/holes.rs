@@ -43,10 +43,7 @@ impl Store {
 
     /// A reader met damage: nothing more is begun, and once what was begun has ended the file goes.
     pub(super) fn look_at_alarm(&mut self) {
-        if self.alarm_seen || self.phase != Phase::Running {
-            return;
-        }
-        if self.view.alarm().damage().is_some() {
+        if self.looks_at_alarm() && self.view.alarm().damage().is_some() {
             self.alarm_seen = true;
             self.phase = Phase::Quarantining { started: false };
         }

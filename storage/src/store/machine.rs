@@ -63,6 +63,8 @@ pub struct Store {
     pub(super) next_commit_number: u64,
     /// Somebody waits for all to be durable.
     pub(super) draining: bool,
+    /// Nobody wants it to load.
+    resting: bool,
     pub(super) rewinding: Option<Rewinding>,
     /// Recovery is done but for the new lineage's segment.
     pub(super) recovered: Option<Box<super::RecoveredReport>>,
@@ -191,6 +193,7 @@ impl Store {
             sequence_last: Sequence(0),
             next_commit_number: 1,
             draining: false,
+            resting: false,
             rewinding: None,
             recovered: None,
             merge: Merge::Idle { not_before_ms: 0 },
@@ -524,7 +527,18 @@ impl Store {
     /// Whether a reader met damage that was not looked at yet: [`StoreEvent::Tick`] is due at once.
     #[must_use]
     pub fn is_alarmed(&self) -> bool {
-        self.phase == Phase::Running && !self.alarm_seen && self.view.alarm().damage().is_some()
+        self.looks_at_alarm() && self.view.alarm().damage().is_some()
+    }
+
+    /// While it rests, damage that a reader meets is that reader's error, and every next one's: the file
+    /// stays where it is. Somebody may be choosing another lineage just then, who could not know of a hole
+    /// that is made meanwhile, and it would pass for given up by hand.
+    pub fn set_resting(&mut self, resting: bool) {
+        self.resting = resting;
+    }
+
+    pub(super) fn looks_at_alarm(&self) -> bool {
+        self.phase == Phase::Running && !self.alarm_seen && !self.resting
     }
 
     /// The sync that it would start now; see [`super::SyncGate`].

@@ -66,8 +66,9 @@ impl Store {
         if behind || !self.garbage.is_empty() {
             self.begin_lineage();
         }
-        self.view.gauges.set_state(PartitionState::Stopped, None);
+        // In this order: who reads another state than Recovering finds what was recovered behind it.
         self.show();
+        self.view.gauges.set_state(PartitionState::Stopped, None);
     }
 
     /// `epoch`: the lineage before it, and the leader epoch at its end.

@@ -256,10 +256,13 @@ impl Leaf {
     fn settle(&mut self, now: Now, out: &mut Effects) {
         self.settled_us = now.us;
         for index in 0..self.partitions.len() {
-            let Some(partition) = &self.partitions[index] else {
+            let Some(partition) = &mut self.partitions[index] else {
                 continue;
             };
             let slot = partition.slot;
+            partition
+                .store
+                .set_resting(partition.phase != Phase::Running);
             let due = partition.store.next_deadline_ms();
             if due.is_some_and(|due| due <= now.ms()) || partition.store.is_alarmed() {
                 self.store(now, slot, StoreEvent::Tick, out);

@@ -108,7 +108,6 @@ fn a_stopped_partition_tells_what_is_missing_at_every_start_until_it_is_loaded_a
     rig.answer(&Said::records(3, &[marked(0, mark)]));
     rig.pass(200);
     rig.pass(200);
-    rig.goal(Goal::Stop);
     rig.pass(200);
     damaged(&mut rig, mark);
     assert!(rig.failed().is_some());
@@ -134,6 +133,40 @@ fn a_stopped_partition_tells_what_is_missing_at_every_start_until_it_is_loaded_a
     drop(rig);
     rig = Rig::again(setup());
     assert_eq!((rig.visible(), told(&rig).len()), (3, 0));
+}
+
+/// A lineage that somebody chooses while nothing loads was chosen before the damage was told, whenever it was
+/// met: what is missing then is no range that was given up by hand.
+#[test]
+fn damage_that_is_met_while_nothing_loads_is_told_in_the_lineage_that_is_begun_meanwhile() {
+    let mark = 0x1122_3344_5566_7733;
+    let mut rig = Rig::new(Setup::new("damage-rests"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[marked(0, mark)]));
+    rig.pass(200);
+    rig.pass(200);
+    rig.goal(Goal::Stop);
+    rig.pass(200);
+    damaged(&mut rig, mark);
+    rig.pass(200);
+    assert_eq!((rig.failed(), told(&rig).len()), (None, 0), "it stays");
+    rig.goal(Goal::Rewind {
+        lineage: 2,
+        live_lineage: 1,
+        start_offset: 100,
+        topic_id: [7; 16],
+    });
+    for _ in 0..4 {
+        rig.pass(200);
+    }
+    rig.goal(Goal::Run);
+    rig.pass(200);
+    assert!(rig.failed().is_some(), "it goes now");
+    rig.goal(Goal::Stop);
+    for _ in 0..4 {
+        rig.pass(200);
+    }
+    assert_eq!(told(&rig).len(), 1);
 }
 
 /// On the real port: nothing else would wake a leaf whose partition stands still.
@@ -172,6 +205,14 @@ fn damage_wakes_a_leaf_that_has_nothing_to_do() {
         next(&mut leaf),
         Report::Attached { durable: 6, .. }
     ));
+    // Nobody says who leads, so there is nothing that it could do.
+    let run = Order::Goal {
+        leaf_partition: PARTITION,
+        generation: 2,
+        goal: Goal::Run,
+    };
+    leaf.try_send(run).expect("there is room");
+    assert!(matches!(next(&mut leaf), Report::LeaderUnknown { .. }));
     let view = views.get(LeafPartitionId(PARTITION)).expect("attached");
     let error = view.snapshot().parts()[0].read(&[0]).expect_err("damaged");
     assert!(error.to_string().starts_with(&path), "{error}");
@@ -385,8 +426,6 @@ fn a_stop_of_a_partition_that_is_stopped_waits_for_what_it_has_to_write_down() {
     rig.run(Goal::Run);
     rig.answer(&Said::records(3, &[marked(0, mark)]));
     rig.pass(200);
-    rig.pass(200);
-    rig.goal(Goal::Stop);
     rig.pass(200);
     damaged(&mut rig, mark);
     assert!(rig.failed().is_some());

@@ -23,7 +23,7 @@ use crate::sim::case::Case;
 use crate::sim::disk::{
     Damaged, DiskFaultKind, EVICTED, FULL, FUSE, KILL, POWER_LOSS, QUARANTINE, SimDisk,
 };
-use crate::sim::{Coverage, Random, Trace};
+use crate::sim::{Coverage, Random, Trace, mix};
 use words::{outcome, words};
 
 /// What a run over many seeds must have met, beside the recovery table and the disk's faults.
@@ -202,7 +202,7 @@ impl<'a> Drive<'a> {
             sync_age_ms: [0, 200, 1_500][random.below(3) as usize],
             segment_commits_max: [1, 2, 4, 9][random.below(4) as usize],
             merge_rows_max: [6, 60, 65_536][random.below(3) as usize],
-            batches_kept: [1, 3, 1_000][random.below(3) as usize],
+            batches_kept: [1, 3, 1_000][(mix(seed) % 3) as usize],
             ..StoreSettings::default()
         };
         let start = [0, 17][random.below(2) as usize];
