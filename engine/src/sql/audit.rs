@@ -15,6 +15,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use ingest::audit::{LogSays, Model, Range, Rows as AuditRows, Stopped, Subject, World};
 use ingest::leaf::Attached;
+use ingest::limits::AUDIT_BASE_BYTES;
 use ingest::pipeline::SqlType;
 use storage::ids::Offset;
 use storage::inspect::{FileBytes, SegmentBytes};
@@ -179,6 +180,8 @@ impl Audit {
             topic_id: pairing.topic_id,
             stands,
         };
+        // The batches of a merged commit are read from its file: less than what verifying has at any time.
+        world.reserve(AUDIT_BASE_BYTES)?;
         if !world.audit.verify {
             return ingest::audit::records(&subject, snapshot, &mut world);
         }
