@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tests::record::record;
 
 use crate::feed::{Feed, wait_for_rows};
 use crate::node::Node;
@@ -55,6 +56,8 @@ fn empty_message() -> String {
 struct Shop {
     home: TempDir,
     node: Node,
+    /// Where clients connect: the node's, or of a proxy that keeps what they send.
+    port: u16,
     _feed: Feed,
 }
 
@@ -79,6 +82,7 @@ impl Shop {
         wait_for_rows(&node, "numbers", rows);
         Shop {
             home,
+            port: port_for_clients(&node),
             node,
             _feed: feed,
         }
@@ -88,7 +92,7 @@ impl Shop {
     fn mysql(&self, arguments: &[&str], typed: &str) -> Output {
         let script = self.home.path().join("typed.sql");
         fs::write(&script, typed).unwrap();
-        mysql(&self.node)
+        mysql(self)
             .args(arguments)
             .stdin(fs::File::open(script).unwrap())
             .output()
@@ -112,12 +116,22 @@ impl Shop {
     }
 }
 
-fn mysql(node: &Node) -> Command {
+/// With PINLEAF_RECORD, a folder, what each client sends is kept there.
+fn port_for_clients(node: &Node) -> u16 {
+    let Some(folder) = env::var_os("PINLEAF_RECORD") else {
+        return node.port();
+    };
+    let test = std::thread::current();
+    let name = test.name().unwrap_or_default().rsplit("::").next();
+    record(Path::new(&folder), name.unwrap_or_default(), node.port()).unwrap()
+}
+
+fn mysql(shop: &Shop) -> Command {
     let mut client = Command::new(env::var_os("PINLEAF_MYSQL").expect("PINLEAF_MYSQL"));
     client
         .args(["--no-defaults", "--protocol=tcp", "-h127.0.0.1"])
         .args(["--default-character-set=utf8mb4", "-P"])
-        .arg(node.port().to_string());
+        .arg(shop.port.to_string());
     client
 }
 
@@ -268,7 +282,7 @@ fn mysql_cli_unknown_statements_are_never_ok() {
 #[test]
 fn mysql_cli_kill_query_ends_a_long_one() {
     let shop = Shop::open(0);
-    let long = mysql(&shop.node)
+    let long = mysql(&shop)
         .args(["-uroot", "-N", "-e", "select sleep(600)"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -301,7 +315,7 @@ fn python_pymysql_logs_in_and_reads_and_asks() {
     ends_well(
         Command::new(env::var_os("PINLEAF_PYTHON").expect("PINLEAF_PYTHON"))
             .arg(peer("pymysql_client.py"))
-            .args([shop.node.port().to_string(), ROWS.to_string()]),
+            .args([shop.port.to_string(), ROWS.to_string()]),
     );
 }
 
@@ -313,6 +327,6 @@ fn connector_j_prepares_and_reads() {
         Command::new("java")
             .args(["-cp", &format!("{jars}/*")])
             .arg(peer("ConnectorJ.java"))
-            .args([shop.node.port().to_string(), ROWS.to_string()]),
+            .args([shop.port.to_string(), ROWS.to_string()]),
     );
 }

@@ -3,6 +3,7 @@
 pub mod images;
 pub mod kafka_server;
 pub mod peer;
+pub mod record;
 pub mod sim;
 
 #[cfg(test)]

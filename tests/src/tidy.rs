@@ -2,7 +2,7 @@
 //!
 //! Each rule is a table here and a test below; a finding names file, line and rule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,6 +100,7 @@ fn code(source: &Source) -> impl Iterator<Item = (usize, &str)> {
 
 fn is_test(source: &Source) -> bool {
     source.path.starts_with("tests/")
+        || source.path.starts_with("fuzz/")
         || source.path.contains("/tests/")
         || source.path.ends_with("/tests.rs")
         || source.path.ends_with("_tests.rs")
@@ -189,6 +190,48 @@ fn unsafe_stands_where_it_is_allowed() {
     refuse(&findings);
 }
 
+/// docs/unsafe.md: a row for each block, with a test that is there.
+#[test]
+fn every_unsafe_block_has_its_reason_written_down() {
+    let page = fs::read_to_string(root().join("docs/unsafe.md")).expect("docs/unsafe.md");
+    let sources = files(".rs");
+    let mut findings = Vec::new();
+    let mut named = BTreeMap::<&str, usize>::new();
+    for (at, line) in page.lines().enumerate() {
+        let Some(row) = line.strip_prefix("| `") else {
+            continue;
+        };
+        let cells: Vec<_> = row.trim_end_matches('|').split(" | ").collect();
+        let [place, .., test, _] = &cells[..] else {
+            panic!("docs/unsafe.md:{}: a row of six cells", at + 1);
+        };
+        *named
+            .entry(place.split('`').next().unwrap_or_default())
+            .or_default() += 1;
+        let test = test.trim().trim_matches('`');
+        let is_there = |source: &Source| source.text.contains(&format!("fn {test}("));
+        if cells.len() != 6 || !sources.iter().any(is_there) {
+            findings.push(format!("docs/unsafe.md:{}: no test named {test}", at + 1));
+        }
+    }
+    for source in sources.iter().filter(|source| !is_test(source)) {
+        let there = code(source)
+            .filter(|(_, line)| is_word(line, "unsafe"))
+            .count();
+        let said = named.remove(source.path.as_str()).unwrap_or(0);
+        if there != said {
+            findings.push(format!(
+                "{}: {there} lines with unsafe, docs/unsafe.md names {said}",
+                source.path
+            ));
+        }
+    }
+    for path in named.keys() {
+        findings.push(format!("docs/unsafe.md: there is no {path}"));
+    }
+    refuse(&findings);
+}
+
 #[test]
 fn a_file_opens_with_what_it_promises() {
     let findings: Vec<_> = files(".rs")
@@ -242,7 +285,8 @@ fn nothing_is_put_off_and_no_test_is_ignored() {
 fn every_crate_has_the_workspace_lints_which_deny_a_missing_docstring() {
     let findings: Vec<_> = files("Cargo.toml")
         .iter()
-        .filter(|source| source.path != "Cargo.toml" && !source.path.starts_with("fuzz/"))
+        // A libFuzzer binary is a workspace of its own.
+        .filter(|source| source.path != "Cargo.toml" && !source.path.contains("/libfuzzer/"))
         .filter(|source| !source.text.contains("[lints]\nworkspace = true"))
         .map(|source| format!("{}: no `[lints] workspace = true`", source.path))
         .collect();

@@ -20,6 +20,9 @@ pub mod packet;
 pub mod rows;
 pub mod type_code;
 
+#[cfg(test)]
+mod captures;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,0 +1,11 @@
+//! Every kept input again, on stable Rust and without a fuzzer.
+
+use fuzz_engine::TARGETS;
+
+#[test]
+fn every_kept_input_keeps_its_promises() {
+    for target in TARGETS {
+        let inputs = target.replay();
+        assert!(inputs > 0, "{} has no corpus", target.name);
+    }
+}
