@@ -1,7 +1,7 @@
 //! Several commits as one block: what a merge writes again as one message.
 //!
-//! Rows and rejects keep their order; every column read passes its checks first, so that damage is
-//! never copied under a fresh checksum.
+//! Rows and rejects keep their order; all of a commit passes its checks anew before it is copied and once
+//! more behind it, so that damage is never copied under a fresh checksum.
 
 use std::sync::Arc;
 
@@ -60,6 +60,7 @@ pub fn concatenate(
     let next_offset = commits.last().map(facts).unwrap_or_default().next_offset;
     let mut writer = BlockWriter::new(&layout, first_offset);
     for (file, commit) in commits {
+        commit.check_anew(file)?;
         let columns = 0..commit.record().columns.len();
         let columns: Result<Vec<_>, _> = columns.map(|index| commit.read(file, index)).collect();
         let rejects = commit.rejects(file)?;
@@ -68,6 +69,7 @@ pub fn concatenate(
             .extend(&columns?)
             .and_then(|()| tail.extend_rejects(&rejects));
         assert!(appended.is_ok(), "the layout was made for these commits");
+        commit.check_anew(file)?;
     }
     let mark = writer.publish(next_offset);
     Ok((writer.shared(), mark))

@@ -119,6 +119,9 @@ fn mysql_cli_damaged_rows_are_left_out_with_a_warning_that_counts_them_and_loade
             && refused.contains(hint),
         "{refused}"
     );
+    let audited = node.sql("AUDIT PIPELINE shop.notes");
+    let told = |row: &Vec<String>| row.iter().any(|cell| cell.starts_with(&missing));
+    assert!(audited.iter().any(told), "{audited:?}");
     // The pipeline, whose only partition it is, has stopped with it: the file is closed, and none of it shown.
     let around = format!("{on}; {sql}");
     node.wait_for("it is read around", SOON, |node| {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use ingest::audit::{LogSays, Model, Range, Rows as AuditRows, Stopped, Subject, World};
-use ingest::leaf::Attached;
+use ingest::leaf::{Attached, holes};
 use ingest::limits::AUDIT_BASE_BYTES;
 use ingest::pipeline::SqlType;
 use storage::ids::Offset;
@@ -180,6 +180,15 @@ impl Audit {
             topic_id: pairing.topic_id,
             stands,
         };
+        for known in snapshot.holes() {
+            let hole = &known.hole;
+            let missing = holes::missing(known, pairing.kafka_partition);
+            world.row(Range {
+                next: hole.next_offset,
+                stands: Some(missing),
+                ..Range::new(hole.lineage, hole.first_offset, None)
+            })?;
+        }
         // The batches of a merged commit are read from its file: less than what verifying has at any time.
         world.reserve(AUDIT_BASE_BYTES)?;
         if !world.audit.verify {

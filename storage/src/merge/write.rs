@@ -168,6 +168,7 @@ fn copy(
     history: HistoryFloor,
     at: u64,
 ) -> Result<(CommitRecord, u64), MergeFailure> {
+    commit.check_anew(segment).map_err(damaged)?;
     let body = commit.body(segment).map_err(damaged)?;
     let batches = history.batches(&commit.batches(segment).map_err(damaged)?);
     let (record, head) = encode_copy(header, commit.record(), &batches);
@@ -176,6 +177,7 @@ fn copy(
     for (chunk, bytes) in body.chunks(MERGE_COPY_BYTES).enumerate() {
         put(file, bytes, body_at + (chunk * MERGE_COPY_BYTES) as u64)?;
     }
+    commit.check_anew(segment).map_err(damaged)?;
     let bytes = record.message_bytes();
     Ok((record, bytes))
 }

@@ -1,5 +1,8 @@
 //! Merged segments: their footers, and what is merged at all.
 
+use std::fs;
+use std::os::unix::fs::FileExt;
+
 use storage::disk::DiskOp;
 use storage::ids::Lineage;
 use storage::limits::{INDEX_BYTES_MAX, MERGE_RETRY_MS};
@@ -104,6 +107,56 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
     rig.pass(MERGE_RETRY_MS);
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.names(), ["1.1.arrow"]);
+}
+
+/// What readers have checked once they trust; a merge would put a fresh checksum on what it is by now.
+#[test]
+fn a_merge_checks_anew_what_readers_have_checked_before() {
+    let mut settings = trickle();
+    // Merged with their neighbours, and copied one by one.
+    for (name, rows_max) in [("anew-merged", settings.merge_rows_max), ("anew-copied", 3)] {
+        settings.merge_rows_max = rows_max;
+        let mut rig = Rig::new(name, 1, settings.clone());
+        for _ in 0..3 {
+            rig.commit(3, "damage-me");
+        }
+        rig.load(3, "damage-me");
+        let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+        for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+            rig.now_ms += ms;
+            rig.on(StoreEvent::Tick);
+            while !rig.disk.iter().any(merges) && rig.step() {}
+        }
+        let snapshot = rig.store.view().snapshot();
+        for part in snapshot.parts() {
+            part.read(&[0, 1, 2]).expect("sound");
+        }
+        assert_eq!(snapshot.rows(), 12, "{name}");
+        drop(snapshot);
+        let path = rig.directory().join("1.0.arrow");
+        let mut bytes = fs::read(&path).expect("readable");
+        // Statistics have it as well, but only rows twice in a row.
+        let text = b"damage-medamage-me";
+        let at = bytes.windows(text.len()).position(|found| found == text);
+        bytes[at.expect("a text")] ^= 1;
+        // In its place: a map sees it.
+        let file = fs::OpenOptions::new().write(true).open(&path);
+        let wrote = file.expect("writable").write_all_at(&bytes, 0);
+        wrote.expect("written");
+        assert!(rig.finish(merges), "{name}");
+        rig.settle();
+        for _ in 0..4 {
+            rig.pass(100);
+        }
+        let failed = rig.failed().map(|failed| format!("{failed:?}"));
+        assert!(
+            failed
+                .as_ref()
+                .is_some_and(|said| said.contains("checksum mismatch in column")),
+            "{name}: {failed:?}"
+        );
+        assert!(!rig.names().contains(&"1.1.arrow".to_owned()), "{name}");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Range {
     pub compared: Option<Compared>,
     /// Why the broker was not asked for part of it, and from which offset on.
     pub unasked: Option<(Offset, String)>,
-    /// Of the tail: why the leaf partition stands still, where it does.
+    /// Of the tail: why the leaf partition stands still, where it does. Of a range that is missing: why.
     pub stands: Option<String>,
     /// What is wrong.
     pub faults: Faults,

@@ -56,7 +56,7 @@ impl Leaf {
         };
         let text = format!(
             "topic '{}' partition {} offset {}: the message needs {bytes} bytes of a block, more than the \
-             {bytes_max} there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it",
+             {bytes_max} there are: raise [memory] leaf_bytes, or ALTER PIPELINE ... SET OFFSETS past it",
             partition.pairing.topic, partition.pairing.kafka_partition, need.offset.0,
         );
         let failure = failure(FailureKind::Load, need.offset.0, text, true);

@@ -21,7 +21,7 @@ fn a_message_of_more_rows_than_memory_holds_is_named_and_does_not_wait() {
     assert!(failure.deterministic);
     let text = "topic 'orders' partition 0 offset 2: the message needs ";
     assert!(failure.text.starts_with(text), "{}", failure.text);
-    let mend = "more than the 25165824 there are: raise [memory] leaf, or ALTER PIPELINE ... SET OFFSETS past it";
+    let mend = "more than the 25165824 there are: raise [memory] leaf_bytes, or ALTER PIPELINE ... SET OFFSETS past it";
     assert!(failure.text.ends_with(mend), "{}", failure.text);
 }
 

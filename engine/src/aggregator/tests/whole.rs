@@ -136,6 +136,14 @@ async fn statements_reach_real_leaves() {
     soon("partition 2 a second time", || whole.rows() == 750).await;
 
     loads.or_replace = true;
+    // The same again replaces nothing: what was loaded stays comparable.
+    let altered = || {
+        let view = aggregator.catalog();
+        view.pipeline("d", "p").expect("a pipeline").alter_unix_ms
+    };
+    let before = altered();
+    aggregator.create_pipeline(loads.clone()).await.unwrap();
+    assert_eq!(altered(), before);
     loads.spec.max_offsets_per_batch_partition = Some(10);
     aggregator.create_pipeline(loads).await.unwrap();
     produce(addr, 25).await;
