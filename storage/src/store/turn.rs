@@ -293,7 +293,9 @@ impl Store {
         if !self.directory_syncing.is_empty() && !taken_out(Rule::NeverTwoSyncs) {
             return;
         }
-        if self.merge_looked {
+        // Beside damage that was met nothing is merged: it waits for its quarantine, or for its partition's
+        // START, and a merge of it would end in it each time.
+        if self.merge_looked || self.view.alarm().damage().is_some() {
             if !second {
                 self.merge = Merge::Idle { not_before_ms: 0 };
             }

@@ -109,6 +109,19 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
     assert_eq!(rig.names(), ["1.1.arrow"]);
 }
 
+/// Turns a bit of a row that `load` made of "damage-me", in its place: a map sees it.
+fn turn_a_bit(rig: &Rig) {
+    let path = rig.directory().join("1.0.arrow");
+    let mut bytes = fs::read(&path).expect("readable");
+    // Statistics have it as well, but only rows twice in a row.
+    let text = b"damage-medamage-me";
+    let at = bytes.windows(text.len()).position(|found| found == text);
+    bytes[at.expect("a text")] ^= 1;
+    let file = fs::OpenOptions::new().write(true).open(&path);
+    let wrote = file.expect("writable").write_all_at(&bytes, 0);
+    wrote.expect("written");
+}
+
 /// What readers have checked once they trust; a merge would put a fresh checksum on what it is by now.
 #[test]
 fn a_merge_checks_anew_what_readers_have_checked_before() {
@@ -133,16 +146,7 @@ fn a_merge_checks_anew_what_readers_have_checked_before() {
         }
         assert_eq!(snapshot.rows(), 12, "{name}");
         drop(snapshot);
-        let path = rig.directory().join("1.0.arrow");
-        let mut bytes = fs::read(&path).expect("readable");
-        // Statistics have it as well, but only rows twice in a row.
-        let text = b"damage-medamage-me";
-        let at = bytes.windows(text.len()).position(|found| found == text);
-        bytes[at.expect("a text")] ^= 1;
-        // In its place: a map sees it.
-        let file = fs::OpenOptions::new().write(true).open(&path);
-        let wrote = file.expect("writable").write_all_at(&bytes, 0);
-        wrote.expect("written");
+        turn_a_bit(&rig);
         assert!(rig.finish(merges), "{name}");
         rig.settle();
         for _ in 0..4 {
@@ -157,6 +161,38 @@ fn a_merge_checks_anew_what_readers_have_checked_before() {
         );
         assert!(!rig.names().contains(&"1.1.arrow".to_owned()), "{name}");
     }
+}
+
+/// A stopped partition leaves damage where it is: not to be read again by a merge once a minute.
+#[test]
+fn beside_damage_that_waits_nothing_is_merged() {
+    let mut rig = Rig::new("damage-waits", 1, trickle());
+    for _ in 0..3 {
+        rig.commit(3, "damage-me");
+    }
+    rig.store.set_resting(true);
+    turn_a_bit(&rig);
+    rig.read().expect_err("damaged");
+    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+    rig.load(3, "damage-me");
+    for ms in [
+        rig.settings.flush_age_ms,
+        rig.settings.sync_age_ms,
+        MERGE_RETRY_MS,
+        MERGE_RETRY_MS,
+    ] {
+        rig.now_ms += ms;
+        rig.on(StoreEvent::Tick);
+        while rig.step() {
+            assert!(!rig.disk.iter().any(merges));
+        }
+    }
+    assert_eq!(rig.names(), ["1.0.arrow"]);
+    assert_eq!((rig.failed(), rig.store.next_deadline_ms()), (None, None));
+    rig.store.set_resting(false);
+    rig.on(StoreEvent::Tick);
+    rig.settle();
+    assert!(rig.failed().is_some(), "it goes now");
 }
 
 #[test]
