@@ -391,8 +391,8 @@ impl Shared {
         let mut failed = BTreeMap::new();
         for (id, known) in supervisor.all() {
             places.entry(id).or_insert_with(|| Place::on(known.leaf));
-            if let Some(failure) = known.failed.as_ref().filter(|failure| failure.alone) {
-                failed.insert(id, (known.failed_unix_ms, failure.clone()));
+            if let Some((unix_ms, failure)) = known.failed_alone() {
+                failed.insert(id, (unix_ms, failure.clone()));
             }
         }
         self.live.store(Arc::new(LiveView {

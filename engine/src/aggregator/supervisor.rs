@@ -67,6 +67,13 @@ pub struct Known {
 }
 
 impl Known {
+    /// When it failed by itself, ms since 1970, and why; `None` where it did not.
+    #[must_use]
+    pub fn failed_alone(&self) -> Option<(i64, &Failure)> {
+        let failure = self.failed.as_ref().filter(|failure| failure.alone)?;
+        Some((self.failed_unix_ms, failure))
+    }
+
     /// Whether it rests: stopped and durable, or failed; with its generation.
     #[must_use]
     pub fn rests(&self, generation: Generation) -> bool {
@@ -302,8 +309,8 @@ impl Supervisor {
     /// The leaf partitions of a pipeline that have failed, each by itself.
     pub fn failed(&self, view: &CatalogView, pipeline: PipelineId) -> Vec<LeafPartitionId> {
         let ids = view.pairings_of(pipeline).map(|one| one.leaf_partition);
-        ids.filter(|id| self.known.get(id).is_some_and(|one| one.failed.is_some()))
-            .collect()
+        let alone = |id: &LeafPartitionId| self.known.get(id)?.failed_alone();
+        ids.filter(|id| alone(id).is_some()).collect()
     }
 
     fn any_loads(&self, view: &CatalogView, pipeline: PipelineId) -> bool {

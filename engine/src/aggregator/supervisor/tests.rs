@@ -489,6 +489,13 @@ fn a_partition_that_fails_by_itself_leaves_the_others_running_until_the_last() {
     let heard = world.hear(failed(B));
     assert!(matches!(heard, Heard::PipelineFailed { .. }), "{heard:?}");
     assert_eq!(world.supervisor.failed(&world.view, PIPELINE), [A, B]);
+    // A failure that is the pipeline's is none that START tries again while it runs: it is on its way to Error.
+    world.hear(Report::Failed {
+        leaf_partition: B.0,
+        generation: 2,
+        failure: failure(),
+    });
+    assert_eq!(world.supervisor.failed(&world.view, PIPELINE), [A]);
 }
 
 #[test]
