@@ -390,9 +390,9 @@ pub(super) fn errors(sources: &Sources<'_>, listing: &mut Listing) -> Result<(),
                 read: Vec::new(),
                 standing,
             };
-            if let Some((unix_ms, failure)) = partition.standing.failed() {
-                let row = failed_row(*unix_ms, failure, snapshot.as_ref());
-                listing.push(error_row(sources, named, &partition, *unix_ms, 0, row))?;
+            if let Some((unix_ms, failure)) = partition.standing.failed(named.pipeline) {
+                let row = failed_row(unix_ms, &failure, snapshot.as_ref());
+                listing.push(error_row(sources, named, &partition, unix_ms, 0, row))?;
             }
             let Some(snapshot) = snapshot else {
                 continue;

@@ -101,13 +101,6 @@ struct View {
     fill: fn(&Sources<'_>, &mut Listing) -> Result<(), SqlError>,
 }
 
-/// All of them, by name.
-fn views() -> impl Iterator<Item = &'static View> {
-    let mut all: Vec<&View> = VIEWS.iter().chain(standard::VIEWS).collect();
-    all.sort_unstable_by_key(|view| view.name);
-    all.into_iter()
-}
-
 const VIEWS: &[View] = &[
     View {
         name: "COLUMNS",
@@ -172,12 +165,16 @@ const VIEWS: &[View] = &[
 ];
 
 fn view(name: &str) -> Option<&'static View> {
-    views().find(|view| view.name.eq_ignore_ascii_case(name))
+    let mut views = VIEWS.iter().chain(standard::VIEWS);
+    views.find(|view| view.name.eq_ignore_ascii_case(name))
 }
 
-/// Every view's name.
+/// Every view's name, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    views().map(|view| view.name)
+    let views = VIEWS.iter().chain(standard::VIEWS);
+    let mut all: Vec<&str> = views.map(|view| view.name).collect();
+    all.sort_unstable();
+    all.into_iter()
 }
 
 /// A view's columns; `None` where there is no such view.

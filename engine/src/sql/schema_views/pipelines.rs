@@ -126,9 +126,15 @@ impl Standing {
             .max(asked)
     }
 
-    /// When it failed by itself, ms since 1970, and why; `None` where it did not.
-    pub(super) fn failed(&self) -> Option<&(i64, Failure)> {
-        self.live.failed.get(&self.pairing.leaf_partition)
+    /// When it failed by itself, ms since 1970, and why; `None` where it did not. Where it was the last of
+    /// its pipeline, that has stopped at it, and says so until START.
+    pub(super) fn failed(&self, pipeline: &PipelineDef) -> Option<(i64, Failure)> {
+        let own = Some(self.pairing.kafka_partition);
+        let stopped = pipeline.failure.as_ref();
+        let stopped = stopped.filter(|one| one.failure.alone && one.kafka_partition == own);
+        let stopped = stopped.map(|one| (one.unix_ms, one.failure.clone()));
+        let live = self.live.failed.get(&self.pairing.leaf_partition);
+        live.cloned().or(stopped)
     }
 
     /// The end that a reader of the pipeline's isolation level sees, exclusive: the later of what the
@@ -175,7 +181,11 @@ impl Standing {
     /// The cursor, or where the range that was skipped last begins if nothing came after it.
     fn successful_cursor(&self) -> Result<i64, SqlError> {
         let cursor = self.cursor();
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot().filter(|snapshot| {
+            // A merged commit's batches are read from its file: only where one of them skipped.
+            let last = snapshot.last_commit();
+            last.is_some_and(|last| last.counts.skipped > 0)
+        });
         let last = snapshot.and_then(|snapshot| snapshot.commits().next_back());
         let Some(last) = last.transpose()? else {
             return Ok(cursor);

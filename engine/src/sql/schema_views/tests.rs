@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ingest::leaf::order::Leader;
+use ingest::leaf::order::{Failure, FailureKind, Leader};
 use ingest::leaf::{Attached, Standing, Views};
 use storage::block::{BlockLayout, BlockWriter};
 
@@ -15,7 +15,8 @@ use storage::recovery::KnownHole;
 
 use crate::catalog::change::PairingRow;
 use crate::catalog::{
-    Catalog, Change, DatabaseDef, DatabaseId, FIRST_NODE, PipelineId, PipelineSpec, TableDef,
+    Catalog, Change, DatabaseDef, DatabaseId, FIRST_NODE, PipelineFailure, PipelineId,
+    PipelineSpec, PipelineState, TableDef,
 };
 use crate::sql::parse::{Statement, parse};
 use crate::sql::session_tests::{NOW_UNIX_MS, err, ok, rig_on};
@@ -228,6 +229,40 @@ async fn a_query_of_a_table_that_misses_a_segment_errs_by_name_and_reads_around_
     assert_eq!(ok(session, "select a from db.t").await, "5\n6");
     let warnings = ok(session, "show warnings").await;
     assert!(warnings.ends_with(missing), "{warnings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_whose_last_partition_failed_by_itself_has_it_among_its_errors() {
+    let (catalog, table) = catalog("h:1").await;
+    let failed = Change::PipelineState {
+        pipeline: PIPELINE,
+        state: PipelineState::Error,
+        failure: Some(PipelineFailure {
+            kafka_partition: Some(7),
+            failure: Failure {
+                kind: FailureKind::Load,
+                offset: -1,
+                column: None,
+                text: "tables/2/4/1.0.arrow: sync failed".into(),
+                // Time mends it at a start; this one is to stand.
+                deterministic: true,
+                alone: true,
+            },
+            unix_ms: NOW_UNIX_MS,
+        }),
+    };
+    catalog.commit(vec![failed], 0).await.expect("fits");
+    let views = Views::new();
+    views.insert(LEAF_PARTITION, Arc::new(attached(&table, NOW_UNIX_MS)));
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = format!("tables/{TABLE}/{LEAF_PARTITION}");
+    std::fs::create_dir_all(directory.path().join(place)).expect("its directory");
+    let rig = rig_on(catalog, views, directory).await;
+    let session = &mut rig.session();
+    let errors = "select error_code, error_message, batch_source_partition_id from \
+                  information_schema.pipelines_errors where error_type = 'Error'";
+    let row = "1030|partition 7, offset 103: tables/2/4/1.0.arrow: sync failed|7";
+    assert_eq!(ok(session, errors).await, row);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
