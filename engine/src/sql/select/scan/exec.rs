@@ -514,7 +514,7 @@ fn storage_fault(fault: &StorageError) -> SqlError {
         StorageError::Corrupt { .. } => SqlError::new(
             Code::Corrupt,
             format!(
-                "{fault}; the segment goes to quarantine, and DAMAGE in information_schema.PIPELINES_PARTITIONS says what is missing then and what to do; SET pinleaf_read_damaged = ON reads around it"
+                "{fault}; while its pipeline runs, the segment goes to quarantine, and DAMAGE in information_schema.PIPELINES_PARTITIONS says what is missing then and what to do; SET pinleaf_read_damaged = ON reads around it"
             ),
         ),
         StorageError::Disk { .. } => SqlError::new(
