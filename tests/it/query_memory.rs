@@ -1,6 +1,5 @@
 //! What a node takes while queries ask for more than it has: below what its configuration adds up to.
 
-use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -16,16 +15,6 @@ const QUERY_BYTES: u64 = 64 << 20;
 const CLIENTS: usize = 3;
 /// Between two looks at what the process takes.
 const SAMPLE: Duration = Duration::from_millis(2);
-
-/// Bytes of a process that no file backs.
-fn anonymous(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
 
 /// What `pinleaf check` says that a configuration adds up to, bytes.
 fn in_all(config: &std::path::Path) -> u64 {
@@ -91,7 +80,7 @@ fn mysql_cli_queries_stay_within_what_the_configuration_adds_up_to() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                most.fetch_max(anonymous(node.pid()), Ordering::Relaxed);
+                most.fetch_max(node.anonymous_bytes(), Ordering::Relaxed);
                 thread::sleep(SAMPLE);
             }
         });

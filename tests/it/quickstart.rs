@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::node::binary;
+use crate::stops::in_catalog;
 
 /// Starts that are killed.
 const KILLS: u32 = 3;
@@ -156,16 +157,10 @@ fn python_mysql_cli_quickstart_ends_with_its_engine() {
     stdout.read_to_string(&mut said).unwrap();
     assert!(child.wait().unwrap().success(), "{said}");
     // A row that points nowhere, found at COMMIT alone, once somebody makes a database of that name.
-    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
     let planted = "CREATE TABLE planted (x INTEGER REFERENCES database (id) DEFERRABLE INITIALLY DEFERRED); \
                    CREATE TRIGGER plant AFTER INSERT ON database WHEN NEW.name = 'open' \
                    BEGIN INSERT INTO planted VALUES (-1); END;";
-    let ended = Command::new(env::var_os("PINLEAF_PYTHON").expect("PINLEAF_PYTHON"))
-        .args(["-c", script])
-        .arg(home.path().join("data/catalog.db"))
-        .arg(planted)
-        .status();
-    assert!(ended.unwrap().success());
+    in_catalog(&home.path().join("data"), planted);
 
     let mut child = command(home.path())
         .stderr(Stdio::piped())

@@ -3,14 +3,17 @@
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::node::Node;
+use crate::node::{Node, binary};
 
 const SOON: Duration = Duration::from_secs(60);
+/// What Linux keeps of a pipe that nobody reads.
+const PIPE_BYTES: usize = 64 << 10;
 
 /// A node whose startup_sql is this.
 fn node(home: &Path, startup_sql: &str) -> Node {
@@ -23,8 +26,8 @@ fn node(home: &Path, startup_sql: &str) -> Node {
 }
 
 /// Whether the process hears SIGTERM by now: before that no program can.
-fn hears_signals(node: &Node) -> bool {
-    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap_or_default();
+fn hears_signals(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status
         .lines()
         .find_map(|line| line.strip_prefix("SigCgt:"))
@@ -52,7 +55,7 @@ fn a_signal_at_any_moment_of_a_start_ends_it_with_0() {
                 "CREATE DATABASE IF NOT EXISTS d;\nSELECT SLEEP(600);\n",
             );
             node.spawn();
-            let reached = |node: &Node| hears_signals(node) && moment(node);
+            let reached = |node: &Node| hears_signals(node.pid()) && moment(node);
             let began = Instant::now();
             while !reached(&node) {
                 assert!(began.elapsed() < SOON, "{at}: not reached\n{}", node.log());
@@ -110,12 +113,50 @@ fn mysql_cli_signals_that_come_together_are_one() {
     assert!(log.lines().last().unwrap().ends_with("stopped"), "{log}");
 }
 
+/// What waits for the log to be read waits in vain: the second signal does not.
+#[test]
+fn a_second_signal_ends_a_node_whose_log_nobody_reads() {
+    let home = tempfile::tempdir().unwrap();
+    let _node = Node::new(home.path(), "");
+    // As much as a pipe holds: the first line that the node writes is one too many.
+    let (_unread, mut log) = io::pipe().unwrap();
+    log.write_all(&[b'.'; PIPE_BYTES]).unwrap();
+    let mut child = Command::new(binary())
+        .arg("run")
+        .arg(home.path().join("pinleaf.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !hears_signals(child.id()) {
+        assert!(began.elapsed() < SOON, "it does not hear");
+        thread::yield_now();
+    }
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > SOON {
+            child.kill().unwrap();
+            panic!(
+                "signals are held up by a log that nobody reads: {:?}",
+                child.wait()
+            );
+        }
+        let pid = child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    };
+    assert_eq!(status.code(), Some(143), "{status}");
+}
+
 /// Changes the catalog of a node that is stopped.
-fn in_catalog(node: &Node, sql: &str) {
+pub fn in_catalog(data_dir: &Path, sql: &str) {
     let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
     let ended = Command::new(env::var_os("PINLEAF_PYTHON").expect("PINLEAF_PYTHON"))
         .args(["-c", script])
-        .arg(node.data_dir().join("catalog.db"))
+        .arg(data_dir.join("catalog.db"))
         .arg(sql)
         .status();
     assert!(ended.unwrap().success());
@@ -130,7 +171,7 @@ fn python_mysql_cli_a_commit_that_fails_ends_the_process_by_name() {
     node.stop();
     // A row that points nowhere, found at COMMIT alone: the one step whose failure leaves it open what is.
     in_catalog(
-        &node,
+        &node.data_dir(),
         "CREATE TABLE planted (x INTEGER REFERENCES database (id) DEFERRABLE INITIALLY DEFERRED); \
          CREATE TRIGGER plant AFTER INSERT ON change BEGIN INSERT INTO planted VALUES (-1); END;",
     );
@@ -150,7 +191,7 @@ fn python_mysql_cli_a_commit_that_fails_ends_the_process_by_name() {
         "{log}"
     );
 
-    in_catalog(&node, "DROP TRIGGER plant; DROP TABLE planted;");
+    in_catalog(&node.data_dir(), "DROP TRIGGER plant; DROP TABLE planted;");
     node.start();
     let databases = node.sql("SHOW DATABASES LIKE '%e%'");
     assert!(
