@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::trace::{FileNumber, Note, Op};
 use crate::sim::Random;
-use crate::sim::disk::SECTOR_BYTES;
+use crate::sim::disk::{NameOp, SECTOR_BYTES};
 
 /// A tree of files and directories below a root, by their paths in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,41 +97,7 @@ struct File {
     pending: Vec<Pending<Change>>,
 }
 
-#[derive(Clone, Debug)]
-enum NameChange {
-    Link(PathBuf, Node),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, Node),
-}
-
-impl NameChange {
-    fn is_in(&self, directory: &Path) -> bool {
-        match self {
-            NameChange::Link(path, _) | NameChange::Unlink(path) => {
-                path.parent() == Some(directory)
-            }
-            // One transaction of the file system: either directory's sync brings it.
-            NameChange::Rename(from, to, _) => {
-                from.parent() == Some(directory) || to.parent() == Some(directory)
-            }
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
-        match self {
-            NameChange::Link(path, node) => {
-                names.insert(path.clone(), *node);
-            }
-            NameChange::Unlink(path) => {
-                names.remove(path);
-            }
-            NameChange::Rename(from, to, node) => {
-                names.remove(from);
-                names.insert(to.clone(), *node);
-            }
-        }
-    }
-}
+type NameChange = NameOp<Node>;
 
 /// What was lost of one image, for a count of what was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -157,15 +157,27 @@ pub type Before<T> = dyn Fn(&Notes<T>) + Send + Sync;
 
 /// The disk. It asks `before` before each operation, so that what others can see by then is told first.
 pub struct Traced<T> {
-    /// Where everything really goes.
-    pub disk: Arc<dyn Disk>,
-    /// What is noted.
-    pub notes: Arc<Notes<T>>,
-    /// Called before each operation is noted.
-    pub before: Arc<Before<T>>,
+    disk: Arc<dyn Disk>,
+    pen: Pen<T>,
 }
 
 impl<T> Traced<T> {
+    /// Everything goes to `disk`, and is noted in `notes`.
+    pub fn new(disk: Arc<dyn Disk>, notes: Arc<Notes<T>>, before: Arc<Before<T>>) -> Traced<T> {
+        Traced {
+            disk,
+            pen: Pen { notes, before },
+        }
+    }
+}
+
+/// What notes.
+struct Pen<T> {
+    notes: Arc<Notes<T>>,
+    before: Arc<Before<T>>,
+}
+
+impl<T> Pen<T> {
     fn note<R>(&self, op: Op, act: impl FnOnce() -> Result<R, DiskError>) -> Result<R, DiskError> {
         (self.before)(&self.notes);
         self.notes.note(op, act)
@@ -175,27 +187,18 @@ impl<T> Traced<T> {
     where
         T: Send + 'static,
     {
-        Arc::new(TracedFile {
-            file,
-            number,
+        let pen = Pen {
             notes: Arc::clone(&self.notes),
             before: Arc::clone(&self.before),
-        })
+        };
+        Arc::new(TracedFile { file, number, pen })
     }
 }
 
 struct TracedFile<T> {
     file: Arc<dyn DiskFile>,
     number: FileNumber,
-    notes: Arc<Notes<T>>,
-    before: Arc<Before<T>>,
-}
-
-impl<T> TracedFile<T> {
-    fn note(&self, op: Op, act: impl FnOnce() -> Result<(), DiskError>) -> Result<(), DiskError> {
-        (self.before)(&self.notes);
-        self.notes.note(op, act)
-    }
+    pen: Pen<T>,
 }
 
 impl<T> fmt::Debug for TracedFile<T> {
@@ -222,9 +225,10 @@ impl<T: Send> DiskFile for TracedFile<T> {
             .iter()
             .flat_map(|slice| slice.iter().copied())
             .collect();
-        self.note(Op::Write(self.number, at_byte, all.into()), || {
-            self.file.write_at(slices, at_byte)
-        })
+        self.pen
+            .note(Op::Write(self.number, at_byte, all.into()), || {
+                self.file.write_at(slices, at_byte)
+            })
     }
 
     fn allocate(&self, at_byte: u64, bytes: u64) -> Result<(), DiskError> {
@@ -232,13 +236,13 @@ impl<T: Send> DiskFile for TracedFile<T> {
     }
 
     fn truncate(&self, bytes: u64) -> Result<(), DiskError> {
-        self.note(Op::Truncate(self.number, bytes), || {
+        self.pen.note(Op::Truncate(self.number, bytes), || {
             self.file.truncate(bytes)
         })
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.note(Op::Sync(self.number), || self.file.sync())
+        self.pen.note(Op::Sync(self.number), || self.file.sync())
     }
 }
 
@@ -248,19 +252,19 @@ impl<T: Send + 'static> Disk for Traced<T> {
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
-        let number = self.notes.inner().number();
-        let file = self.note(Op::Create(path.to_path_buf(), number), || {
+        let number = self.pen.notes.inner().number();
+        let file = self.pen.note(Op::Create(path.to_path_buf(), number), || {
             self.disk.create(path)
         })?;
-        Ok(self.file(file, number))
+        Ok(self.pen.file(file, number))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let file = self.disk.open(path)?;
         // What is written to a file that is not known would not be noted: the notes would lie.
-        let number = self.notes.inner().names.get(path).copied();
+        let number = self.pen.notes.inner().names.get(path).copied();
         let number = number.ok_or(DiskError::new(path, DiskAction::Open, EIO))?;
-        Ok(self.file(file, number))
+        Ok(self.pen.file(file, number))
     }
 
     fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
@@ -268,29 +272,31 @@ impl<T: Send + 'static> Disk for Traced<T> {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
-        self.note(Op::Rename(from.to_path_buf(), to.to_path_buf()), || {
-            self.disk.rename(from, to)
-        })
+        self.pen
+            .note(Op::Rename(from.to_path_buf(), to.to_path_buf()), || {
+                self.disk.rename(from, to)
+            })
     }
 
     fn unlink(&self, path: &Path) -> Result<(), DiskError> {
-        self.note(Op::Unlink(path.to_path_buf()), || self.disk.unlink(path))
+        self.pen
+            .note(Op::Unlink(path.to_path_buf()), || self.disk.unlink(path))
     }
 
     fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
-        self.note(Op::MakeDirectory(path.to_path_buf()), || {
+        self.pen.note(Op::MakeDirectory(path.to_path_buf()), || {
             self.disk.make_directory(path)
         })
     }
 
     fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
-        self.note(Op::RemoveDirectory(path.to_path_buf()), || {
+        self.pen.note(Op::RemoveDirectory(path.to_path_buf()), || {
             self.disk.remove_directory(path)
         })
     }
 
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
-        self.note(Op::SyncDirectory(path.to_path_buf()), || {
+        self.pen.note(Op::SyncDirectory(path.to_path_buf()), || {
             self.disk.sync_directory(path)
         })
     }

@@ -29,7 +29,8 @@ use storage::map::Pages;
 
 use super::{Coverage, Random};
 pub use damage::{Damaged, Lying, Rot};
-use inode::{Inode, NameOp};
+use inode::Inode;
+pub(crate) use inode::NameOp;
 
 /// A sector: what a power loss keeps or loses as one.
 pub const SECTOR_BYTES: usize = 512;
@@ -132,9 +133,9 @@ struct World {
     /// What a power loss leaves, at least.
     disk_names: BTreeMap<PathBuf, usize>,
     /// Operations that a directory sync would make durable, in order.
-    pending: Vec<NameOp>,
+    pending: Vec<NameOp<usize>>,
     /// What a failed directory sync lost; the next operation makes it pending again.
-    lost: Vec<NameOp>,
+    lost: Vec<NameOp<usize>>,
     any_subset: bool,
     faults: BTreeSet<DiskFaultKind>,
     hit: Coverage,
@@ -404,7 +405,7 @@ impl World {
         full.is_some_and(meets).then_some(ENOSPC)
     }
 
-    fn name_op(&mut self, op: NameOp) {
+    fn name_op(&mut self, op: NameOp<usize>) {
         op.apply(&mut self.names);
         let directory = match &op {
             NameOp::Link(path, _) | NameOp::Unlink(path) | NameOp::Rename(path, _, _) => {
@@ -415,7 +416,7 @@ impl World {
             .into_iter()
             .partition(|op| directory.as_deref().is_some_and(|here| op.is_in(here)));
         self.lost = elsewhere;
-        let back: Vec<NameOp> = back;
+        let back: Vec<NameOp<usize>> = back;
         if !back.is_empty() {
             self.pending.splice(0..0, back);
         }
@@ -704,7 +705,7 @@ impl Disk for SimDisk {
             lost,
             ..
         } = &mut *world;
-        let (mut here, elsewhere): (Vec<NameOp>, Vec<NameOp>) =
+        let (mut here, elsewhere): (Vec<NameOp<usize>>, Vec<NameOp<usize>>) =
             pending.drain(..).partition(|op| op.is_in(path));
         *pending = elsewhere;
         if let Some(errno) = fails {

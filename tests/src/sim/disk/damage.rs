@@ -381,7 +381,7 @@ impl SimDisk {
         let mut world = self.world();
         world.names.remove(path);
         world.disk_names.remove(path);
-        let of_path = |op: &super::inode::NameOp| op.is_of(path);
+        let of_path = |op: &super::inode::NameOp<usize>| op.is_of(path);
         world.pending.retain(|op| !of_path(op));
         world.lost.retain(|op| !of_path(op));
         Some(Damaged {

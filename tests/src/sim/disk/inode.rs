@@ -156,16 +156,18 @@ impl Inode {
     }
 }
 
+/// An operation on names; `N` is what a name stands for.
 #[derive(Clone, Debug)]
-pub(super) enum NameOp {
-    Link(PathBuf, usize),
+pub(crate) enum NameOp<N> {
+    Link(PathBuf, N),
     Unlink(PathBuf),
-    Rename(PathBuf, PathBuf, usize),
+    Rename(PathBuf, PathBuf, N),
 }
 
-impl NameOp {
-    /// Whether a sync of this directory makes it last.
-    pub(super) fn is_in(&self, directory: &Path) -> bool {
+impl<N: Copy> NameOp<N> {
+    /// Whether a sync of this directory makes it last: of a rename, which is one transaction of the file
+    /// system, either directory's.
+    pub(crate) fn is_in(&self, directory: &Path) -> bool {
         match self {
             NameOp::Link(path, _) | NameOp::Unlink(path) => path.parent() == Some(directory),
             NameOp::Rename(from, to, _) => {
@@ -175,14 +177,14 @@ impl NameOp {
     }
 
     /// Whether it makes or takes this name.
-    pub(super) fn is_of(&self, name: &Path) -> bool {
+    pub(crate) fn is_of(&self, name: &Path) -> bool {
         match self {
             NameOp::Link(path, _) | NameOp::Unlink(path) => path == name,
             NameOp::Rename(from, to, _) => from == name || to == name,
         }
     }
 
-    pub(super) fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    pub(crate) fn apply(&self, names: &mut BTreeMap<PathBuf, N>) {
         match self {
             NameOp::Link(path, inode) => {
                 names.insert(path.clone(), *inode);
