@@ -151,36 +151,36 @@ impl Rule {
     ];
 }
 
-#[cfg(feature = "planted")]
-mod switch {
-    use super::Rule;
-    use std::cell::Cell;
+/// The switch of a crate's `Rule`s: `take_out` and `out`, for each thread by itself. Without the crate's own
+/// feature `planted` there is no `take_out`, and `out` is a constant `false`.
+#[macro_export]
+macro_rules! planted_switch {
+    ($rule:ty) => {
+        #[cfg(feature = "planted")]
+        thread_local! {
+            static OUT: ::std::cell::Cell<Option<$rule>> = const { ::std::cell::Cell::new(None) };
+        }
 
-    thread_local! {
-        static OUT: Cell<Option<Rule>> = const { Cell::new(None) };
-    }
+        /// Takes a rule out in this thread, or puts all back.
+        #[cfg(feature = "planted")]
+        pub fn take_out(rule: Option<$rule>) {
+            OUT.with(|out| out.set(rule));
+        }
 
-    /// Takes a rule out in this thread, or puts all back.
-    pub fn take_out(rule: Option<Rule>) {
-        OUT.with(|out| out.set(rule));
-    }
+        /// Whether a rule is taken out in this thread.
+        #[cfg(feature = "planted")]
+        #[must_use]
+        pub fn out(rule: $rule) -> bool {
+            OUT.with(|out| out.get() == Some(rule))
+        }
 
-    /// Whether a rule is taken out in this thread.
-    #[must_use]
-    pub fn out(rule: Rule) -> bool {
-        OUT.with(|out| out.get() == Some(rule))
-    }
+        /// Whether a rule is taken out: never, in this build.
+        #[cfg(not(feature = "planted"))]
+        #[must_use]
+        pub const fn out(_rule: $rule) -> bool {
+            false
+        }
+    };
 }
 
-#[cfg(not(feature = "planted"))]
-mod switch {
-    use super::Rule;
-
-    /// Whether a rule is taken out: never, in this build.
-    #[must_use]
-    pub const fn out(_rule: Rule) -> bool {
-        false
-    }
-}
-
-pub use switch::*;
+planted_switch!(Rule);

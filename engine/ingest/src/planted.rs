@@ -64,36 +64,4 @@ impl Rule {
     ];
 }
 
-#[cfg(feature = "planted")]
-mod switch {
-    use super::Rule;
-    use std::cell::Cell;
-
-    thread_local! {
-        static OUT: Cell<Option<Rule>> = const { Cell::new(None) };
-    }
-
-    /// Takes a rule out in this thread, or puts all back.
-    pub fn take_out(rule: Option<Rule>) {
-        OUT.with(|out| out.set(rule));
-    }
-
-    /// Whether a rule is taken out in this thread.
-    #[must_use]
-    pub fn out(rule: Rule) -> bool {
-        OUT.with(|out| out.get() == Some(rule))
-    }
-}
-
-#[cfg(not(feature = "planted"))]
-mod switch {
-    use super::Rule;
-
-    /// Whether a rule is taken out: never, in this build.
-    #[must_use]
-    pub const fn out(_rule: Rule) -> bool {
-        false
-    }
-}
-
-pub use switch::*;
+storage::planted_switch!(Rule);
