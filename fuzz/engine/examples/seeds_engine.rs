@@ -7,6 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fuzz_hot::corpus::put;
+
 fn main() {
     let out = std::env::args().nth(1).expect("where to write?");
     let out = Path::new(&out);
@@ -31,12 +33,6 @@ fn main() {
 
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
-    let folder = out.join(target);
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join(name), bytes).expect("written");
 }
 
 /// Whole connections, and the statements in them.

@@ -98,6 +98,16 @@ impl Drop for Named<'_> {
     }
 }
 
+/// Writes one seed of a target into its folder below `out`.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
+    let folder = out.join(target);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(name), bytes).expect("written");
+}
+
 /// `fuzz/`.
 #[must_use]
 pub fn root() -> PathBuf {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fuzz_hot::corpus::put;
 use ingest::kafka::fetch::{FrameEvent, FrameReader};
 use ingest::kafka::requests::Api;
 
@@ -27,12 +28,6 @@ fn main() {
 
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
-    let folder = out.join(target);
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join(name), bytes).expect("written");
 }
 
 /// Name, version and bytes of each capture in a folder.
