@@ -99,6 +99,10 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &[u8]) 
 /// A steady load's events at once, and its pause behind them: some 2,000 a second.
 const STEADY: (u64, Duration) = (40, Duration::from_millis(20));
 
+/// A steady load's record batches at most. What waits while the way to the broker is cut would else become one
+/// of a megabyte, which no connection that is cut sooner ever brings: Kafka has no half batches.
+const STEADY_BATCH_BYTES: &str = "8192";
+
 /// A thread that sends order events until it is ended.
 pub struct SteadyLoad {
     stop: Arc<AtomicBool>,
@@ -111,7 +115,8 @@ impl SteadyLoad {
         let stop = Arc::new(AtomicBool::new(false));
         let (bootstrap, topic, stopped) = (bootstrap.to_owned(), topic.to_owned(), stop.clone());
         let thread = thread::spawn(move || {
-            let mut load = Load::new(&bootstrap, &topic, partitions, 0, &[]);
+            let small = [("batch.size", STEADY_BATCH_BYTES)];
+            let mut load = Load::new(&bootstrap, &topic, partitions, 0, &small);
             let mut sent = 0;
             while !stopped.load(Ordering::Relaxed) {
                 load.send(STEADY.0);
