@@ -87,7 +87,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Check { config, .. } => {
             let config = read(&config.unwrap_or_default())?;
             let looked = look(&config).map_err(line)?;
-            println!("{}", looked.plan(&config));
+            println!("{}", looked.plan(&config).map_err(line)?);
         }
         Command::Inspect { path } => {
             let report = storage::inspect::inspect(&path).map_err(|error| error.to_string())?;

@@ -218,6 +218,50 @@ fn a_start_on_a_startup_sql_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn a_start_on_more_memory_than_there_is_is_refused() {
+    let place = Place::new("data_dir = \"data\"\n[memory]\nquery_bytes = 17592186044416\n");
+    for command in ["run", "check"] {
+        let before = place.names();
+        let ended = Command::new(binary())
+            .arg(command)
+            .arg(place.path("p.toml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let begins = place.line("pinleaf: {}: [memory] adds up to ");
+        let ends = " MiB; lower leaf_bytes or query_bytes\n";
+        assert!(said.starts_with(&begins) && said.ends_with(ends), "{said}");
+        assert_eq!((ended.status.code(), said.lines().count()), (Some(1), 1));
+        assert_eq!(place.names(), before);
+    }
+}
+
+#[test]
+fn check_reads_startup_sql_and_runs_nothing() {
+    let place = Place::new("data_dir = \"data\"\nstartup_sql = \"s.sql\"\n");
+    let script = place.path("s.sql");
+    fs::write(&script, "CREATE DATABASE d;\nSELEC 1;\n").unwrap();
+    let line = format!(
+        "{}:2: You have an error in your SQL syntax; check the manual that corresponds to your Pinleaf version for \
+         the right syntax to use near 'SELEC 1' at line 1",
+        script.display()
+    );
+    place.is_refused_as(Command::new(binary()).arg("check"), &line);
+    // What a statement refers to may be made by another before it.
+    fs::write(&script, "CREATE DATABASE d;\nUSE d;\nSELECT a FROM t;\n").unwrap();
+    let before = place.names();
+    let ended = Command::new(binary())
+        .arg("check")
+        .arg(place.path("p.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    let line = format!("startup_sql     {}, 3 statements\n", script.display());
+    assert!(ended.status.success() && said.contains(&line), "{said}");
+    assert_eq!(place.names(), before);
+}
+
+#[test]
 fn mysql_cli_a_start_on_a_failing_statement_names_file_and_line_and_keeps_those_before() {
     let home = tempfile::tempdir().unwrap();
     let mut node = Node::new(home.path(), "");

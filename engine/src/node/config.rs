@@ -300,7 +300,10 @@ impl File<'_> {
                 .collect::<Vec<_>>()
                 .join(" or "),
         };
-        let found = found_value(value.get_ref());
+        let found = match (key.kind, value.get_ref()) {
+            (Kind::OneOf(_), DeValue::String(word)) => format!("{word:?}"),
+            (_, other) => found_value(other),
+        };
         Err(self.error(
             Some(value.span()),
             format!("{name} must be {wanted}, found {found}"),

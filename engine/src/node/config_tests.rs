@@ -75,7 +75,7 @@ fn a_wrong_configuration_is_answered_in_one_line() {
         ),
         (
             "data_dir = \"d\"\n[log]\nlevel = \"loud\"",
-            "p.toml:3: [log] level must be \"error\" or \"warn\" or \"info\" or \"debug\", found a string",
+            "p.toml:3: [log] level must be \"error\" or \"warn\" or \"info\" or \"debug\", found \"loud\"",
         ),
         (
             "data_dir = \"d\"\n[listen]\nmysql = \"nowhere\"",

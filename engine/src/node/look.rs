@@ -22,16 +22,21 @@ pub struct Looked {
 
 impl Looked {
     /// What `run` would do, a line each: `pinleaf check` prints it.
-    #[must_use]
-    pub fn plan(&self, config: &Config) -> String {
+    ///
+    /// # Errors
+    /// A statement of startup_sql that cannot be read.
+    pub fn plan(&self, config: &Config) -> Result<String, NodeError> {
+        let startup_sql = match &config.startup_sql {
+            None => "none".into(),
+            Some(path) => match startup_sql::check(path)? {
+                1 => format!("{}, 1 statement", path.display()),
+                count => format!("{}, {count} statements", path.display()),
+            },
+        };
         let mib = |section, name| config.number(section, name) / (1024 * 1024);
         let mut users: Vec<&str> = config.users.keys().map(String::as_str).collect();
         users.sort_unstable();
-        let startup_sql = config
-            .startup_sql
-            .as_ref()
-            .map_or("none".into(), |path| path.display().to_string());
-        format!(
+        Ok(format!(
             "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
              startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries; {} MiB in all, beside \
              what clients send",
@@ -42,19 +47,40 @@ impl Looked {
             config.data_dir.display(),
             mib("memory", "leaf_bytes"),
             mib("memory", "query_bytes"),
-            self.memory_bytes(config) / (1024 * 1024),
-        )
+            memory_bytes(config, &self.cores) / (1024 * 1024),
+        ))
     }
+}
 
-    /// What the process takes at most, beside what clients send: docs/configuration.md, "Memory".
-    #[must_use]
-    pub fn memory_bytes(&self, config: &Config) -> u64 {
-        let leaf = config.number("memory", "leaf_bytes") + LEAF_BESIDE_BYTES;
-        PROCESS_BYTES
-            + self.cores.leaves.len() as u64 * leaf
-            + config.number("memory", "query_bytes")
-            + self.cores.query.len() as u64 * QUERY_CPU_BESIDE_BYTES
+/// What the process takes at most, beside what clients send: docs/configuration.md, "Memory".
+fn memory_bytes(config: &Config, cores: &Cores) -> u64 {
+    let leaf = config.number("memory", "leaf_bytes") + LEAF_BESIDE_BYTES;
+    PROCESS_BYTES
+        + cores.leaves.len() as u64 * leaf
+        + config.number("memory", "query_bytes")
+        + cores.query.len() as u64 * QUERY_CPU_BESIDE_BYTES
+}
+
+/// A bound on memory that the machine does not have bounds nothing: the kernel would end the process.
+fn memory_is_there(config: &Config, cores: &Cores, there: u64) -> Result<(), ConfigError> {
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    let needed = memory_bytes(config, cores);
+    if needed <= there {
+        return Ok(());
     }
+    let what = format!(
+        "[memory] adds up to {} MiB (leaf_bytes {} MiB for each of {} leaves, query_bytes {} MiB, and what stands \
+         beside them) and this machine has {} MiB; lower leaf_bytes or query_bytes",
+        mib(needed),
+        mib(config.number("memory", "leaf_bytes")),
+        cores.leaves.len(),
+        mib(config.number("memory", "query_bytes")),
+        mib(there),
+    );
+    Err(ConfigError {
+        place: config.path.display().to_string(),
+        what,
+    })
 }
 
 /// Looks. Touches no file.
@@ -65,6 +91,9 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
     let machine = Machine::look()
         .map_err(|error| NodeError::Machine(format!("the CPU mask cannot be read: {error}")))?;
     let cores = Cores::decide(config, &machine)?;
+    if let Some(there) = machine::memory_bytes() {
+        memory_is_there(config, &cores, there)?;
+    }
     machine::check_io_uring().map_err(NodeError::Machine)?;
     machine::raise_locked_memory(cores.leaves.len()).map_err(NodeError::Machine)?;
     machine::raise_open_files(config.number("server", "max_connections"))

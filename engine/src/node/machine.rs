@@ -58,6 +58,26 @@ impl Machine {
     }
 }
 
+/// The memory this process may use, bytes: the machine's, or the cgroup's where that is less. `None`: the
+/// kernel does not tell.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    let machine = meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let cgroup = fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    Some(cgroup.map_or(machine, |cgroup: u64| cgroup.min(machine)))
+}
+
+/// `MemTotal:       24683652 kB` of /proc/meminfo.
+fn meminfo_bytes(text: &str) -> Option<u64> {
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// `"200000 100000"` is two CPUs; `"max 100000"` is no quota. A part of a CPU counts as one.
 fn quota(text: &str) -> Option<usize> {
     let (quota, period) = text.trim().split_once(' ')?;
@@ -179,6 +199,9 @@ mod tests {
         assert_eq!(cpu_list("0-2,8"), Some(vec![0, 1, 2, 8]));
         assert_eq!(cpu_list("3"), Some(vec![3]));
         assert_eq!(cpu_list("a-b"), None);
+        let meminfo = "MemTotal:       24683652 kB\nMemFree:        13000000 kB\n";
+        assert_eq!(meminfo_bytes(meminfo), Some(24_683_652 * 1024));
+        assert_eq!(meminfo_bytes("MemFree: 1 kB\n"), None);
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! `startup_sql`: a file of SQL that runs at every start, statement by statement, before a client may.
+//!
+//! `check` reads its statements and runs none: what one refers to may be made by another before it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +11,8 @@ use super::config::ConfigError;
 use super::run::NodeError;
 use super::text_file;
 use crate::limits::STARTUP_SQL_BYTES_MAX;
-use crate::sql::{Answer, Engine, Identity, Session, split_statements};
+use crate::sql::parse::parse;
+use crate::sql::{Answer, Engine, Identity, Piece, Session, SqlError, split_statements};
 
 /// The file's text.
 ///
@@ -22,18 +25,28 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
+/// Reads every statement; the number of them.
+///
+/// # Errors
+/// `StartupSql`, with file and line, or one line that names the key.
+pub(super) fn check(path: &Path) -> Result<usize, NodeError> {
+    let text = read(path)?;
+    let failed = failed_in(path);
+    let pieces = pieces(&text, &failed)?;
+    for piece in &pieces {
+        parse(piece.text).map_err(|error| failed(piece.line, error))?;
+    }
+    Ok(pieces.len())
+}
+
 /// Runs it, up to the first statement that fails.
 ///
 /// # Errors
-/// `StartupSql`, with file and line.
+/// As [`check`].
 pub(super) async fn run(engine: &Arc<Engine>, path: &Path) -> Result<(), NodeError> {
     let text = read(path)?;
-    let failed = |line, error| NodeError::StartupSql {
-        path: path.to_path_buf(),
-        line,
-        error,
-    };
-    let pieces = split_statements(&text).map_err(|error| failed(1, error))?;
+    let failed = failed_in(path);
+    let pieces = pieces(&text, &failed)?;
     let identity = Identity {
         user: "startup_sql".into(),
         host: "localhost".into(),
@@ -52,4 +65,21 @@ pub(super) async fn run(engine: &Arc<Engine>, path: &Path) -> Result<(), NodeErr
         }
     }
     Ok(())
+}
+
+/// What to make of an error on a line.
+fn failed_in(path: &Path) -> impl Fn(u32, SqlError) -> NodeError {
+    let path = path.to_path_buf();
+    move |line, error| NodeError::StartupSql {
+        path: path.clone(),
+        line,
+        error,
+    }
+}
+
+fn pieces<'a>(
+    text: &'a str,
+    failed: &impl Fn(u32, SqlError) -> NodeError,
+) -> Result<Vec<Piece<'a>>, NodeError> {
+    split_statements(text).map_err(|error| failed(1, error))
 }

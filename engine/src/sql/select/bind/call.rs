@@ -9,6 +9,7 @@ use sqlparser::ast::{
 use super::Binder;
 use super::build::{call, of_text};
 use super::from::parts;
+use super::known::{OF_SESSION, WINDOW, aggregate_name, canonical, is_inner};
 use super::literal::{cast, datetime, number, signed, text, unsigned};
 use super::scope::quoted;
 use crate::sql::error::{Code, SqlError};
@@ -97,7 +98,7 @@ impl Binder<'_> {
                 return Ok(call("case", args));
             }
             ("isnull", [expr]) => return Ok(Expr::IsNull(Box::new(self.expr(expr)?))),
-            ("char" | "sleep", _) if name == "char" => return Err(self.no_function(name)),
+            _ if is_inner(name) => return Err(self.no_function(name)),
             _ => {}
         }
         let (canonical, extra) = canonical(name);
@@ -324,81 +325,6 @@ impl Binder<'_> {
             Code::WrongParameterCount,
             format!("Incorrect parameter count in the call to native function '{name}'"),
         )
-    }
-}
-
-const OF_SESSION: &[&str] = &[
-    "now",
-    "current_timestamp",
-    "localtime",
-    "localtimestamp",
-    "sysdate",
-    "utc_timestamp",
-    "curdate",
-    "current_date",
-    "utc_date",
-    "unix_timestamp",
-    "database",
-    "schema",
-    "version",
-    "connection_id",
-    "user",
-    "current_user",
-    "session_user",
-    "system_user",
-    "row_count",
-    "last_insert_id",
-    "found_rows",
-];
-
-const WINDOW: &[&str] = &[
-    "row_number",
-    "rank",
-    "dense_rank",
-    "percent_rank",
-    "cume_dist",
-    "ntile",
-    "lag",
-    "lead",
-    "first_value",
-    "last_value",
-    "nth_value",
-];
-
-/// DataFusion's name of an aggregate of MySQL's.
-fn aggregate_name(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "count" => "count",
-        "sum" | "avg" => "sum",
-        "min" => "min",
-        "max" => "max",
-        "bit_and" => "bit_and",
-        "bit_or" => "bit_or",
-        "bit_xor" => "bit_xor",
-        "std" | "stddev" | "stddev_pop" => "stddev_pop",
-        "stddev_samp" => "stddev",
-        "variance" | "var_pop" => "var_pop",
-        "var_samp" => "var",
-        _ => return None,
-    })
-}
-
-/// The one of our functions that a name of MySQL's stands for, and arguments it implies.
-fn canonical(name: &str) -> (&str, &'static [&'static str]) {
-    match name {
-        "substr" | "mid" => ("substring", &[]),
-        "ucase" => ("upper", &[]),
-        "lcase" => ("lower", &[]),
-        "character_length" => ("char_length", &[]),
-        "octet_length" => ("length", &[]),
-        "ceiling" => ("ceil", &[]),
-        "power" => ("pow", &[]),
-        "mod" => ("%", &[]),
-        "day" => ("dayofmonth", &[]),
-        "sha" => ("sha1", &[]),
-        "ltrim" => ("trim", &[" ", "leading"]),
-        "rtrim" => ("trim", &[" ", "trailing"]),
-        other => (other, &[]),
     }
 }
 

@@ -24,6 +24,7 @@ mod build;
 mod call;
 mod expr;
 mod from;
+mod known;
 mod limit;
 mod literal;
 mod operator;

@@ -165,6 +165,13 @@ pub fn arity(name: &str) -> Option<(usize, usize)> {
     find(name).map(|function| (function.least, function.most))
 }
 
+/// The names of all.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLES
+        .iter()
+        .flat_map(|table| table.iter().map(|function| function.name))
+}
+
 /// The function of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Function> {
