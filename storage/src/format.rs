@@ -89,7 +89,8 @@ pub use header::{
 };
 pub use hole::{Before, Hole, encode_hole, parse_hole};
 pub use parse::{
-    PREFIX_BYTES, Prefix, check_body, check_commit, parse_batches, parse_commit, parse_prefix,
+    NAME_BYTES, PREFIX_BYTES, Prefix, TAIL_BYTES, check_body, check_commit, is_named,
+    parse_batches, parse_commit, parse_prefix, record_start,
 };
 pub use record::{
     BufferRecord, ColumnRecord, ColumnStatistics, CommitFacts, CommitLeader, CommitRecord,

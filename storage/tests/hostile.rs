@@ -28,6 +28,9 @@ struct Counting;
 
 static NOW_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
+/// What recovery has asked to read, and may.
+static READ_BYTES: AtomicUsize = AtomicUsize::new(0);
+static READ_BYTES_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
@@ -74,6 +77,9 @@ impl DiskFile for HastyFile {
         self.0.bytes()
     }
     fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
+        let read = READ_BYTES.fetch_add(buffer.len(), Ordering::Relaxed);
+        let most = READ_BYTES_MAX.load(Ordering::Relaxed);
+        assert!(read < most, "more than {most} bytes are read");
         self.0.read_at(buffer, at_byte)
     }
     fn write_at(&self, slices: &[IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
@@ -289,6 +295,24 @@ fn no_file_makes_recovery_or_inspect_panic_or_take_memory_without_bound() {
     lengths(&place, &sample, &truth);
     numbers(&place, &sample);
     many(&place);
+    imitations(&place, &sample, &truth);
+}
+
+/// Damage with a message behind it that is full of what begins like a record: looking for one reads the
+/// file a few times over, and not megabytes for each.
+fn imitations(place: &Place, sample: &Sample, truth: &[(u64, CommitRecord)]) {
+    let mut bytes = sample.open();
+    let mut imitation = [0; 64];
+    imitation[..4].fill(0xff);
+    let length = u32::try_from(METADATA_BYTES_MAX / 2 - 8).expect("a length");
+    imitation[4..8].copy_from_slice(&length.to_le_bytes());
+    let content = bytes.len();
+    bytes.extend(std::iter::repeat_n(imitation, 128 * 1024).flatten());
+    READ_BYTES.store(0, Ordering::Relaxed);
+    READ_BYTES_MAX.store(32 * bytes.len(), Ordering::Relaxed);
+    let kept = place.meet(&bytes, truth, "imitations");
+    READ_BYTES_MAX.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(kept, Outcome::Kept(4, content as u64));
 }
 
 /// More commits than a leaf writes into one segment, and than a reader has room for.

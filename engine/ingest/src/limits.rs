@@ -67,6 +67,8 @@ pub const RESPONSE_TIMEOUT_MS: u64 = 30_000;
 pub const RECONNECT_FIRST_MS: u64 = 50;
 /// Longest pause before a lane is connected again.
 pub const RECONNECT_MAX_MS: u64 = 5_000;
+/// That a lane was lost for the same reason is logged once in so long.
+pub const LOST_SAID_MS: u64 = 60_000;
 /// First pause of a partition after a retriable error of the broker.
 pub const RETRIABLE_FIRST_MS: u64 = 100;
 /// Longest pause of a partition after retriable errors of the broker.

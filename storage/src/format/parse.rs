@@ -2,7 +2,7 @@
 
 use crate::counts::Counts;
 use crate::error::{Corruption, Damage};
-use crate::format::bytes::{CONTINUATION, Fields, open_message};
+use crate::format::bytes::{CONTINUATION, Fields, RECORD_TAIL_BYTES, open_message};
 use crate::format::commit::RECORD_MAGIC;
 use crate::format::header::ParsedHeader;
 use crate::format::record::{
@@ -50,6 +50,42 @@ pub fn parse_prefix(bytes: &[u8]) -> Result<Prefix, Damage> {
     }
 }
 
+/// Bytes at the end of a head that say where its record begins.
+pub const TAIL_BYTES: usize = RECORD_TAIL_BYTES;
+/// Bytes at a record's beginning that say whose it is.
+pub const NAME_BYTES: usize = 8 + 8 + 8 + 4 + 4;
+
+/// Where in a head of so many bytes the record begins, by the head's last bytes. `None`: there is none.
+///
+/// With [`is_named`] it says cheaply what is no record: neither looks at the checksum.
+#[must_use]
+pub fn record_start(head_bytes: usize, tail: [u8; TAIL_BYTES]) -> Option<usize> {
+    let own_bytes = Fields::new(&tail, 0).u32().ok()? as usize;
+    let start = head_bytes.checked_sub(own_bytes)?;
+    (own_bytes >= NAME_BYTES + TAIL_BYTES).then_some(start)
+}
+
+/// Whether a record that begins so says that it is `segment`'s; `header_crc`: where that is known.
+#[must_use]
+pub fn is_named(name: [u8; NAME_BYTES], segment: SegmentId, header_crc: Option<u32>) -> bool {
+    let mut fields = Fields::new(&name, 0);
+    let named = parse_name(&mut fields);
+    named.is_ok_and(|(id, crc)| id == segment && header_crc.is_none_or(|known| known == crc))
+}
+
+/// A record's first fields: its magic, the segment and the CRC of that segment's header.
+fn parse_name(fields: &mut Fields<'_>) -> Result<(SegmentId, u32), Damage> {
+    if fields.array()? != RECORD_MAGIC {
+        return Err(fields.damage(Corruption::RecordMagic));
+    }
+    let segment = SegmentId {
+        leaf_partition: LeafPartitionId(fields.u64()?),
+        sequence: Sequence(fields.u64()?),
+        rewrite: Rewrite(fields.u32()?),
+    };
+    Ok((segment, fields.u32()?))
+}
+
 /// Reads a commit's metadata. `bytes` begin at its continuation marker and may go on beyond it.
 ///
 /// Whose record it is, and whether it fits a schema, is [`check_commit`]'s question.
@@ -94,15 +130,7 @@ pub(super) fn parse_record(
     head_bytes: u32,
     mut batch: impl FnMut(CommitFacts),
 ) -> Result<CommitRecord, Damage> {
-    if fields.array()? != RECORD_MAGIC {
-        return Err(fields.damage(Corruption::RecordMagic));
-    }
-    let segment = SegmentId {
-        leaf_partition: LeafPartitionId(fields.u64()?),
-        sequence: Sequence(fields.u64()?),
-        rewrite: Rewrite(fields.u32()?),
-    };
-    let header_crc = fields.u32()?;
+    let (segment, header_crc) = parse_name(fields)?;
     let facts = parse_facts(fields)?;
     let body_bytes = fields.u64()?;
     let durable_end = fields.u64()?;

@@ -11,9 +11,9 @@ use super::decide::{self, Found, MessageAction, MessageFacts, Row};
 use crate::disk::{DiskError, DiskFile};
 use crate::error::Corruption;
 use crate::format::{
-    CommitRecord, HEADER_PREFIX_BYTES, PREFIX_BYTES, ParsedHeader, Predecessor, Prefix, Seal,
-    SegmentId, check_body, check_commit, header_bytes, parse_commit, parse_header, parse_prefix,
-    parse_seal,
+    CommitRecord, HEADER_PREFIX_BYTES, NAME_BYTES, PREFIX_BYTES, ParsedHeader, Predecessor, Prefix,
+    Seal, SegmentId, TAIL_BYTES, check_body, check_commit, header_bytes, is_named, parse_commit,
+    parse_header, parse_prefix, parse_seal, record_start,
 };
 use crate::ids::{Lineage, Offset, Rewrite};
 use crate::limits::{ALIGN_BYTES, SEARCH_BYTES, SEGMENT_COMMITS_MAX};
@@ -181,19 +181,35 @@ impl Opened {
             Ok(Prefix::Head(needed)) => needed,
             _ => return Ok(None),
         };
+        // A message may be full of what begins like this; only what names this file is read whole.
+        let mut tail = [0; TAIL_BYTES];
+        self.fill(&mut tail, at, needed - TAIL_BYTES, bytes)?;
+        let Some(start) = record_start(needed, tail) else {
+            return Ok(None);
+        };
+        let mut name = [0; NAME_BYTES];
+        self.fill(&mut name, at, start, bytes)?;
+        let header_crc = self.header.as_ref().map(|header| header.crc);
+        if !is_named(name, self.id, header_crc) {
+            return Ok(None);
+        }
         let record = if needed <= bytes.len() {
             parse_commit(bytes)
         } else {
             parse_commit(&read(&*self.file, at, needed)?)
         };
-        let ours = |record: &CommitRecord| {
-            record.segment == self.id
-                && self
-                    .header
-                    .as_ref()
-                    .is_none_or(|h| record.header_crc == h.crc)
-        };
-        Ok(record.ok().filter(ours))
+        Ok(record.ok())
+    }
+
+    /// Bytes from `from` on behind `at`, of which `there` is what was read already; zeros beyond the file.
+    fn fill(&self, to: &mut [u8], at: u64, from: usize, there: &[u8]) -> Result<(), DiskError> {
+        match there.get(from..from + to.len()) {
+            Some(there) => to.copy_from_slice(there),
+            None => {
+                self.file.read_at(to, at + from as u64)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the content.

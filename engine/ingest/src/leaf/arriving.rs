@@ -134,7 +134,10 @@ impl Leaf {
                         self.all_named(now, index, request, out);
                     }
                 }
-                FrameEvent::Batch(batch) => self.batch_arrived(index, &batch),
+                FrameEvent::Batch(batch) => {
+                    self.lanes[index].lane.came_whole();
+                    self.batch_arrived(index, &batch);
+                }
                 FrameEvent::CutOff { .. } => {}
                 FrameEvent::Oversize {
                     base_offset,

@@ -99,11 +99,14 @@ impl Leaf {
             return;
         };
         let run = &mut self.lanes[index];
-        tracing::info!(
-            host = run.key.host,
-            port = run.key.port,
-            "connection lost: {why}"
-        );
+        if let Some(times) = run.lane.say_lost(now.us, &why) {
+            tracing::info!(
+                host = run.key.host,
+                port = run.key.port,
+                times,
+                "connection lost: {why}"
+            );
+        }
         run.lane.lost(now.us, why);
         run.clear(&mut self.regions);
         let lane = Some(connection.lane);

@@ -109,6 +109,10 @@ pub struct Lane {
     pause_until_us: u64,
     throttled_until_us: u64,
     backoff: Backoff,
+    /// The reason of a loss that was said last, when, and how many were not said since.
+    lost_said: String,
+    lost_said_us: u64,
+    lost_unsaid: u64,
 }
 
 impl Lane {
@@ -135,6 +139,9 @@ impl Lane {
                 max_ms: limits::RECONNECT_MAX_MS,
                 doubling: true,
             }),
+            lost_said: String::new(),
+            lost_said_us: 0,
+            lost_unsaid: 0,
         }
     }
 
@@ -192,6 +199,11 @@ impl Lane {
         self.version = Some(version);
         self.state = State::Idle;
         self.why = None;
+    }
+
+    /// A record batch or a response came whole: the connection is of use. That it was up is not: what cuts
+    /// each connection soon would be met by a connection every few milliseconds.
+    pub fn came_whole(&mut self) {
         self.backoff.reset();
     }
 
@@ -281,6 +293,7 @@ impl Lane {
     /// response is followed by a pause, so that a trickle is not a storm of requests.
     pub fn answered(&mut self, now_us: u64, records: u64) -> Option<Sent> {
         let sent = self.open.pop_front()?;
+        self.came_whole();
         if records > 0 && records < limits::FETCH_SMALL_ROWS {
             let pause_us = sent.sent_us + limits::FETCH_PAUSE_MS * 1_000;
             self.pause_until_us = self.pause_until_us.max(pause_us);
@@ -315,6 +328,19 @@ impl Lane {
         self.session.begin_anew();
         self.told.clear();
         std::mem::take(&mut self.open)
+    }
+
+    /// How often it was lost since that was last said, where it is to be said now: for another reason at once,
+    /// for the same once in [`limits::LOST_SAID_MS`].
+    pub fn say_lost(&mut self, now_us: u64, why: &str) -> Option<u64> {
+        self.lost_unsaid += 1;
+        let due_us = self.lost_said_us + limits::LOST_SAID_MS * 1_000;
+        if self.lost_said == why && now_us < due_us {
+            return None;
+        }
+        why.clone_into(&mut self.lost_said);
+        self.lost_said_us = now_us;
+        Some(std::mem::take(&mut self.lost_unsaid))
     }
 
     /// No partition wants it any more: what is open is given up.
@@ -466,6 +492,43 @@ mod tests {
             [50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]
         );
         assert_eq!(lane.deadline_us(0, false), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_before_anything_came_whole_is_made_anew_with_growing_pauses() {
+        let mut lane = Lane::new(1, "broker".to_owned(), 9092);
+        let mut now_us = 0;
+        let mut pauses_ms = Vec::new();
+        for attempt in 1..=6 {
+            assert!(lane.connect(now_us, attempt));
+            lane.connected(now_us);
+            lane.negotiated(12);
+            sent(&mut lane, now_us);
+            lane.received(now_us);
+            if attempt == 4 {
+                lane.came_whole();
+            }
+            if attempt == 6 {
+                assert!(lane.answered(now_us, 1).is_some());
+            }
+            lane.lost(now_us, "cut".to_owned());
+            let again_us = lane.deadline_us(now_us, true).expect("a pause");
+            pauses_ms.push((again_us - now_us) / 1_000);
+            now_us = again_us;
+        }
+        assert_eq!(pauses_ms, [50, 100, 200, 50, 100, 50]);
+    }
+
+    #[test]
+    fn a_loss_is_said_once_a_while_and_for_another_reason_at_once() {
+        let mut lane = idle();
+        let while_us = limits::LOST_SAID_MS * 1_000;
+        assert_eq!(lane.say_lost(5, "cut"), Some(1));
+        assert_eq!(lane.say_lost(6, "cut"), None);
+        assert_eq!(lane.say_lost(4 + while_us, "cut"), None);
+        assert_eq!(lane.say_lost(5 + while_us, "cut"), Some(3));
+        assert_eq!(lane.say_lost(6 + while_us, "late"), Some(1));
+        assert_eq!(lane.say_lost(7 + while_us, "cut"), Some(1));
     }
 
     #[test]
