@@ -229,7 +229,7 @@ fn a_start_on_more_memory_than_there_is_is_refused() {
             .unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         let begins = place.line("pinleaf: {}: [memory] adds up to ");
-        let ends = " MiB; lower leaf_bytes or query_bytes\n";
+        let ends = " MiB: lower leaf_bytes or query_bytes, or give it more\n";
         assert!(said.starts_with(&begins) && said.ends_with(ends), "{said}");
         assert_eq!((ended.status.code(), said.lines().count()), (Some(1), 1));
         assert_eq!(place.names(), before);
@@ -244,6 +244,12 @@ fn check_reads_startup_sql_and_runs_nothing() {
     let line = format!(
         "{}:2: You have an error in your SQL syntax; check the manual that corresponds to your Pinleaf version for \
          the right syntax to use near 'SELEC 1' at line 1",
+        script.display()
+    );
+    place.is_refused_as(Command::new(binary()).arg("check"), &line);
+    fs::write(&script, "CREATE DATABASE d;\n\nUSE 'd;\n").unwrap();
+    let line = format!(
+        "{}:3: You have an error in your SQL syntax: a quote is not closed, at line 3",
         script.display()
     );
     place.is_refused_as(Command::new(binary()).arg("check"), &line);
@@ -340,7 +346,8 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
          users           ann\n\
          data_dir        {}\n\
          startup_sql     none\n\
-         memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what clients send\n",
+         memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what is stored and what clients \
+         send\n",
         place.path("data").display()
     );
     assert_eq!(

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use crate::node::{Node, binary};
 
 const SOON: Duration = Duration::from_secs(60);
-/// What Linux keeps of a pipe that nobody reads.
-const PIPE_BYTES: usize = 64 << 10;
 
 /// A node whose startup_sql is this.
 fn node(home: &Path, startup_sql: &str) -> Node {
@@ -118,9 +116,16 @@ fn mysql_cli_signals_that_come_together_are_one() {
 fn a_second_signal_ends_a_node_whose_log_nobody_reads() {
     let home = tempfile::tempdir().unwrap();
     let _node = Node::new(home.path(), "");
-    // As much as a pipe holds: the first line that the node writes is one too many.
+    // As much as the pipe holds: the first line that the node writes is one too many.
     let (_unread, mut log) = io::pipe().unwrap();
-    log.write_all(&[b'.'; PIPE_BYTES]).unwrap();
+    rustix::io::ioctl_fionbio(&log, true).unwrap();
+    let full = loop {
+        if let Err(error) = log.write_all(b".") {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{full}");
+    rustix::io::ioctl_fionbio(&log, false).unwrap();
     let mut child = Command::new(binary())
         .arg("run")
         .arg(home.path().join("pinleaf.toml"))

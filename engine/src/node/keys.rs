@@ -321,6 +321,8 @@ kernel's page cache.
 + query CPUs x {query} MiB        freed memory that the allocator keeps, and the array an expression is just making
 ```
 
+More than the machine or its container has is refused at the start: with the defaults some 1.4 GiB for one leaf.
+
 `query_bytes` is what all queries hold together, and each reserves before it takes: a statement its parse tree, its
 plan and what its batches in flight may take (it takes shorter batches rather than more than 16 MiB, or a 16th of
 `query_bytes`); DataFusion what it groups, joins and sorts; a function each string before it makes it, until nobody
@@ -329,7 +331,8 @@ query. Rows of a filter's or join's copies are sized by the mean of a sample of 
 far longer than all others can take more.
 
 Beside it stands what is stored: of each commit its places, checksums and statistics, at most 2 KiB and 256 bytes a
-column. A merged commit is 65,536 rows, so that a thousand million rows of ten columns take less than 80 MB.
+column. Commits of fewer than 8,192 rows on the mean are merged, to 65,536 rows each: a thousand million rows of ten
+columns take 70 to 570 MB.
 
 Beside it stands what clients send too: of each connection a statement or parameters up to twice
 `max_allowed_packet_bytes`, 16 MiB of user variables, 16 MiB of prepared texts and up to 32 MiB of their trees. One

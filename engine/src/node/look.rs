@@ -39,7 +39,7 @@ impl Looked {
         Ok(format!(
             "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
              startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries; {} MiB in all, beside \
-             what clients send",
+             what is stored and what clients send",
             config.path.display(),
             self.cores,
             config.mysql,
@@ -52,7 +52,7 @@ impl Looked {
     }
 }
 
-/// What the process takes at most, beside what clients send: docs/configuration.md, "Memory".
+/// What the process takes at most, beside what is stored and what clients send: docs/configuration.md, "Memory".
 fn memory_bytes(config: &Config, cores: &Cores) -> u64 {
     let leaf = config.number("memory", "leaf_bytes") + LEAF_BESIDE_BYTES;
     PROCESS_BYTES
@@ -70,7 +70,7 @@ fn memory_is_there(config: &Config, cores: &Cores, there: u64) -> Result<(), Con
     }
     let what = format!(
         "[memory] adds up to {} MiB (leaf_bytes {} MiB for each of {} leaves, query_bytes {} MiB, and what stands \
-         beside them) and this machine has {} MiB; lower leaf_bytes or query_bytes",
+         beside them) and this process may use {} MiB: lower leaf_bytes or query_bytes, or give it more",
         mib(needed),
         mib(config.number("memory", "leaf_bytes")),
         cores.leaves.len(),

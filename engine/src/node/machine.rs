@@ -58,8 +58,8 @@ impl Machine {
     }
 }
 
-/// The memory this process may use, bytes: the machine's, or the cgroup's where that is less. `None`: the
-/// kernel does not tell.
+/// The memory this process may use, bytes: the machine's, or where that is less, what the container's own
+/// cgroup allows. `None`: the kernel does not tell.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {
     let machine = meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?)?;

@@ -81,5 +81,5 @@ fn pieces<'a>(
     text: &'a str,
     failed: &impl Fn(u32, SqlError) -> NodeError,
 ) -> Result<Vec<Piece<'a>>, NodeError> {
-    split_statements(text).map_err(|error| failed(1, error))
+    split_statements(text).map_err(|unfinished| failed(unfinished.line, unfinished.into()))
 }

@@ -266,7 +266,7 @@ impl Connection {
         }
         let pieces = match split_statements(sql) {
             Ok(pieces) => pieces,
-            Err(error) => return self.error(&error).await,
+            Err(unfinished) => return self.error(&unfinished.into()).await,
         };
         // An empty text is a statement too: it gets its error.
         let texts = if pieces.is_empty() {

@@ -243,8 +243,6 @@ fn float(value: f64, plain: &str, exponent: &str, out: &mut Vec<u8>) {
     } else {
         plain
     };
-    // MySQL knows no negative zero.
-    let text = if value == 0.0 { "0" } else { text };
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -326,7 +324,7 @@ mod tests {
             (Arc::new(BooleanArray::from(vec![true])), 0, "1"),
             (Arc::new(Float64Array::from(vec![0.1])), 31, "0.1"),
             (Arc::new(Float64Array::from(vec![3.0])), 31, "3"),
-            (Arc::new(Float64Array::from(vec![-0.0])), 31, "0"),
+            (Arc::new(Float64Array::from(vec![-0.0])), 31, "-0"),
             (Arc::new(Float64Array::from(vec![1e20])), 31, "1e20"),
             (
                 Arc::new(Float64Array::from(vec![123456789012345.0])),

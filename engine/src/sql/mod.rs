@@ -48,6 +48,6 @@ pub use engine::{Clock, Engine, EngineParts};
 pub use error::{Code, SqlError};
 pub use processes::{Identity, KillWatch, Process, Processes};
 pub use session::Session;
-pub use split::{Piece, split_statements};
+pub use split::{Piece, Unfinished, split_statements};
 pub use value::{Prepared, Value};
 pub use variables::ServerFacts;

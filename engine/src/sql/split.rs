@@ -17,11 +17,29 @@ pub struct Piece<'a> {
     pub at_byte: usize,
 }
 
+/// Why a text has no statements: a quote or comment that is not closed, DELIMITER without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What is.
+    pub what: &'static str,
+    /// The line on which it begins; the first is 1.
+    pub line: u32,
+}
+
+impl From<Unfinished> for SqlError {
+    fn from(Unfinished { what, line }: Unfinished) -> SqlError {
+        SqlError::new(
+            Code::Syntax,
+            format!("You have an error in your SQL syntax: {what}, at line {line}"),
+        )
+    }
+}
+
 /// The statements of `sql`, in order.
 ///
 /// # Errors
-/// 1064 with the line, for a quote or comment that is not closed and for DELIMITER without one.
-pub fn split_statements(sql: &str) -> Result<Vec<Piece<'_>>, SqlError> {
+/// [`Unfinished`]: 1064.
+pub fn split_statements(sql: &str) -> Result<Vec<Piece<'_>>, Unfinished> {
     let bytes = sql.as_bytes();
     let mut pieces = Vec::new();
     let mut delimiter = ";";
@@ -110,13 +128,9 @@ pub(super) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
 
 fn push<'a>(sql: &'a str, start: Option<usize>, end: usize, pieces: &mut Vec<Piece<'a>>) {
     if let Some(start) = start {
-        let line = 1 + sql.as_bytes()[..start]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
         pieces.push(Piece {
             text: sql[start..end].trim_end(),
-            line: u32::try_from(line).unwrap_or(u32::MAX),
+            line: line_of(sql, start),
             at_byte: start,
         });
     }
@@ -154,15 +168,16 @@ fn delimiter_line(sql: &str, at: usize) -> Option<(&str, usize)> {
     Some((word, end))
 }
 
-fn unfinished(sql: &str, at: usize, what: &str) -> SqlError {
-    let line = 1 + sql.as_bytes()[..at]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count();
-    SqlError::new(
-        Code::Syntax,
-        format!("You have an error in your SQL syntax: {what}, at line {line}"),
-    )
+fn unfinished(sql: &str, at: usize, what: &'static str) -> Unfinished {
+    let line = line_of(sql, at);
+    Unfinished { what, line }
+}
+
+/// The line of a byte; the first is 1.
+fn line_of(sql: &str, at: usize) -> u32 {
+    let before = sql.as_bytes()[..at].iter();
+    let line = 1 + before.filter(|byte| **byte == b'\n').count();
+    u32::try_from(line).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -235,7 +250,7 @@ mod tests {
             ),
             ("select '\\", "a quote is not closed, at line 1"),
         ] {
-            let error = split_statements(sql).expect_err(sql);
+            let error = SqlError::from(split_statements(sql).expect_err(sql));
             assert_eq!(error.code, 1064);
             assert!(error.message.ends_with(message), "{}", error.message);
         }

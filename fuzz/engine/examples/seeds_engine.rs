@@ -5,9 +5,9 @@
 //! answered (`engine/src/sql/select/expressions.tsv`), the examples of the documentation.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fuzz_hot::corpus::put;
+use fuzz_hot::corpus::{put, tree};
 
 fn main() {
     let out = std::env::args().nth(1).expect("where to write?");
@@ -29,10 +29,6 @@ fn main() {
     for (at, text) in STATEMENTS.iter().enumerate() {
         put(out, "sql_text", &format!("own-{at}"), text.as_bytes());
     }
-}
-
-fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Whole connections, and the statements in them.

@@ -148,12 +148,14 @@ fn carry_out(
     prepared: &mut u32,
 ) -> Result<Result<(), SqlError>, ConnectionError> {
     Ok(match command {
-        Command::Query(sql) => split_statements(sql).and_then(|pieces| {
-            for piece in &pieces {
-                parse::parse(piece.text)?;
-            }
-            Ok(())
-        }),
+        Command::Query(sql) => split_statements(sql)
+            .map_err(SqlError::from)
+            .and_then(|pieces| {
+                for piece in &pieces {
+                    parse::parse(piece.text)?;
+                }
+                Ok(())
+            }),
         Command::Prepare(sql) => parse::parameters(sql).map(|params| {
             if *prepared < PREPARED_MAX {
                 *prepared += 1;

@@ -39,7 +39,7 @@ pub fn sql_text(data: &[u8]) {
                     }
                 }
             }
-            Err(error) => said(&error),
+            Err(unfinished) => said(&unfinished.into()),
         }
     });
 }

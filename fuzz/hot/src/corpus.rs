@@ -108,6 +108,15 @@ pub fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
     fs::write(folder.join(name), bytes).expect("written");
 }
 
+/// The project's tree.
+///
+/// # Panics
+/// Where `fuzz/` lies nowhere.
+#[must_use]
+pub fn tree() -> PathBuf {
+    root().parent().expect("the tree").to_path_buf()
+}
+
 /// `fuzz/`.
 #[must_use]
 pub fn root() -> PathBuf {

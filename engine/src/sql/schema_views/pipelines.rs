@@ -127,7 +127,7 @@ impl Standing {
     }
 
     /// When it failed by itself, ms since 1970, and why; `None` where it did not. Where it was the last of
-    /// its pipeline, that has stopped at it, and says so until START.
+    /// its pipeline, that has stopped at it, and says so until START or STOP.
     pub(super) fn failed(&self, pipeline: &PipelineDef) -> Option<(i64, Failure)> {
         let own = Some(self.pairing.kafka_partition);
         let stopped = pipeline.failure.as_ref();

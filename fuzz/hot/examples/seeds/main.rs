@@ -5,9 +5,9 @@
 //! made of them and `fuzz/run --minimise` kept is `fuzz/corpus`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fuzz_hot::corpus::put;
+use fuzz_hot::corpus::{put, tree};
 use ingest::kafka::fetch::{FrameEvent, FrameReader};
 use ingest::kafka::requests::Api;
 
@@ -24,10 +24,6 @@ fn main() {
     kafka_responses(out);
     json(out);
     segments(out);
-}
-
-fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Name, version and bytes of each capture in a folder.

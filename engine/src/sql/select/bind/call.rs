@@ -116,9 +116,6 @@ impl Binder<'_> {
         if name == "trim" {
             bound.extend([text(" "), text("both")]);
         }
-        if name == "sleep" {
-            return Ok(call("sleep", bound));
-        }
         Ok(call(canonical, bound))
     }
 

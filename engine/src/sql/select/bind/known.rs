@@ -40,41 +40,52 @@ pub(super) const WINDOW: &[&str] = &[
     "nth_value",
 ];
 
+/// Aggregates of MySQL's, each with DataFusion's name of it.
+const AGGREGATES: &[(&str, &str)] = &[
+    ("count", "count"),
+    ("sum", "sum"),
+    ("avg", "sum"),
+    ("min", "min"),
+    ("max", "max"),
+    ("bit_and", "bit_and"),
+    ("bit_or", "bit_or"),
+    ("bit_xor", "bit_xor"),
+    ("std", "stddev_pop"),
+    ("stddev", "stddev_pop"),
+    ("stddev_pop", "stddev_pop"),
+    ("stddev_samp", "stddev"),
+    ("variance", "var_pop"),
+    ("var_pop", "var_pop"),
+    ("var_samp", "var"),
+];
+
 /// DataFusion's name of an aggregate of MySQL's.
 pub(super) fn aggregate_name(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "count" => "count",
-        "sum" | "avg" => "sum",
-        "min" => "min",
-        "max" => "max",
-        "bit_and" => "bit_and",
-        "bit_or" => "bit_or",
-        "bit_xor" => "bit_xor",
-        "std" | "stddev" | "stddev_pop" => "stddev_pop",
-        "stddev_samp" => "stddev",
-        "variance" | "var_pop" => "var_pop",
-        "var_samp" => "var",
-        _ => return None,
-    })
+    let mut pairs = AGGREGATES.iter();
+    pairs.find(|pair| pair.0 == name).map(|pair| pair.1)
 }
+
+/// Other names of MySQL's, the one of our functions that each stands for, and arguments it implies.
+const ALIASES: &[(&str, &str, &[&str])] = &[
+    ("substr", "substring", &[]),
+    ("mid", "substring", &[]),
+    ("ucase", "upper", &[]),
+    ("lcase", "lower", &[]),
+    ("character_length", "char_length", &[]),
+    ("octet_length", "length", &[]),
+    ("ceiling", "ceil", &[]),
+    ("power", "pow", &[]),
+    ("mod", "%", &[]),
+    ("day", "dayofmonth", &[]),
+    ("ltrim", "trim", &[" ", "leading"]),
+    ("rtrim", "trim", &[" ", "trailing"]),
+];
 
 /// The one of our functions that a name of MySQL's stands for, and arguments it implies.
 pub(super) fn canonical(name: &str) -> (&str, &'static [&'static str]) {
-    match name {
-        "substr" | "mid" => ("substring", &[]),
-        "ucase" => ("upper", &[]),
-        "lcase" => ("lower", &[]),
-        "character_length" => ("char_length", &[]),
-        "octet_length" => ("length", &[]),
-        "ceiling" => ("ceil", &[]),
-        "power" => ("pow", &[]),
-        "mod" => ("%", &[]),
-        "day" => ("dayofmonth", &[]),
-        "sha" => ("sha1", &[]),
-        "ltrim" => ("trim", &[" ", "leading"]),
-        "rtrim" => ("trim", &[" ", "trailing"]),
-        other => (other, &[]),
-    }
+    let mut aliases = ALIASES.iter();
+    let alias = aliases.find(|alias| alias.0 == name);
+    alias.map_or((name, &[]), |alias| (alias.1, alias.2))
 }
 
 /// Ours, and no functions of MySQL's: what operators, CASE, CAST and aggregates are made of.
@@ -95,9 +106,9 @@ const INNER: &[&str] = &[
     "div",
 ];
 
-/// Whether a function of that name is there for the binder alone.
+/// Whether a function of that name is there for the binder alone, as operators are.
 pub(super) fn is_inner(name: &str) -> bool {
-    INNER.contains(&name)
+    INNER.contains(&name) || !name.starts_with(char::is_alphabetic)
 }
 
 #[cfg(test)]
@@ -109,10 +120,17 @@ mod tests {
     use crate::sql::select::functions;
 
     /// What has a name of MySQL's and no entry in a table: the binder makes it of others.
-    const MADE_OF_OTHERS: &[&str] = &["if", "isnull", "adddate", "subdate", "timestampadd"];
+    const MADE_OF_OTHERS: &[&str] = &[
+        "if",
+        "isnull",
+        "position",
+        "adddate",
+        "subdate",
+        "timestampadd",
+    ];
 
     fn is_known(name: &str) -> bool {
-        let ours = functions::arity(canonical(name).0).is_some() && !is_inner(name);
+        let ours = !is_inner(name) && functions::arity(canonical(name).0).is_some();
         let tables = [OF_SESSION, WINDOW, MADE_OF_OTHERS];
         ours || aggregate_name(name).is_some() || tables.iter().any(|table| table.contains(&name))
     }
@@ -133,17 +151,17 @@ mod tests {
         for name in &documented {
             assert!(is_known(name), "docs/sql.md names {name}");
         }
-        let mut known: BTreeSet<&str> = functions::names()
-            .filter(|name| !is_inner(name) && name.starts_with(char::is_alphabetic))
-            .collect();
+        let mut known: BTreeSet<&str> = functions::names().filter(|name| !is_inner(name)).collect();
         known.extend(OF_SESSION.iter().chain(WINDOW).chain(MADE_OF_OTHERS));
+        known.extend(AGGREGATES.iter().map(|pair| pair.0));
+        known.extend(ALIASES.iter().map(|alias| alias.0));
         for name in known {
             assert!(documented.contains(name), "docs/sql.md lacks {name}");
         }
     }
 
     #[test]
-    fn what_is_there_for_the_binder_alone_is_no_name() {
+    fn what_is_there_for_the_binder_alone_is_there() {
         for name in INNER {
             assert!(functions::arity(name).is_some(), "{name} is not there");
         }
