@@ -1,12 +1,12 @@
 //! The engine: from a catalog and leaves to answers over MySQL's protocol.
 //!
 //! In the byte's order; each module imports only what stands to its left: [`ingest`]'s `kafka`,
-//! `pipeline` and `leaf`, then `catalog`, `aggregator`, `sql`, `server`, `node`.
+//! `pipeline` and `leaf`, then [`control`]'s `catalog` and `aggregator`, then `sql`, `server`, `node`.
 
 pub mod limits;
 
-pub mod aggregator;
-pub mod catalog;
+pub use control::{aggregator, catalog};
+
 pub mod node;
 pub mod server;
 pub mod sql;

@@ -19,9 +19,13 @@ use storage::segment::{Alarm, Commit, Segment, SegmentFile};
 use super::Answer;
 use super::schema_views::tests::{LEAF_PARTITION, TABLE, attached, catalog};
 use super::session_tests::{NOW_UNIX_MS, Rig, ok, rig_on, run};
-use crate::aggregator::tests::broker::Cluster;
 use crate::catalog::{Catalog, TableDef};
 use crate::limits::AUDITS_MAX;
+use broker::Cluster;
+
+#[path = "../../control/src/aggregator/tests/broker.rs"]
+#[allow(dead_code)]
+mod broker;
 
 /// The scripted broker's messages have this timestamp.
 const TIMESTAMP_MS: i64 = 1_000;

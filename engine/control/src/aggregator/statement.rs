@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::record_batch::RecordBatch;
+use arrow_array::RecordBatch;
 
 use crate::catalog::{PipelineSpec, TableSpec};
 

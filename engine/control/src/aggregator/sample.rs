@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Schema as ArrowSchema};
-use arrow::record_batch::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{Field, Schema as ArrowSchema};
+use arrow_select::concat::concat_batches;
 use ingest::audit::Response;
 use ingest::kafka::fetch::{FrameEvent, FrameReader};
 use ingest::kafka::requests::OffsetSpec;

@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_page_lists_every_key_with_its_fate() {
-        let page = include_str!("../../../docs/pipelines.md");
+        let page = include_str!("../../../../docs/pipelines.md");
         let rows = page.lines().filter(|line| line.starts_with("| `"));
         let written: Vec<&str> = rows.collect();
         let known: Vec<String> = CONFIG_KEYS

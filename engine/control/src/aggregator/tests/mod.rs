@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use ingest::leaf::order::Report;
 use ingest::pipeline::{JsonMapping, MappedColumn, Path as JsonPath, SkipErrors, SqlType};
 
