@@ -510,6 +510,10 @@ fn queries_answer_as_mysql_does() {
         ("SELECT id FROM t WHERE nope = 1", "ERROR 1054"),
         ("SELECT 1 FROM nope", "ERROR 1146"),
         ("SELECT nope(1)", "ERROR 1305"),
+        // What operators and CAST are made of is no function.
+        ("SELECT held(1)", "ERROR 1305"),
+        ("SELECT `cast`(1, 'signed')", "ERROR 1305"),
+        ("SELECT `+`(1, 2)", "ERROR 1305"),
         ("SELECT IFNULL(1)", "ERROR 1582"),
         ("SELECT *", "ERROR 1096"),
         ("SELECT id, COUNT(*) FROM t", "ERROR 1055"),
@@ -679,6 +683,45 @@ fn parameters_stand_where_their_marks_do() {
         .expect("it has columns");
     let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["?", "id"]);
+}
+
+#[test]
+fn a_parameter_of_each_kind_is_taken() {
+    let fixture = plain();
+    let date = |has_time| Value::Date {
+        year: 2024,
+        month: 2,
+        day: 29,
+        hour: if has_time { 12 } else { 0 },
+        minute: 0,
+        second: 0,
+        micros: 0,
+        has_time,
+    };
+    let (_, rows) = run(
+        &fixture,
+        "SELECT ?, ?, ?, ?, ?, ?, ?",
+        &[
+            Value::Null,
+            Value::Int(-1),
+            Value::UInt(u64::MAX),
+            Value::Float(1.5),
+            Value::Double(-1.25e100),
+            date(false),
+            date(true),
+        ],
+    )
+    .expect("it runs");
+    let expected = [
+        "NULL",
+        "-1",
+        "18446744073709551615",
+        "1.5",
+        "-1.25e100",
+        "2024-02-29",
+        "2024-02-29 12:00:00",
+    ];
+    assert_eq!(rows, [expected]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, ObjectName, ObjectNamePart, WindowFrameBound, WindowType,
+    FunctionArguments, ObjectName, ObjectNamePart, Spanned, WindowFrameBound, WindowType,
 };
+use sqlparser::tokenizer::Span;
 
 use super::Binder;
 use super::build::{call, of_text};
@@ -24,6 +25,9 @@ impl Binder<'_> {
             [name] => name.to_ascii_lowercase(),
             _ => return Err(self.no_function(&function.name.to_string())),
         };
+        if is_inner(&name) && is_written(&function.name) {
+            return Err(self.no_function(&name));
+        }
         let no_parameters = matches!(function.parameters, FunctionArguments::None);
         if !no_parameters || function.filter.is_some() || !function.within_group.is_empty() {
             return Err(SqlError::not_supported(function));
@@ -98,7 +102,6 @@ impl Binder<'_> {
                 return Ok(call("case", args));
             }
             ("isnull", [expr]) => return Ok(Expr::IsNull(Box::new(self.expr(expr)?))),
-            _ if is_inner(name) => return Err(self.no_function(name)),
             _ => {}
         }
         let (canonical, extra) = canonical(name);
@@ -323,6 +326,13 @@ impl Binder<'_> {
             format!("Incorrect parameter count in the call to native function '{name}'"),
         )
     }
+}
+
+/// Whether a name stands in the statement's text. One that the binder made, such as the CAST around a parameter, has
+/// no place there.
+fn is_written(name: &ObjectName) -> bool {
+    let mut parts = name.0.iter();
+    parts.any(|part| part.span() != Span::empty())
 }
 
 fn plain_args(list: &FunctionArgumentList) -> Result<Vec<Expr>, SqlError> {
