@@ -27,6 +27,24 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["engine/control/src/catalog/"]),
 ];
 
+/// What the aggregator may wait for by itself: nothing, so that the simulation owns its tasks, clock and disk.
+const WAITS: &[&str] = &[
+    "tokio::spawn",
+    "tokio::task",
+    "tokio::time",
+    "tokio::net",
+    "tokio::fs",
+    "std::fs",
+    "std::thread",
+    "Instant",
+    "SystemTime",
+];
+/// But here.
+const WAITS_IN: &[&str] = &[
+    "engine/control/src/aggregator/port.rs",
+    "engine/control/src/aggregator/client/connection.rs",
+];
+
 /// Where `unsafe` may stand.
 const UNSAFE_IN: &[&str] = &[
     "storage/src/map.rs",
@@ -167,6 +185,23 @@ fn one_place_knows_each_foreign_thing() {
                         places.join(", ")
                     ));
                 }
+            }
+        }
+    }
+    refuse(&findings);
+}
+
+#[test]
+fn the_aggregator_waits_through_its_port() {
+    let mut findings = Vec::new();
+    for source in files(".rs").iter().filter(|source| !is_test(source)) {
+        let path = source.path.as_str();
+        if !path.starts_with("engine/control/src/aggregator/") || WAITS_IN.contains(&path) {
+            continue;
+        }
+        for (at, line) in code(source) {
+            for word in WAITS.iter().filter(|word| line.contains(**word)) {
+                findings.push(format!("{path}:{at}: {word} belongs in the port"));
             }
         }
     }

@@ -7,3 +7,4 @@ pub mod limits;
 
 pub mod aggregator;
 pub mod catalog;
+pub mod planted;

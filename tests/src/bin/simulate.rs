@@ -1,4 +1,4 @@
-//! Runs the simulation over a range of seeds: `simulate --seeds A..B [--only storage|leaf]`.
+//! Runs the simulation over a range of seeds: `simulate --seeds A..B [--only storage|leaf|control]`.
 //!
 //! Seeds run on all cores; what is printed is the same however many there are: what was covered, and of
 //! each seed that fails the seed, what is wrong and its last events; of the first ones also the least that
@@ -17,9 +17,9 @@ use tests::sim::case::Case;
 #[cfg(feature = "planted")]
 use tests::sim::planted::Planted;
 use tests::sim::shrink::{Suite, Violation};
-use tests::sim::{Coverage, leaf, storage};
+use tests::sim::{Coverage, control, leaf, storage};
 
-const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf] \
+const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf|control] \
                      [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
 /// Seeds that the test command runs.
 const SEEDS: Range<u64> = 0..20_000;
@@ -32,7 +32,7 @@ const TOLD_MAX: usize = 3;
 /// Seeds that a thread takes at a time.
 const SEEDS_AT_ONCE: u64 = 8;
 
-const SUITES: [Suite; 2] = [storage::SUITE, leaf::SUITE];
+const SUITES: [Suite; 3] = [storage::SUITE, leaf::SUITE, control::SUITE];
 
 fn main() -> ExitCode {
     match arguments(std::env::args().skip(1)) {
@@ -203,6 +203,7 @@ mod planted {
     use std::sync::Mutex;
 
     use super::*;
+    use ::control::planted::Rule as ControlRule;
     use ::ingest::planted::Rule as LeafRule;
     use ::storage::planted::Rule as StoreRule;
     use ::storage::recovery::decide::Row;
@@ -211,7 +212,7 @@ mod planted {
     /// Seeds within which each must be missed.
     const SEEDS: Range<u64> = 0..2_000;
     /// The faults that anybody would plant first, each with the rule that keeps it out.
-    const NAMED: [(&str, Planted); 16] = [
+    const NAMED: [(&str, Planted); 21] = [
         (
             "a mark published before its values are written",
             Planted::Store(StoreRule::MarkBehindValues),
@@ -273,6 +274,26 @@ mod planted {
             "end_offset ignored by a returning owner",
             Planted::Leaf(LeafRule::EndOffsetKept),
         ),
+        (
+            "SET OFFSETS that reaches one of two partitions before the crash",
+            Planted::Control(ControlRule::StatementInOneTransaction),
+        ),
+        (
+            "redo forgotten at start",
+            Planted::Control(ControlRule::RedoAtStart),
+        ),
+        (
+            "a TRUNCATE whose redo is forgotten",
+            Planted::Control(ControlRule::AttachUnlinksDead),
+        ),
+        (
+            "a DROP that forgets its redo",
+            Planted::Control(ControlRule::DroppedUnlinkedAtStart),
+        ),
+        (
+            "a report of an older generation accepted",
+            Planted::Control(ControlRule::StaleReportDropped),
+        ),
     ];
 
     #[test]
@@ -303,7 +324,7 @@ mod planted {
         for (what, rule) in NAMED {
             assert!(told.contains(&(rule, true)), "{what} is not found");
         }
-        assert!(told.len() > 70, "{} rules", told.len());
+        assert!(told.len() > 90, "{} rules", told.len());
         let missed: Vec<&Planted> = told.iter().filter(|one| !one.1).map(|one| &one.0).collect();
         assert!(missed.is_empty(), "nothing needs {missed:?}");
     }

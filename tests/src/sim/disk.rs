@@ -10,6 +10,7 @@
 //!   cache at any later moment, and what was on the disk before is read in their place;
 //! - a failed directory sync likewise; the next operation on the directory brings back what it lost,
 //!   because a directory's block is written whole;
+//! - directories, where a simulation asks for them: a name like any other, with which all below it is lost;
 //! - a fuse ends the process at any call, in the middle of a write too;
 //! - a full disk: a write stops anywhere, `free_bytes` says none; single calls may be refused for want of
 //!   space too, a sync among them (space is given out late), which loses pages like any other failure.
@@ -39,6 +40,9 @@ const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
+const ENOTEMPTY: i32 = 39;
+/// What is there before anything is made.
+const DATA: &str = "/data";
 /// Where damaged files go.
 pub const QUARANTINE: &str = "/data/quarantine";
 
@@ -150,6 +154,8 @@ struct World {
     /// Counts processes: a file handle of an earlier one is of no use.
     process: u32,
     violation: Option<String>,
+    /// The inodes that are directories; `None`: a directory is wherever a file is.
+    directories: Option<BTreeSet<usize>>,
 }
 
 /// The disk of one seed.
@@ -178,7 +184,13 @@ impl SimDisk {
             dead: false,
             process: 0,
             violation: None,
+            directories: None,
         })))
+    }
+
+    /// From now on a directory is there once it was made, and a power loss may take it.
+    pub fn keep_directories(&self) {
+        self.world().directories = Some(BTreeSet::new());
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -290,6 +302,7 @@ impl SimDisk {
             lost,
             any_subset,
             hit,
+            directories,
             ..
         } = &mut *world;
         if *any_subset {
@@ -308,6 +321,9 @@ impl SimDisk {
         pending.iter().for_each(|op| op.apply(disk_names));
         pending.clear();
         lost.clear();
+        if directories.is_some() {
+            without_directory(disk_names);
+        }
         *names = disk_names.clone();
         // Only what has a name can be seen again.
         let named: BTreeSet<usize> = names.values().copied().collect();
@@ -334,7 +350,17 @@ impl SimDisk {
     #[must_use]
     pub fn quarantined(&self) -> bool {
         let world = self.world();
-        world.names.keys().any(|path| path.starts_with(QUARANTINE))
+        let mut names = world.names.iter();
+        names.any(|(path, inode)| path.starts_with(QUARANTINE) && !world.is_directory(*inode))
+    }
+
+    /// What lies below a directory, also directories.
+    #[must_use]
+    pub fn files_below(&self, directory: &str) -> Vec<String> {
+        let world = self.world();
+        let below = |path: &&PathBuf| path.starts_with(directory) && *path != Path::new(directory);
+        let names = world.names.keys().filter(below);
+        names.map(|path| path.display().to_string()).collect()
     }
 
     /// The files and their lengths, for a trace.
@@ -352,7 +378,35 @@ impl SimDisk {
     }
 }
 
+/// What lies in a directory that is not there is not there.
+fn without_directory(names: &mut BTreeMap<PathBuf, usize>) {
+    let mut there: BTreeSet<PathBuf> = BTreeSet::from([PathBuf::from(DATA)]);
+    // Sorted: a directory stands before what is in it.
+    names.retain(|path, _| {
+        let parent = path.parent().is_some_and(|parent| there.contains(parent));
+        if parent {
+            there.insert(path.clone());
+        }
+        parent
+    });
+}
+
 impl World {
+    fn is_directory(&self, inode: usize) -> bool {
+        let directories = self.directories.as_ref();
+        directories.is_some_and(|directories| directories.contains(&inode))
+    }
+
+    /// Whether a directory may be looked into, as far as directories are kept.
+    fn has_directory(&self, path: &Path) -> bool {
+        self.directories.is_none()
+            || path == Path::new(DATA)
+            || self
+                .names
+                .get(path)
+                .is_some_and(|&inode| self.is_directory(inode))
+    }
+
     fn end_process(&mut self) {
         self.process += 1;
         self.dead = false;
@@ -596,11 +650,16 @@ impl Disk for SimDisk {
     fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
         let mut world = self.world();
         world.call(directory, DiskAction::List)?;
-        let here = world.names.keys().filter(|p| p.parent() == Some(directory));
-        let names = here.filter_map(|path| path.file_name());
-        let entries = names.map(|name| Entry {
-            name: name.to_string_lossy().into_owned(),
-            is_directory: false,
+        if !world.has_directory(directory) {
+            return Err(DiskError::new(directory, DiskAction::List, ENOENT));
+        }
+        let names = world.names.iter();
+        let here = names.filter(|(path, _)| path.parent() == Some(directory));
+        let entries = here.filter_map(|(path, &inode)| {
+            Some(Entry {
+                name: path.file_name()?.to_string_lossy().into_owned(),
+                is_directory: world.is_directory(inode),
+            })
         });
         Ok(entries.collect())
     }
@@ -613,6 +672,12 @@ impl Disk for SimDisk {
         }
         if world.names.contains_key(path) {
             return Err(DiskError::new(path, DiskAction::Create, EEXIST));
+        }
+        if !path
+            .parent()
+            .is_some_and(|parent| world.has_directory(parent))
+        {
+            return Err(DiskError::new(path, DiskAction::Create, ENOENT));
         }
         if world.full && world.random.chance(300) {
             world.hit.hit(FULL);
@@ -671,6 +736,16 @@ impl Disk for SimDisk {
             return Err(DiskError::new(from, DiskAction::Rename, ENOENT));
         };
         world.name_op(NameOp::Rename(from.to_path_buf(), to.to_path_buf(), inode));
+        if world.is_directory(inode) {
+            let names = world.names.iter();
+            let below = names.filter(|(path, _)| path.starts_with(from));
+            let below: Vec<(PathBuf, usize)> =
+                below.map(|(path, &inode)| (path.clone(), inode)).collect();
+            for (path, inode) in below {
+                let rest = path.strip_prefix(from).unwrap_or(&path).to_path_buf();
+                world.name_op(NameOp::Rename(path, to.join(rest), inode));
+            }
+        }
         Ok(())
     }
 
@@ -687,11 +762,40 @@ impl Disk for SimDisk {
     }
 
     fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
-        self.world().call(path, DiskAction::Create)
+        let mut world = self.world();
+        world.call(path, DiskAction::Create)?;
+        let mut missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|path| !world.has_directory(path))
+            .collect();
+        while let Some(path) = missing.pop() {
+            if let Some(errno) = world.fails(DiskFaultKind::Create, Some(DiskFaultKind::CreateFull))
+            {
+                return Err(DiskError::new(path, DiskAction::Create, errno));
+            }
+            let inode = world.inodes.len();
+            world.inodes.push(Inode::default());
+            let directories = world.directories.as_mut();
+            directories.map(|directories| directories.insert(inode));
+            world.name_op(NameOp::Link(path.to_path_buf(), inode));
+        }
+        Ok(())
     }
 
     fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
-        self.world().call(path, DiskAction::Unlink)
+        let mut world = self.world();
+        world.call(path, DiskAction::Unlink)?;
+        if world.directories.is_none() || !world.names.contains_key(path) {
+            return Ok(());
+        }
+        if world.names.keys().any(|name| name.parent() == Some(path)) {
+            return Err(DiskError::new(path, DiskAction::Unlink, ENOTEMPTY));
+        }
+        if let Some(errno) = world.fails(DiskFaultKind::Unlink, None) {
+            return Err(DiskError::new(path, DiskAction::Unlink, errno));
+        }
+        world.name_op(NameOp::Unlink(path.to_path_buf()));
+        Ok(())
     }
 
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {

@@ -1,18 +1,21 @@
 //! The simulation: one thread, one seed, one history; the same every time.
 //!
 //! `disk` is the crash model and `kafka` the brokers; `storage` drives a store over the disk, `leaf` the whole leaf over
-//! both (`world`). What a seed does is decided by its random numbers alone, so a seed that fails is run again with a
+//! both (`world`), `control` the aggregator and the catalog with leaves. What a seed does is decided by its random numbers alone, so a seed that fails is run again with a
 //! trace, tells its last events, and is shrunk (`shrink`) to a `case` that can be run again.
 
 pub mod case;
+pub mod control;
 pub mod disk;
 mod kafka;
 mod law;
 pub mod leaf;
 #[cfg(feature = "planted")]
 pub mod planted;
+mod reasons;
 pub mod shrink;
 pub mod storage;
+mod topic;
 mod tracked;
 mod world;
 

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use control::planted::Rule as ControlRule;
 use ingest::planted::Rule as LeafRule;
 use storage::planted::Rule as StoreRule;
 
 use super::case::Case;
 use super::shrink::{Suite, Violation};
-use super::{Coverage, leaf, storage as stores};
+use super::{Coverage, control as cores, leaf, storage as stores};
 
 /// A rule that can be taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +17,19 @@ pub enum Planted {
     Store(StoreRule),
     /// Of the leaf.
     Leaf(LeafRule),
+    /// Of the aggregator and the catalog.
+    Control(ControlRule),
 }
 
 impl Planted {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Planted> {
         let leaf = LeafRule::ALL.into_iter().map(Planted::Leaf);
-        StoreRule::all().map(Planted::Store).chain(leaf)
+        let control = ControlRule::ALL.into_iter().map(Planted::Control);
+        StoreRule::all()
+            .map(Planted::Store)
+            .chain(leaf)
+            .chain(control)
     }
 
     /// The one of this name, as it is printed.
@@ -33,13 +40,16 @@ impl Planted {
 
     /// Takes it out, in this thread; or puts all back.
     pub fn take_out(rule: Option<Planted>) {
-        let (store, leaf) = match rule {
-            Some(Planted::Store(rule)) => (Some(rule), None),
-            Some(Planted::Leaf(rule)) => (None, Some(rule)),
-            None => (None, None),
-        };
+        let (mut store, mut leaf, mut core) = (None, None, None);
+        match rule {
+            Some(Planted::Store(rule)) => store = Some(rule),
+            Some(Planted::Leaf(rule)) => leaf = Some(rule),
+            Some(Planted::Control(rule)) => core = Some(rule),
+            None => {}
+        }
         storage::planted::take_out(store);
         ingest::planted::take_out(leaf);
+        control::planted::take_out(core);
     }
 
     /// Where it is looked for, the cheapest first.
@@ -47,6 +57,7 @@ impl Planted {
         match self {
             Planted::Store(_) => &[stores::SUITE, leaf::SUITE],
             Planted::Leaf(_) => &[leaf::SUITE],
+            Planted::Control(_) => &[cores::SUITE],
         }
     }
 }

@@ -6,7 +6,6 @@
 //! before it is told: a new leader's high watermark may lag for a moment.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ingest::audit::LogSays;
 use ingest::kafka::error::ErrorClass;
@@ -14,7 +13,7 @@ use ingest::kafka::requests::OffsetSpec;
 use storage::ids::{Offset, TopicId};
 use tokio::sync::mpsc;
 
-use super::client::{Client, ClientFault, TopicAnswer, TopicState};
+use super::client::{Brokers, ClientFault, TopicAnswer, TopicState};
 use super::log::{Fetched, LogReader};
 use super::settings::client_settings;
 use super::shared::Shared;
@@ -61,6 +60,7 @@ impl Shared {
             }
         };
         tokio::select! {
+            biased;
             () = out.closed() => {}
             () = reading => {}
         }
@@ -79,22 +79,22 @@ impl Shared {
         };
         let settings =
             client_settings(&pipeline.spec).map_err(|error| failed(error.to_string()))?;
-        let client = Client::new(settings);
+        let client = self.port.brokers(settings);
         let topic = &pipeline.spec.topic;
         let mut cursor = wanted.from;
         let (mut tries, mut empty) = (0, 0);
         loop {
-            let state = self.led(&client, topic, wanted).await?;
+            let state = self.led(&*client, topic, wanted).await?;
             let Some(Some(leader)) = state.partitions.get(&wanted.kafka_partition) else {
                 let partition = wanted.kafka_partition;
                 return Err(failed(ClientFault::NoLeader { partition }.to_string()));
             };
-            let start = self.edge(&client, topic, &state, wanted, OffsetSpec::Earliest);
+            let start = self.edge(&*client, topic, &state, wanted, OffsetSpec::Earliest);
             let start = start.await?;
             say(out, LogSays::Begins(start)).await?;
             cursor = cursor.max(start.min(wanted.to));
             let mut reader = LogReader::new(
-                &client,
+                &*client,
                 topic,
                 state.id,
                 wanted.kafka_partition,
@@ -128,27 +128,27 @@ impl Shared {
             };
             tries += 1;
             if tries >= AUDIT_TRIES_MAX {
-                let end = self.edge(&client, topic, &state, wanted, OffsetSpec::Latest);
+                let end = self.edge(&*client, topic, &state, wanted, OffsetSpec::Latest);
                 return Err(match end.await? {
                     // Outside, and not below: beyond.
                     end if is_outside && end < cursor => LogMessage::Says(LogSays::EndsAt(end)),
                     _ => failed(format!("offset {cursor}: {why}")),
                 });
             }
-            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+            self.port.sleep(TOPIC_QUESTION_INTERVAL_MS).await;
         }
     }
 
     /// The topic, once the partition has a leader, or `pipelines_extractor_get_offsets_timeout_ms` are over.
     async fn led(
         &self,
-        client: &Client,
+        client: &dyn Brokers,
         topic: &str,
         wanted: &LogWanted,
     ) -> Result<TopicState, LogMessage> {
         let failed = |why: String| LogMessage::Says(LogSays::Failed(why));
         let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
-        let deadline_ms = self.clock.now_ms() + limit_ms;
+        let deadline_ms = self.port.now_ms() + limit_ms;
         loop {
             match client.topic(topic).await {
                 Ok(TopicAnswer::There(state)) => {
@@ -162,7 +162,7 @@ impl Shared {
                     }
                     match state.partitions.get(&wanted.kafka_partition) {
                         Some(Some(_)) => return Ok(state),
-                        Some(None) if self.clock.now_ms() < deadline_ms => {}
+                        Some(None) if self.port.now_ms() < deadline_ms => {}
                         Some(None) => return Ok(state),
                         None => {
                             return Err(failed(format!(
@@ -181,14 +181,14 @@ impl Shared {
                     return Err(LogMessage::NoBroker(error.to_string()));
                 }
             }
-            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+            self.port.sleep(TOPIC_QUESTION_INTERVAL_MS).await;
         }
     }
 
     /// The log's first offset, or its end.
     async fn edge(
         &self,
-        client: &Client,
+        client: &dyn Brokers,
         topic: &str,
         state: &TopicState,
         wanted: &LogWanted,

@@ -5,15 +5,15 @@
 //! the process does not start. The newest segment with a whole header speaks for its leaf partition;
 //! what is torn is recovery's to judge.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use storage::disk::{Disk, DiskError, DiskFault};
 use storage::format::{HEADER_PREFIX_BYTES, header_bytes, parse_header};
 use storage::ids::{LeafPartitionId, Lineage, TableId};
 use storage::recovery::{FileName, parse_name, segment_path};
 
 use super::error::AggregatorError;
+use super::orphans::refused;
 use crate::catalog::{CatalogView, NodeId};
 
 /// A leaf partition's directory and its lineage as the catalog has it.
@@ -44,17 +44,14 @@ pub fn known(view: &CatalogView, node: NodeId) -> Vec<Known> {
 ///
 /// # Errors
 /// `OlderCatalog`: the first that is above the catalog's. `Disk`: the kernel refused.
-pub fn check(data_dir: &Path, known: &[Known]) -> Result<(), AggregatorError> {
+pub fn check(disk: &dyn Disk, data_dir: &Path, known: &[Known]) -> Result<(), AggregatorError> {
     for one in known {
         let directory = data_dir
             .join("tables")
             .join(one.table.to_string())
             .join(one.leaf_partition.to_string());
-        let newest = newest(&directory).map_err(|error| AggregatorError::Disk {
-            path: directory,
-            doing: "reading its newest segment's header",
-            what: error.to_string(),
-        })?;
+        let newest = newest(disk, &directory)
+            .map_err(|error| refused("reading its newest segment's header", &error))?;
         if let Some((path, lineage)) = newest
             && lineage > one.lineage
         {
@@ -68,23 +65,21 @@ pub fn check(data_dir: &Path, known: &[Known]) -> Result<(), AggregatorError> {
     Ok(())
 }
 
-fn newest(directory: &Path) -> io::Result<Option<(PathBuf, Lineage)>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+fn newest(disk: &dyn Disk, directory: &Path) -> Result<Option<(PathBuf, Lineage)>, DiskError> {
+    let entries = match disk.list(directory) {
+        Err(error) if error.fault == DiskFault::Missing => return Ok(None),
+        entries => entries?,
     };
     let mut segments = Vec::new();
     for entry in entries {
-        let name = entry?.file_name();
-        if let Some(FileName::Segment(sequence, rewrite)) = name.to_str().and_then(parse_name) {
+        if let Some(FileName::Segment(sequence, rewrite)) = parse_name(&entry.name) {
             segments.push((sequence, rewrite));
         }
     }
     segments.sort_unstable();
     for (sequence, rewrite) in segments.into_iter().rev() {
         let path = segment_path(directory, sequence, rewrite);
-        if let Some(lineage) = lineage(&path)? {
+        if let Some(lineage) = lineage(disk, &path)? {
             return Ok(Some((path, lineage)));
         }
     }
@@ -92,16 +87,18 @@ fn newest(directory: &Path) -> io::Result<Option<(PathBuf, Lineage)>> {
 }
 
 /// `None`: torn, or not a segment that we read.
-fn lineage(path: &Path) -> io::Result<Option<Lineage>> {
-    let mut file = File::open(path)?;
-    let mut bytes = Vec::new();
-    let prefix = HEADER_PREFIX_BYTES as u64;
-    file.by_ref().take(prefix).read_to_end(&mut bytes)?;
-    let Ok(whole) = header_bytes(&bytes) else {
+fn lineage(disk: &dyn Disk, path: &Path) -> Result<Option<Lineage>, DiskError> {
+    let file = disk.open(path)?;
+    let read = |bytes_max: usize| {
+        let mut bytes = vec![0; bytes_max];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    };
+    let Ok(whole) = header_bytes(&read(HEADER_PREFIX_BYTES)?) else {
         return Ok(None);
     };
-    let rest = (whole as u64).saturating_sub(prefix);
-    file.take(rest).read_to_end(&mut bytes)?;
+    let bytes = read(whole)?;
     Ok(parse_header(&bytes)
         .ok()
         .map(|parsed| parsed.header.lineage))
@@ -109,8 +106,10 @@ fn lineage(path: &Path) -> io::Result<Option<Lineage>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Arc;
 
+    use storage::disk::RealDisk;
     use storage::format::{SegmentHeader, SegmentId, encode_header};
     use storage::ids::{Offset, Rewrite, Sequence, TopicId};
     use storage::schema::Schema;
@@ -149,7 +148,8 @@ mod tests {
             leaf_partition: LeafPartitionId(10),
             lineage: Lineage(2),
         }];
-        let checked = || check(directory.path(), &known).map_err(|error| error.to_string());
+        let checked =
+            || check(&RealDisk, directory.path(), &known).map_err(|error| error.to_string());
         assert_eq!(checked(), Ok(()), "not there: another's to name");
         fs::create_dir_all(&at).unwrap();
         assert_eq!(checked(), Ok(()));

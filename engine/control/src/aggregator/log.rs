@@ -14,14 +14,14 @@ use ingest::leaf::order::Leader;
 use ingest::limits::FETCH_PARTITION_BYTES_MAX;
 use storage::ids::{Offset, TopicId};
 
-use super::client::{Client, ClientFault, Connection, ConnectionFault};
+use super::client::{Brokers, ClientFault, Connection, ConnectionFault};
 
 /// The broker holds a fetch at the log's end so long.
 pub(super) const FETCH_WAIT_MS: i32 = 100;
 
 /// Reads one partition.
 pub(super) struct LogReader<'a> {
-    client: &'a Client,
+    client: &'a dyn Brokers,
     topic: &'a str,
     topic_id: TopicId,
     partition: i32,
@@ -61,7 +61,7 @@ pub(super) enum LogFault {
 impl<'a> LogReader<'a> {
     /// Of this partition, led by this leader.
     pub fn new(
-        client: &'a Client,
+        client: &'a dyn Brokers,
         topic: &'a str,
         topic_id: TopicId,
         partition: i32,

@@ -11,6 +11,7 @@ pub mod error;
 pub mod lineages;
 pub mod live;
 pub mod orphans;
+pub mod port;
 pub mod run;
 pub mod settings;
 pub mod statement;
@@ -40,6 +41,7 @@ pub use audit::{LogMessage, LogWanted};
 pub use clock::Clock;
 pub use error::{AggregatorError, Exists, Unknown, WrongState};
 pub use live::{LiveView, Place};
+pub use port::Port;
 pub use run::{Drained, End, Ended, LeafLink};
 pub use shared::{AggregatorConfig, SendOrder, effective};
 pub use statement::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ingest::kafka::requests::OffsetSpec;
 use storage::ids::{LeafPartitionId, Offset, TopicId};
 
-use super::client::{Client, ClientFault, TopicState};
+use super::client::{ClientFault, TopicState};
 use super::error::{AggregatorError, Unknown};
 use super::pipelines::known_pipeline;
 use super::settings::client_settings;
@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::statement::{Name, OffsetsTo};
 use super::topic::is_replaced;
 use crate::catalog::{CatalogView, Change, PipelineDef};
+use crate::planted::{Rule, out};
 
 impl Shared {
     /// ALTER PIPELINE ... SET OFFSETS.
@@ -97,11 +98,11 @@ impl Shared {
             OffsetsTo::Listed(listed) => listed.keys().all(|index| paired(view, *index)),
             OffsetsTo::Earliest | OffsetsTo::Latest => false,
         };
-        let client = Client::new(client_settings(&pipeline.spec)?);
+        let client = self.port.brokers(client_settings(&pipeline.spec)?);
         let mut topic_id = None;
         let mut state = None;
         if !known {
-            let now = self.topic_state(pipeline, &client).await?;
+            let now = self.topic_state(pipeline, &*client).await?;
             if is_replaced(pipeline, &now) {
                 if matches!(to, OffsetsTo::Listed(_)) {
                     return Err(client.error(
@@ -114,7 +115,7 @@ impl Shared {
                 }
                 topic_id = Some(now.id);
             }
-            self.pair_missing(pipeline, &client, &now).await?;
+            self.pair_missing(pipeline, &*client, &now).await?;
             self.show_surplus(pipeline.id, &now);
             state = Some(now);
         }
@@ -144,7 +145,7 @@ impl Shared {
             .offsets(&pipeline.spec.topic, &state, &indices, spec)
             .await
             .map_err(|fault| client.error("asking for offsets", &fault))?;
-        if topic_id.is_some() {
+        if topic_id.is_some() && !out(Rule::LeadersOfTheTopic) {
             self.state().supervisor.forget_leaders(pipeline.id);
             self.lead(pipeline.id, &state);
         }

@@ -5,14 +5,14 @@
 //! table that was being dropped is unlinked to the end. The decision is a pure function.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
+use storage::disk::{Disk, DiskError, DiskFault};
 use storage::ids::{LeafPartitionId, TableId};
 
 use super::error::AggregatorError;
 use crate::catalog::{CatalogView, NodeId};
+use crate::planted::{Rule, out};
 
 /// A directory below `tables/`: `<table>` or `<table>/<leaf partition>`, as names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub fn decide(expected: &Expected, found: &[Found]) -> (Vec<Mend>, Vec<PathBuf>)
         let is_table = names.next().is_none();
         let known = |tables: &BTreeSet<TableId>| table.is_some_and(|table| tables.contains(&table));
         if known(&expected.dropping) {
-            if is_table {
+            if is_table && !out(Rule::DroppedUnlinkedAtStart) {
                 mends.push(Mend::Unlink(path.clone()));
             }
         } else if is_table && known(&expected.tables) {
@@ -100,10 +100,14 @@ pub fn decide(expected: &Expected, found: &[Found]) -> (Vec<Mend>, Vec<PathBuf>)
 ///
 /// # Errors
 /// `Disk`: a known directory is missing, or the kernel refused.
-pub fn mend(data_dir: &Path, expected: &Expected) -> Result<Vec<PathBuf>, AggregatorError> {
+pub fn mend(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    expected: &Expected,
+) -> Result<Vec<PathBuf>, AggregatorError> {
     let tables = data_dir.join("tables");
-    make_directory(&tables)?;
-    let found = look(&tables)?;
+    make_directory(disk, &tables)?;
+    let found = look(disk, &tables)?;
     let (mends, missing) = decide(expected, &found);
     if let Some(path) = missing.first() {
         return Err(AggregatorError::Disk {
@@ -122,33 +126,34 @@ pub fn mend(data_dir: &Path, expected: &Expected) -> Result<Vec<PathBuf>, Aggreg
         match mend {
             Mend::Remove(path) => {
                 let path = tables.join(path);
-                match fs::remove_dir(&path) {
-                    // What made it not empty was moved or is another's; it is looked at next time.
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-                    Err(error) => return Err(disk(&path, "removing an empty directory", &error)),
+                // What made it not empty was moved or is another's; it is looked at next time.
+                if entries(disk, &path)?.is_empty() {
+                    disk.remove_directory(&path)
+                        .map_err(|error| refused("removing an empty directory", &error))?;
                 }
                 touched.extend(path.parent().map(Path::to_owned));
             }
             Mend::Unlink(path) => {
-                let path = tables.join(path);
-                fs::remove_dir_all(&path)
-                    .map_err(|error| disk(&path, "unlinking a dropped table", &error))?;
+                remove_all(disk, &tables.join(path))?;
                 touched.insert(tables.clone());
             }
             Mend::Orphan(path) => {
                 let from = tables.join(&path);
-                let to = free_name(data_dir, &path)?;
-                fs::rename(&from, &to)
-                    .map_err(|error| disk(&from, "moving to orphans/", &error))?;
+                let to = free_name(disk, data_dir, &path)?;
+                disk.rename(&from, &to)
+                    .map_err(|error| refused("moving to orphans/", &error))?;
                 touched.extend(from.parent().map(Path::to_owned));
                 touched.extend(to.parent().map(Path::to_owned));
                 moved.push(to);
             }
         }
     }
-    for path in touched.iter().filter(|path| path.exists()) {
-        sync_directory(path)?;
+    for path in &touched {
+        match disk.sync_directory(path) {
+            // It was removed itself.
+            Err(error) if error.fault == DiskFault::Missing => {}
+            other => other.map_err(|error| refused("sync of a directory", &error))?,
+        }
     }
     Ok(moved)
 }
@@ -158,87 +163,106 @@ pub fn mend(data_dir: &Path, expected: &Expected) -> Result<Vec<PathBuf>, Aggreg
 /// # Errors
 /// `Disk`.
 pub fn make_leaf_partition(
+    disk: &dyn Disk,
     data_dir: &Path,
     table: TableId,
     leaf_partition: LeafPartitionId,
 ) -> Result<(), AggregatorError> {
     let tables = data_dir.join("tables");
     let table = tables.join(table.to_string());
-    make_directory(&tables)?;
-    make_directory(&table)?;
-    make_directory(&table.join(leaf_partition.to_string()))
+    make_directory(disk, &tables)?;
+    make_directory(disk, &table)?;
+    make_directory(disk, &table.join(leaf_partition.to_string()))
 }
 
 /// Removes a dropped table's directory once its leaf partitions are gone.
 ///
 /// # Errors
 /// `Disk`.
-pub fn remove_table(data_dir: &Path, table: TableId) -> Result<(), AggregatorError> {
+pub fn remove_table(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    table: TableId,
+) -> Result<(), AggregatorError> {
     let tables = data_dir.join("tables");
-    let path = tables.join(table.to_string());
-    match fs::remove_dir_all(&path) {
-        Ok(()) => sync_directory(&tables),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(disk(&path, "unlinking a dropped table", &error)),
+    remove_all(disk, &tables.join(table.to_string()))?;
+    if out(Rule::DropSynced) {
+        return Ok(());
     }
+    sync_directory(disk, &tables)
 }
 
-fn make_directory(path: &Path) -> Result<(), AggregatorError> {
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(disk(path, "making a directory", &error)),
+/// Removes a directory with all that is in it; one that is not there is `Ok`.
+fn remove_all(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
+    let doing = "unlinking a dropped table";
+    let below = match disk.list(path) {
+        Err(error) if error.fault == DiskFault::Missing => return Ok(()),
+        below => below.map_err(|error| refused(doing, &error))?,
+    };
+    for entry in below {
+        let path = path.join(&entry.name);
+        if entry.is_directory {
+            remove_all(disk, &path)?;
+        } else {
+            disk.unlink(&path).map_err(|error| refused(doing, &error))?;
+        }
     }
+    disk.remove_directory(path)
+        .map_err(|error| refused(doing, &error))
+}
+
+/// Its name is on disk when this returns, whoever made it.
+fn make_directory(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
+    disk.make_directory(path)
+        .map_err(|error| refused("making a directory", &error))?;
     match path.parent() {
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
+        Some(parent) if !out(Rule::DirectoryBeforePairing) => sync_directory(disk, parent),
+        _ => Ok(()),
     }
 }
 
-fn sync_directory(path: &Path) -> Result<(), AggregatorError> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| disk(path, "sync of a directory", &error))
+fn sync_directory(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
+    disk.sync_directory(path)
+        .map_err(|error| refused("sync of a directory", &error))
 }
 
 /// Every directory of the first two levels, parents before children.
-fn look(tables: &Path) -> Result<Vec<Found>, AggregatorError> {
+fn look(disk: &dyn Disk, tables: &Path) -> Result<Vec<Found>, AggregatorError> {
     let mut found = Vec::new();
-    for (name, _) in entries(tables)?.into_iter().filter(|(_, is_dir)| *is_dir) {
-        let below = entries(&tables.join(&name))?;
+    let directories = entries(disk, tables)?.into_iter();
+    for (name, _) in directories.filter(|(_, is_dir)| *is_dir) {
+        let below = entries(disk, &tables.join(&name))?;
         found.push(Found {
             path: name.clone(),
             has_data: below.iter().any(|(_, is_dir)| !is_dir),
         });
         for (leaf, _) in below.into_iter().filter(|(_, is_dir)| *is_dir) {
             let path = name.join(leaf);
-            let has_data = !entries(&tables.join(&path))?.is_empty();
+            let has_data = !entries(disk, &tables.join(&path))?.is_empty();
             found.push(Found { path, has_data });
         }
     }
     Ok(found)
 }
 
-fn entries(path: &Path) -> Result<Vec<(PathBuf, bool)>, AggregatorError> {
-    let read = || -> io::Result<Vec<(PathBuf, bool)>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            entries.push((entry.file_name().into(), entry.file_type()?.is_dir()));
-        }
-        entries.sort();
-        Ok(entries)
-    };
-    read().map_err(|error| disk(path, "reading a directory", &error))
+fn entries(disk: &dyn Disk, path: &Path) -> Result<Vec<(PathBuf, bool)>, AggregatorError> {
+    let entries = disk.list(path);
+    let entries = entries.map_err(|error| refused("reading a directory", &error))?;
+    let mut entries: Vec<(PathBuf, bool)> = entries
+        .into_iter()
+        .map(|entry| (entry.name.into(), entry.is_directory))
+        .collect();
+    entries.sort();
+    Ok(entries)
 }
 
 /// A name in `orphans/` that is not taken: `<table>-<leaf partition>`, then with a number.
-fn free_name(data_dir: &Path, path: &Path) -> Result<PathBuf, AggregatorError> {
+fn free_name(disk: &dyn Disk, data_dir: &Path, path: &Path) -> Result<PathBuf, AggregatorError> {
     let orphans = data_dir.join("orphans");
-    make_directory(&orphans)?;
+    make_directory(disk, &orphans)?;
     let name: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     let name = name.join("-");
-    let taken: BTreeSet<PathBuf> = entries(&orphans)?
+    let taken: BTreeSet<PathBuf> = entries(disk, &orphans)?
         .into_iter()
         .map(|(name, _)| name)
         .collect();
@@ -249,16 +273,21 @@ fn free_name(data_dir: &Path, path: &Path) -> Result<PathBuf, AggregatorError> {
     Ok(orphans.join(free))
 }
 
-fn disk(path: &Path, doing: &'static str, error: &io::Error) -> AggregatorError {
+/// The disk's error as a statement shows it.
+pub(super) fn refused(doing: &'static str, error: &DiskError) -> AggregatorError {
     AggregatorError::Disk {
-        path: path.to_owned(),
+        path: error.path.clone(),
         doing,
-        what: error.to_string(),
+        what: std::io::Error::from_raw_os_error(error.errno).to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use storage::disk::RealDisk;
+
     use super::*;
 
     fn there() -> Expected {
@@ -284,11 +313,11 @@ mod tests {
         ] {
             fs::write(at("tables").join(path), "rows").unwrap();
         }
-        let mut moved = mend(directory.path(), &there()).unwrap();
+        let mut moved = mend(&RealDisk, directory.path(), &there()).unwrap();
         moved.sort();
         assert_eq!(moved, [at("orphans/1-12"), at("orphans/9-90")]);
         assert!(at("orphans/1-12/1.0.arrow").exists());
-        let left: Vec<_> = look(&at("tables"))
+        let left: Vec<_> = look(&RealDisk, &at("tables"))
             .unwrap()
             .into_iter()
             .map(|f| f.path)
@@ -297,18 +326,20 @@ mod tests {
 
         // Again changes nothing, and another orphan of that name does not cover the first.
         assert_eq!(
-            mend(directory.path(), &there()).unwrap(),
+            mend(&RealDisk, directory.path(), &there()).unwrap(),
             Vec::<PathBuf>::new()
         );
         fs::create_dir_all(at("tables/1/12")).unwrap();
         fs::write(at("tables/1/12/1.0.arrow"), "rows").unwrap();
         assert_eq!(
-            mend(directory.path(), &there()).unwrap(),
+            mend(&RealDisk, directory.path(), &there()).unwrap(),
             [at("orphans/1-12.2")]
         );
 
         fs::remove_dir_all(at("tables/1/10")).unwrap();
-        let error = mend(directory.path(), &there()).unwrap_err().to_string();
+        let error = mend(&RealDisk, directory.path(), &there())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("tables/1/10") && error.contains("restore it"),
             "{error}"
@@ -318,18 +349,18 @@ mod tests {
     #[test]
     fn a_new_leaf_partition_has_its_directory_first() {
         let directory = tempfile::tempdir().unwrap();
-        make_leaf_partition(directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
-        make_leaf_partition(directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
+        make_leaf_partition(&RealDisk, directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
+        make_leaf_partition(&RealDisk, directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
         assert!(directory.path().join("tables/1/10").is_dir());
         // The pairing row was not committed: the next start removes it.
         let expected = Expected {
             tables: BTreeSet::from([TableId(1)]),
             ..Expected::default()
         };
-        mend(directory.path(), &expected).unwrap();
+        mend(&RealDisk, directory.path(), &expected).unwrap();
         assert!(!directory.path().join("tables/1/10").exists());
-        remove_table(directory.path(), TableId(1)).unwrap();
-        remove_table(directory.path(), TableId(1)).unwrap();
+        remove_table(&RealDisk, directory.path(), TableId(1)).unwrap();
+        remove_table(&RealDisk, directory.path(), TableId(1)).unwrap();
         assert!(!directory.path().join("tables/1").exists());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use storage::ids::{LeafPartitionId, Offset};
 
-use super::client::{Client, TopicState};
+use super::client::{Brokers, TopicState};
 use super::error::AggregatorError;
 use super::orphans::make_leaf_partition;
 use super::shared::Shared;
@@ -21,7 +21,7 @@ impl Shared {
     pub async fn pair(
         self: &Arc<Shared>,
         id: PipelineId,
-        client: &Client,
+        client: &dyn Brokers,
         state: &TopicState,
         indices: &[i32],
     ) -> Result<(), AggregatorError> {
@@ -79,9 +79,9 @@ impl Shared {
             .collect();
         let (data_dir, table) = (self.config.data_dir.clone(), pipeline.table);
         let ids: Vec<u64> = rows.iter().map(|row| row.leaf_partition).collect();
-        blocking(move || {
-            ids.into_iter()
-                .try_for_each(|id| make_leaf_partition(&data_dir, table, LeafPartitionId(id)))
+        self.on_disk(move |disk| {
+            let make = |id| make_leaf_partition(disk, &data_dir, table, LeafPartitionId(id));
+            ids.into_iter().try_for_each(make)
         })
         .await?;
         let generation = view.next_generation();
@@ -98,7 +98,7 @@ impl Shared {
                 topic_id: state.id.0,
             });
         }
-        self.catalog.commit(changes, self.clock.unix_ms()).await?;
+        self.catalog.commit(changes, self.port.unix_ms()).await?;
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Shared {
         earliest: &BTreeMap<i32, Offset>,
         latest: &BTreeMap<i32, Offset>,
     ) {
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         let view = self.view();
         {
             let mut state = self.state();
@@ -169,16 +169,5 @@ impl Shared {
             place.damage = Some(text);
         }
         self.publish_live();
-    }
-}
-
-/// Runs what waits for the disk beside the control core's thread.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AggregatorError> + Send + 'static,
-) -> Result<T, AggregatorError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(AggregatorError::ShuttingDown),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ingest::leaf::order::{Failure, Goal};
 use storage::ids::LeafPartitionId;
 
-use super::client::{Client, TopicState};
+use super::client::TopicState;
 use super::definitions::{check_name, check_pipeline};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::settings::client_settings;
@@ -17,6 +17,7 @@ use super::tables::{known_database, known_table};
 use crate::catalog::{
     CatalogView, Change, PipelineDef, PipelineFailure, PipelineId, PipelineState, Variable,
 };
+use crate::planted::{Rule, out};
 
 impl Shared {
     /// CREATE [OR REPLACE] PIPELINE.
@@ -44,7 +45,7 @@ impl Shared {
                 })),
             };
         }
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         self.transact(|view| {
             let database = known_database(view, &name.database)?;
             let table = known_table(view, &table)?;
@@ -93,7 +94,7 @@ impl Shared {
             return Ok(Changed::Yes);
         }
         let ids = pairings_of(&view, id);
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         self.drained(&ids, &name.name, async || {
             self.transact(|view| {
                 let replaced = Change::PipelineReplaced {
@@ -137,8 +138,8 @@ impl Shared {
             };
         }
         let starting = Starting::new(self, id)?;
-        let client = Client::new(client_settings(&pipeline.spec)?);
-        let state = self.ready(pipeline, &client).await?;
+        let client = self.port.brokers(client_settings(&pipeline.spec)?);
+        let state = self.ready(pipeline, &*client).await?;
         self.lead(id, &state);
         match start.foreground {
             None => {
@@ -162,8 +163,8 @@ impl Shared {
         pipeline: &PipelineDef,
         failed: Vec<LeafPartitionId>,
     ) -> Result<Started, AggregatorError> {
-        let client = Client::new(client_settings(&pipeline.spec)?);
-        let state = self.ready(pipeline, &client).await?;
+        let client = self.port.brokers(client_settings(&pipeline.spec)?);
+        let state = self.ready(pipeline, &*client).await?;
         self.lead(id, &state);
         let ids = self.stand(id, PipelineState::Running, |_| failed).await?;
         self.carry_out();
@@ -286,6 +287,9 @@ impl Shared {
         let all = |view: &CatalogView| pairings_of(view, id);
         let ids = self.stand(id, PipelineState::Stopped, all).await?;
         self.let_go(id, &ids);
+        if out(Rule::StopBehindDrain) {
+            return Ok(None);
+        }
         self.until(|state, view| resting(state, view, &ids)).await
     }
 
@@ -396,7 +400,7 @@ impl Shared {
                     .pairing(id)
                     .map(|pairing| pairing.kafka_partition),
                 failure,
-                unix_ms: self.clock.unix_ms(),
+                unix_ms: self.port.unix_ms(),
             },
         }
     }

@@ -6,17 +6,17 @@
 //! whose COMMIT failed end it at once: recovery does the rest.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 use ingest::leaf::order::{Order, Report};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::client::{Client, TopicAnswer};
+use super::client::TopicAnswer;
 use super::clock::Clock;
 use super::error::AggregatorError;
 use super::orphans::{expected, mend};
-use super::pairing::blocking;
+use super::port::{Port, TokioPort, within};
 use super::settings::client_settings;
 use super::shared::{AggregatorConfig, SendOrder, Shared, ordered, pairings_of};
 use super::{Aggregator, Command, Reply, lineages};
@@ -25,6 +25,7 @@ use crate::limits::{
     AGGREGATOR_OPEN_COMMANDS_MAX, AGGREGATOR_QUEUE_COMMANDS_MAX, AGGREGATOR_TICK_MS, DRAIN_MS_MAX,
     DRAIN_WARN_MS, LAST_PUBLISH_MS, REPORTS_PER_TURN_MAX, START_METADATA_MS,
 };
+use crate::planted::{Rule, out};
 
 /// A leaf, as the aggregator sees it.
 pub struct LeafLink {
@@ -92,6 +93,19 @@ impl Aggregator {
         leaves: Vec<LeafLink>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Aggregator, End), AggregatorError> {
+        Aggregator::start_on(Arc::new(TokioPort(clock)), config, catalog, leaves).await
+    }
+
+    /// As [`Aggregator::start`], in the world of another port.
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn start_on(
+        port: Arc<dyn Port>,
+        config: AggregatorConfig,
+        catalog: Catalog,
+        leaves: Vec<LeafLink>,
+    ) -> Result<(Aggregator, End), AggregatorError> {
         if leaves.is_empty() {
             return Err(AggregatorError::Full {
                 what: "leaves on this node",
@@ -102,7 +116,7 @@ impl Aggregator {
             .into_iter()
             .map(|leaf| (leaf.send, leaf.reports))
             .unzip();
-        let shared = Shared::new(config, catalog, sends, clock);
+        let shared = Shared::new(config, catalog, sends, port);
         shared.mend().await?;
         shared.finish_dropped().await?;
         shared.revive().await?;
@@ -114,10 +128,13 @@ impl Aggregator {
         let (told_attached, attached) = watch::channel(false);
         let (lost, losses) = mpsc::channel(reports.len());
         for (leaf, reports) in reports.into_iter().enumerate() {
-            tokio::spawn(listen(shared.clone(), leaf, reports, lost.clone()));
+            let heard = listen(shared.clone(), leaf, reports, lost.clone());
+            shared.port.spawn(heard.boxed());
         }
         drop(lost);
-        shared.carry_out();
+        if !out(Rule::RedoAtStart) {
+            shared.carry_out();
+        }
         let aggregator = Aggregator {
             commands,
             ends,
@@ -130,7 +147,8 @@ impl Aggregator {
             ends: asked_to_end,
             losses,
         };
-        tokio::spawn(serve(shared, heard, told_attached, ended));
+        let port = Arc::clone(&shared.port);
+        port.spawn(serve(shared, heard, told_attached, ended).boxed());
         Ok((aggregator, end))
     }
 }
@@ -141,9 +159,9 @@ impl Shared {
         let expected = expected(&view, self.config.node);
         let known = lineages::known(&view, self.config.node);
         let data_dir = self.config.data_dir.clone();
-        let mended = blocking(move || {
-            lineages::check(&data_dir, &known)?;
-            mend(&data_dir, &expected)
+        let mended = self.on_disk(move |disk| {
+            lineages::check(disk, &data_dir, &known)?;
+            mend(disk, &data_dir, &expected)
         });
         for path in mended.await? {
             tracing::warn!(path = %path.display(),
@@ -190,28 +208,17 @@ impl Shared {
 
     /// Who leads, so that leaves draw on every broker; nobody waits long for brokers that are away.
     async fn learn_leaders(self: &Arc<Shared>) {
-        let mut asking = JoinSet::new();
-        for pipeline in self.view().pipelines() {
-            let Ok(settings) = client_settings(&pipeline.spec) else {
-                continue;
-            };
-            let (id, topic) = (pipeline.id, pipeline.spec.topic.clone());
-            asking.spawn(async move { (id, Client::new(settings).topic(&topic).await) });
-        }
-        let learn = async {
-            while let Some(asked) = asking.join_next().await {
-                if let Ok((id, Ok(TopicAnswer::There(state)))) = asked {
-                    let mut shared = self.state();
-                    for (index, leader) in state.partitions {
-                        if let Some(leader) = leader {
-                            shared.supervisor.led(id, index, leader);
-                        }
-                    }
+        let view = self.view();
+        let asking = view.pipelines().filter_map(|pipeline| {
+            let client = self.port.brokers(client_settings(&pipeline.spec).ok()?);
+            Some(async move {
+                if let Ok(TopicAnswer::There(state)) = client.topic(&pipeline.spec.topic).await {
+                    self.lead(pipeline.id, &state);
                 }
-            }
-        };
-        let limit = Duration::from_millis(START_METADATA_MS);
-        if tokio::time::timeout(limit, learn).await.is_err() {
+            })
+        });
+        let learned = within(&*self.port, START_METADATA_MS, join_all(asking));
+        if learned.await.is_none() {
             tracing::warn!("not every broker has answered; leaf partitions are dealt without it");
         }
     }
@@ -255,16 +262,15 @@ impl Shared {
         self.bump();
         let drained = self.drain(losses).await?;
         let publishing = sources.into_values().filter_map(|mut one| one.stop());
-        let published = futures::future::join_all(publishing);
-        let limit = Duration::from_millis(LAST_PUBLISH_MS);
-        if tokio::time::timeout(limit, published).await.is_err() {
+        let published = within(&*self.port, LAST_PUBLISH_MS, join_all(publishing));
+        if published.await.is_none() {
             tracing::debug!("not every source's last group offsets were published in time");
         }
         Ok(drained)
     }
 
     async fn drain(&self, losses: &mut mpsc::Receiver<usize>) -> Result<Drained, usize> {
-        let started_ms = self.clock.now_ms();
+        let started_ms = self.port.now_ms();
         let mut warned = false;
         let mut told = false;
         loop {
@@ -275,7 +281,7 @@ impl Shared {
             if left == 0 {
                 return Ok(Drained::All);
             }
-            let waited_ms = self.clock.now_ms().saturating_sub(started_ms);
+            let waited_ms = self.port.now_ms().saturating_sub(started_ms);
             if waited_ms >= DRAIN_MS_MAX {
                 return Ok(Drained::Late { leaves: left });
             }
@@ -288,8 +294,9 @@ impl Shared {
                 );
             }
             tokio::select! {
+                biased;
                 Some(leaf) = losses.recv() => return Err(leaf),
-                () = tokio::time::sleep(Duration::from_millis(AGGREGATOR_TICK_MS / 10)) => {}
+                () = self.port.sleep(AGGREGATOR_TICK_MS / 10) => {}
             }
         }
     }
@@ -329,42 +336,39 @@ async fn serve(
     attached: watch::Sender<bool>,
     ended: oneshot::Sender<Ended>,
 ) {
-    let mut open = JoinSet::new();
-    let mut tick = tokio::time::interval(Duration::from_millis(AGGREGATOR_TICK_MS));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let open = Arc::new(Semaphore::new(AGGREGATOR_OPEN_COMMANDS_MAX));
+    // Dropped with this task: no statement outlives it.
+    let (_serving, served) = watch::channel(());
+    let mut tick = shared.port.sleep(AGGREGATOR_TICK_MS);
     let mut poison = shared.catalog.poison();
-    {
-        let shared = shared.clone();
-        open.spawn(async move {
-            if shared.all_attached().await.is_ok() {
-                attached.send_replace(true);
-            }
-        });
-    }
+    let all = shared.clone();
+    let attaching = async move {
+        if all.all_attached().await.is_ok() {
+            attached.send_replace(true);
+        }
+    };
+    shared
+        .port
+        .spawn(while_served(attaching.boxed(), served.clone()));
     let end = loop {
         let asked_to_end = tokio::select! {
+            biased;
             Some(leaf) = heard.losses.recv() => break Ended::LeafLost { leaf },
             Some(unknown) = lost(&mut poison) => break Ended::CatalogLost(unknown),
             Some(reply) = heard.ends.recv() => Some(reply),
-            command = heard.queue.recv(), if open.len() < AGGREGATOR_OPEN_COMMANDS_MAX => match command {
-                Some(command) => {
-                    open.spawn(command(shared.clone()));
+            () = &mut tick => {
+                tick = shared.port.sleep(AGGREGATOR_TICK_MS);
+                shared.carry_out_rest();
+                continue;
+            }
+            command = next_command(&mut heard.queue, &open) => match command {
+                Some((command, room)) => {
+                    let command = command(shared.clone()).map(move |()| drop(room));
+                    shared.port.spawn(while_served(command.boxed(), served.clone()));
                     continue;
                 }
                 None => None,
             },
-            Some(done) = open.join_next() => {
-                if let Err(panic) = done
-                    && panic.is_panic()
-                {
-                    std::panic::resume_unwind(panic.into_panic());
-                }
-                continue;
-            }
-            _ = tick.tick() => {
-                shared.carry_out_rest();
-                continue;
-            }
         };
         let drained = shared.shut_down(&mut heard.losses).await;
         if let Some(reply) = asked_to_end {
@@ -378,6 +382,30 @@ async fn serve(
         };
     };
     drop(ended.send(end));
+}
+
+/// The next statement, once there is room for it among those that are under way; `None`: no session is left.
+async fn next_command(
+    queue: &mut mpsc::Receiver<Command>,
+    open: &Arc<Semaphore>,
+) -> Option<(Command, OwnedSemaphorePermit)> {
+    let room = Arc::clone(open).acquire_owned().await.ok()?;
+    Some((queue.recv().await?, room))
+}
+
+/// A task that ends with the aggregator, wherever it is then.
+fn while_served(
+    task: BoxFuture<'static, ()>,
+    mut served: watch::Receiver<()>,
+) -> BoxFuture<'static, ()> {
+    async move {
+        tokio::select! {
+            biased;
+            _ = served.changed() => {}
+            () = task => {}
+        }
+    }
+    .boxed()
 }
 
 /// The COMMIT that failed, once one does; `None` when the catalog's thread has ended.

@@ -21,7 +21,7 @@ use storage::ids::Offset;
 use storage::limits::{BLOCK_REGION_BYTES_MAX, BLOCK_ROWS_MAX, BLOCK_ROWS_MIN};
 use storage::schema::{Physical, Schema};
 
-use super::client::{Client, ClientFault, TopicState};
+use super::client::{Brokers, ClientFault, TopicState};
 use super::error::{AggregatorError, WrongState};
 use super::log::{LogFault, LogReader};
 use super::pipelines::known_pipeline;
@@ -85,8 +85,8 @@ impl Shared {
         };
         let decoder = JsonDecoder::new(&pipeline.spec.mapping)
             .map_err(|error| AggregatorError::Definition(error.to_string()))?;
-        let client = Client::new(client_settings(&pipeline.spec)?);
-        let state = self.topic_state(pipeline, &client).await?;
+        let client = self.port.brokers(client_settings(&pipeline.spec)?);
+        let state = self.topic_state(pipeline, &*client).await?;
         if is_replaced(pipeline, &state) {
             let fault = ClientFault::Replaced {
                 topic: pipeline.spec.topic.clone(),
@@ -94,17 +94,17 @@ impl Shared {
             };
             return Err(client.error("TEST", &fault));
         }
-        let cursors = self.cursors(view, pipeline, &client, &state).await?;
+        let cursors = self.cursors(view, pipeline, &*client, &state).await?;
         let indices: Vec<i32> = state.partitions.keys().copied().collect();
         let ends = client
             .offsets(&pipeline.spec.topic, &state, &indices, OffsetSpec::Latest)
             .await
             .map_err(|fault| client.error("asking for the latest offsets", &fault))?;
-        let mut sample = Sample::new(table, pipeline, decoder, rows_max, self.clock.unix_ms());
+        let mut sample = Sample::new(table, pipeline, decoder, rows_max, self.port.unix_ms());
         for (index, end) in ends {
             if let Some(cursor) = cursors.get(&index) {
                 sample
-                    .partition(&client, &pipeline.spec.topic, &state, index, *cursor..end)
+                    .partition(&*client, &pipeline.spec.topic, &state, index, *cursor..end)
                     .await?;
             }
         }
@@ -115,7 +115,7 @@ impl Shared {
         &self,
         view: &CatalogView,
         pipeline: &PipelineDef,
-        client: &Client,
+        client: &dyn Brokers,
         state: &TopicState,
     ) -> Result<BTreeMap<i32, Offset>, AggregatorError> {
         let mut cursors = BTreeMap::new();
@@ -203,7 +203,7 @@ impl Sample {
     /// One partition, from its cursor to the log's end as it stands.
     async fn partition(
         &mut self,
-        client: &Client,
+        client: &dyn Brokers,
         topic: &str,
         state: &TopicState,
         index: i32,

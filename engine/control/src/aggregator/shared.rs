@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use ingest::leaf::order::{Failure, Order, Report};
+use storage::disk::Disk;
 use storage::ids::{Generation, LeafPartitionId};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 
-use super::clock::Clock;
 use super::error::AggregatorError;
 use super::live::{LiveView, Place};
+use super::port::Port;
 use super::settings::client_settings;
 use super::source::{Ask, Source};
 use super::supervisor::{Heard, Supervisor};
@@ -24,6 +26,7 @@ use crate::catalog::{
     Catalog, CatalogView, Change, EngineVariables, NodeId, PipelineFailure, PipelineId,
     PipelineState,
 };
+use crate::planted::{Rule, out};
 
 /// What the aggregator is started with.
 pub struct AggregatorConfig {
@@ -44,7 +47,7 @@ pub(super) struct Shared {
     pub catalog: Catalog,
     pub views: Arc<ArcSwap<CatalogView>>,
     pub live: Arc<ArcSwap<LiveView>>,
-    pub clock: Arc<dyn Clock>,
+    pub port: Arc<dyn Port>,
     /// CREATE and DROP of databases, tables and pipelines, one at a time.
     pub definitions: AsyncMutex<()>,
     leaves: Vec<SendOrder>,
@@ -77,7 +80,7 @@ impl Shared {
         config: AggregatorConfig,
         catalog: Catalog,
         leaves: Vec<SendOrder>,
-        clock: Arc<dyn Clock>,
+        port: Arc<dyn Port>,
     ) -> Arc<Shared> {
         let supervisor = Supervisor::new(config.node, leaves.len());
         Arc::new(Shared {
@@ -85,7 +88,7 @@ impl Shared {
             config,
             catalog,
             live: Arc::default(),
-            clock,
+            port,
             definitions: AsyncMutex::new(()),
             leaves,
             commit: AsyncMutex::new(()),
@@ -150,8 +153,13 @@ impl Shared {
     ) -> Result<T, AggregatorError> {
         let _turn = self.commit.lock().await;
         let (changes, value) = decide(&self.view())?;
-        if !changes.is_empty() {
-            self.catalog.commit(changes, self.clock.unix_ms()).await?;
+        let unix_ms = self.port.unix_ms();
+        if out(Rule::StatementInOneTransaction) {
+            for change in changes {
+                self.catalog.commit(vec![change], unix_ms).await?;
+            }
+        } else if !changes.is_empty() {
+            self.catalog.commit(changes, unix_ms).await?;
         }
         Ok(value)
     }
@@ -159,6 +167,18 @@ impl Shared {
     /// The commit's turn, for what must be made on disk between reading and committing.
     pub async fn commit_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.commit.lock().await
+    }
+
+    /// Has `work` done on the data directory, beside the control core's thread.
+    pub async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Disk) -> Result<T, AggregatorError> + Send + 'static,
+    ) -> Result<T, AggregatorError> {
+        let (done, outcome) = oneshot::channel();
+        let work = move |disk: &dyn Disk| drop(done.send(work(disk)));
+        self.port.disk(Box::new(work)).await;
+        // Err: it was never done, which only the process's end can be the reason of.
+        outcome.await.map_err(|_| AggregatorError::ShuttingDown)?
     }
 
     /// Gives leaves what they do not know yet, starts and stops sources, publishes the live view.
@@ -211,7 +231,7 @@ impl Shared {
     /// Takes reports, then carries out what follows from them.
     pub fn hear(self: &Arc<Shared>, reports: &[Report]) {
         let view = self.view();
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         let mut failed = Vec::new();
         let mut moved = false;
         {
@@ -264,11 +284,12 @@ impl Shared {
         }
         for (pipeline, kafka_partition, failure) in failed {
             let shared = self.clone();
-            tokio::spawn(async move {
+            let failed = async move {
                 shared
                     .pipeline_failed(pipeline, Some(kafka_partition), failure)
                     .await;
-            });
+            };
+            self.port.spawn(failed.boxed());
         }
         if moved {
             self.carry_out();
@@ -284,7 +305,7 @@ impl Shared {
         kafka_partition: Option<i32>,
         failure: Failure,
     ) {
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         let foreground = self.is_foreground(id);
         let committed = self
             .transact(|view| {
@@ -292,7 +313,7 @@ impl Shared {
                     return Ok((vec![], false));
                 };
                 // The first failure stands until START; a stopped pipeline's drain may fail too.
-                if pipeline.state == PipelineState::Error {
+                if pipeline.state == PipelineState::Error || out(Rule::FailureKept) {
                     return Ok((vec![], false));
                 }
                 let ran = pipeline.state == PipelineState::Running;

@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures::FutureExt;
 use ingest::kafka::requests::OffsetSpec;
 use ingest::leaf::order::{Failure, FailureKind, Order};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TopicId};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use super::client::{Client, TopicAnswer, TopicState};
+use super::client::{Brokers, TopicAnswer, TopicState};
 use super::settings::ClientSettings;
 use super::shared::Shared;
 use super::supervisor::Question;
@@ -25,6 +24,7 @@ use crate::limits::{
     GROUP_OFFSET_INTERVAL_MS, GROUP_OFFSET_REFRESH_MS, SOURCE_QUEUE_QUESTIONS_MAX,
     UNREACHABLE_PAUSE_MS,
 };
+use crate::planted::{Rule, out};
 
 /// A leaf's question.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,8 @@ pub(super) struct Source {
     settings: ClientSettings,
     asks: mpsc::Sender<Ask>,
     stop: Option<oneshot::Sender<()>>,
-    task: Option<JoinHandle<()>>,
+    /// Resolves when the task has ended.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Source {
@@ -50,18 +51,25 @@ impl Source {
         let running = Running {
             shared: shared.clone(),
             pipeline,
-            client: Client::new(settings.clone()),
+            client: shared.port.brokers(settings.clone()),
             published: BTreeMap::new(),
             published_ms: None,
-            checked_ms: shared.clock.now_ms(),
+            checked_ms: shared.port.now_ms(),
             compared: BTreeSet::new(),
             unreachable: false,
         };
+        let (ends, ended) = oneshot::channel();
+        let task = async move {
+            running.run(questions, stopped).await;
+            // Err: nobody waits for it.
+            let _ = ends.send(());
+        };
+        shared.port.spawn(task.boxed());
         Source {
             settings,
             asks,
             stop: Some(stop),
-            task: Some(tokio::spawn(running.run(questions, stopped))),
+            ended: Some(ended),
         }
     }
 
@@ -77,12 +85,12 @@ impl Source {
     }
 
     /// Lets the task publish once more and end.
-    pub fn stop(&mut self) -> Option<JoinHandle<()>> {
+    pub fn stop(&mut self) -> Option<oneshot::Receiver<()>> {
         if let Some(stop) = self.stop.take() {
             // Err: it has ended already.
             let _ = stop.send(());
         }
-        self.task.take()
+        self.ended.take()
     }
 }
 
@@ -92,7 +100,7 @@ type Published = (Lineage, Offset);
 struct Running {
     shared: Arc<Shared>,
     pipeline: PipelineId,
-    client: Client,
+    client: Box<dyn Brokers>,
     published: BTreeMap<i32, Published>,
     /// When all of it was last published.
     published_ms: Option<u64>,
@@ -131,11 +139,11 @@ impl Running {
         let mut open = Open::default();
         let mut state: Option<TopicState> = None;
         loop {
-            let now_ms = self.shared.clock.now_ms();
+            let now_ms = self.shared.port.now_ms();
             let due_ms = watch
                 .due_ms()
                 .min(self.checked_ms + GROUP_OFFSET_INTERVAL_MS);
-            let wait = Duration::from_millis(due_ms.saturating_sub(now_ms));
+            let wait_ms = due_ms.saturating_sub(now_ms);
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
@@ -148,12 +156,12 @@ impl Running {
                     }
                     None => break,
                 },
-                () = tokio::time::sleep(wait) => {}
+                () = self.shared.port.sleep(wait_ms) => {}
             }
             if state.as_ref().is_some_and(|state| open.is_ahead_of(state)) {
                 watch.want();
             }
-            let now_ms = self.shared.clock.now_ms();
+            let now_ms = self.shared.port.now_ms();
             if watch.due_ms() <= now_ms {
                 watch.asked(now_ms);
                 if !self.look(&topic, &mut watch, &mut open, &mut state).await {
@@ -206,7 +214,7 @@ impl Running {
                 return true;
             }
         };
-        let lost = match watch.answered(self.shared.clock.now_ms(), &answer) {
+        let lost = match watch.answered(self.shared.port.now_ms(), &answer) {
             Seen::Missing => return true,
             Seen::There { new } => {
                 if let TopicAnswer::There(state) = answer {
@@ -269,7 +277,7 @@ impl Running {
     async fn pair(&self, state: &TopicState, new: &[i32], watch: &mut Watch) {
         match self
             .shared
-            .pair(self.pipeline, &self.client, state, new)
+            .pair(self.pipeline, &*self.client, state, new)
             .await
         {
             Ok(()) => {
@@ -421,7 +429,7 @@ impl Running {
     }
 
     async fn publish(&mut self, topic: &str) {
-        let now_ms = self.shared.clock.now_ms();
+        let now_ms = self.shared.port.now_ms();
         self.checked_ms = now_ms;
         let stale = self
             .published_ms
@@ -506,6 +514,10 @@ fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
 /// What stands beside a published offset, so that another's is not compared with ours: another lineage's,
 /// and that of a pipeline of the same name that was dropped or was of another data directory.
 fn owner_text(pipeline: &PipelineDef, id: LeafPartitionId, lineage: Lineage) -> String {
+    let lineage = match out(Rule::GroupOffsetOfLineage) {
+        true => Lineage(1),
+        false => lineage,
+    };
     format!(
         "pinleaf pipeline created {}, leaf partition {id}, lineage {lineage}",
         pipeline.create_unix_ms

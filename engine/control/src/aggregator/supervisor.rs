@@ -22,6 +22,7 @@ use crate::catalog::{
 };
 
 use super::settings::resolve;
+use crate::planted::{Rule, out};
 
 /// A goal that a statement holds a leaf partition to while it is at work, instead of the catalog's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Known {
     pub goal: Goal,
     /// The lineage last told.
     pub lineage: Lineage,
+    /// The lineage that the leaf says it stands in; 0 before it has said so.
+    pub stands: Lineage,
+    /// Why it does not stand in the one last told, since that was told; an order that follows does not clear it.
+    pub refused: Option<Failure>,
     /// The settings last told.
     pub settings: Option<Settings>,
     /// Recovery is done.
@@ -328,6 +333,9 @@ impl Supervisor {
             return Heard::Late;
         };
         let pairing = view.pairing(id);
+        let last = known.generation;
+        let is_own =
+            |generation: u64| Generation(generation) == last || out(Rule::StaleReportDropped);
         match report {
             Report::Attached {
                 generation,
@@ -336,9 +344,9 @@ impl Supervisor {
                 ..
             } => {
                 known.attached = true;
+                known.stands_in(Lineage(*lineage));
                 // Of an earlier order it says nothing of a Stop: that one is answered for itself.
-                let own = Generation(*generation) == known.generation;
-                known.reached |= own && known.goal == Goal::Stop;
+                known.reached |= is_own(*generation) && known.goal == Goal::Stop;
                 if Lineage(*lineage) == known.lineage {
                     known.durable = Some(Offset(*durable));
                 }
@@ -363,11 +371,14 @@ impl Supervisor {
                 cursor,
                 ..
             } => {
-                if Generation(*generation) != known.generation || *goal != known.goal {
+                if !is_own(*generation) || *goal != known.goal {
                     return Heard::Late;
                 }
                 known.reached = true;
                 known.durable = Some(Offset(*cursor));
+                if let Goal::Rewind { lineage, .. } = goal {
+                    known.stands_in(Lineage(*lineage));
+                }
                 Heard::Noted
             }
             Report::CaughtUp {
@@ -377,7 +388,7 @@ impl Supervisor {
                 rejects,
                 ..
             } => {
-                if Generation(*generation) != known.generation {
+                if !is_own(*generation) {
                     return Heard::Late;
                 }
                 known.caught_up = Some((*rows, *rejects));
@@ -394,6 +405,9 @@ impl Supervisor {
                 }
                 known.attached = true;
                 known.failed = Some(failure.clone());
+                if known.stands < known.lineage {
+                    known.refused = Some(failure.clone());
+                }
                 known.failed_unix_ms = unix_ms;
                 let alone = failure.alone && known.goal == Goal::Run;
                 let failure = failure.clone();
@@ -438,12 +452,21 @@ impl Supervisor {
 }
 
 impl Known {
+    fn stands_in(&mut self, lineage: Lineage) {
+        self.stands = lineage;
+        if lineage >= self.lineage {
+            self.refused = None;
+        }
+    }
+
     fn attaching(leaf: usize, pairing: &PairingDef, settings: Option<Settings>) -> Known {
         Known {
             leaf,
             generation: pairing.generation,
             goal: Goal::Stop,
             lineage: pairing.lineage,
+            stands: Lineage(0),
+            refused: None,
             settings,
             attached: false,
             reached: false,
@@ -497,7 +520,8 @@ fn tell(
     send: &mut dyn FnMut(usize, Order) -> bool,
 ) {
     let rewinding = matches!(known.goal, Goal::Rewind { .. }) && !known.reached;
-    if rewinding && known.failed.is_none() && desired != Goal::Drop {
+    let waits = rewinding && known.failed.is_none() && desired != Goal::Drop;
+    if waits && !out(Rule::RewindBeforeRun) {
         return;
     }
     let goal = if pairing.lineage > known.lineage && desired != Goal::Drop {
@@ -536,7 +560,7 @@ fn tell(
         generation: pairing.generation.0,
         goal,
     };
-    if !send(known.leaf, order) {
+    if !send(known.leaf, order) && !out(Rule::RefusedOrderAgain) {
         return;
     }
     known.generation = pairing.generation;
@@ -546,6 +570,7 @@ fn tell(
     known.caught_up = None;
     if let Goal::Rewind { lineage, .. } = goal {
         known.lineage = Lineage(lineage);
+        known.refused = None;
         known.durable = None;
         known.durable_epoch = -1;
     }
@@ -584,7 +609,10 @@ fn attach(pairing: &PairingDef, table: &TableDef, settings: Option<Settings>) ->
             topic: pairing.topic.clone(),
             topic_id: pairing.topic_id.0,
             lineage: pairing.lineage.0,
-            live_lineage: pairing.live_lineage.0,
+            live_lineage: match out(Rule::AttachUnlinksDead) {
+                true => 1,
+                false => pairing.live_lineage.0,
+            },
             start_offset: pairing.start_offset.0,
             end_offset: pairing.end_offset.map(|offset| offset.0),
         },

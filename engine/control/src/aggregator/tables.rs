@@ -8,13 +8,13 @@ use storage::ids::{LeafPartitionId, TableId};
 use super::definitions::{check_name, check_table};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::orphans::remove_table;
-use super::pairing::blocking;
-use super::shared::{Shared, ordered, resting};
+use super::shared::{Shared, State, ordered, resting};
 use super::statement::{Changed, CreateTable, Name};
 use super::supervisor::Held;
 use crate::catalog::{
     CatalogView, Change, DatabaseDef, DatabaseId, PipelineDef, PipelineState, TableDef,
 };
+use crate::planted::{Rule, out};
 
 impl Shared {
     /// CREATE DATABASE.
@@ -25,7 +25,7 @@ impl Shared {
     ) -> Result<Changed, AggregatorError> {
         check_name("database", &name)?;
         let _turn = self.definitions.lock().await;
-        let create_unix_ms = self.clock.unix_ms();
+        let create_unix_ms = self.port.unix_ms();
         self.transact(|view| {
             if view.database(&name).is_some() {
                 return match if_not_exists {
@@ -114,7 +114,7 @@ impl Shared {
         check_name("table", &table.name.name)?;
         check_table(&table.spec)?;
         let _turn = self.definitions.lock().await;
-        let unix_ms = self.clock.unix_ms();
+        let unix_ms = self.port.unix_ms();
         self.transact(|view| {
             let database = known_database(view, &table.name.database)?;
             if view.table(&table.name.database, &table.name.name).is_some() {
@@ -187,6 +187,7 @@ impl Shared {
                 for id in &ids {
                     let known = state.supervisor.known(*id)?;
                     match &known.failed {
+                        _ if out(Rule::DropBehindLeaves) => {}
                         Some(failure) if known.goal == Goal::Drop => failed = Some(failure.clone()),
                         _ if known.goal == Goal::Drop && known.reached => {}
                         _ => return None,
@@ -206,7 +207,8 @@ impl Shared {
             });
         }
         let data_dir = self.config.data_dir.clone();
-        blocking(move || remove_table(&data_dir, table)).await?;
+        self.on_disk(move |disk| remove_table(disk, &data_dir, table))
+            .await?;
         self.transact(|_| Ok((vec![Change::TableDropped { table: table.0 }], ())))
             .await?;
         self.carry_out();
@@ -235,12 +237,13 @@ impl Shared {
                         let pairing = view.pairing(*id)?;
                         let known = state.supervisor.known(*id)?;
                         let lineage = pairing.lineage.0 + 1;
+                        let cursor = known.durable.filter(|_| !out(Rule::TruncateFromCursor));
                         Some(Change::Lineage {
                             leaf_partition: id.0,
                             generation,
                             lineage,
                             live_lineage: lineage,
-                            start_offset: known.durable.unwrap_or(pairing.start_offset).0,
+                            start_offset: cursor.unwrap_or(pairing.start_offset).0,
                             topic_id: None,
                         })
                     })
@@ -268,8 +271,12 @@ impl Shared {
         }
         self.carry_out();
         let outcome = async {
-            let failed = self.until(|state, view| resting(state, view, ids)).await?;
-            match failed {
+            let at_rest = |state: &State, view: &CatalogView| match out(Rule::DrainedBeforeLineage)
+            {
+                true => Some(None),
+                false => resting(state, view, ids),
+            };
+            match self.until(at_rest).await? {
                 Some((id, failure)) => Err(self.failed_at(id, name, failure)),
                 None => commit().await,
             }
@@ -291,12 +298,16 @@ impl Shared {
         outcome
     }
 
-    /// Waits until each has taken the catalog's lineage.
+    /// Waits until each stands in the catalog's lineage; the first that could not take it instead, whatever it
+    /// was told since.
     pub(super) async fn rewound(
         self: &Arc<Shared>,
         ids: &[LeafPartitionId],
         name: &str,
     ) -> Result<(), AggregatorError> {
+        if out(Rule::RewoundBeforeAnswer) {
+            return Ok(());
+        }
         let failed = self
             .until(|state, view| {
                 for id in ids {
@@ -304,14 +315,12 @@ impl Shared {
                         continue;
                     };
                     let known = state.supervisor.known(*id)?;
-                    if known.lineage < pairing.lineage || !known.attached {
+                    if known.lineage < pairing.lineage {
                         return None;
                     }
-                    if let Some(failure) = &known.failed {
-                        return Some(Some((*id, failure.clone())));
-                    }
-                    if matches!(known.goal, Goal::Rewind { .. }) && !known.reached {
-                        return None;
+                    if known.stands < pairing.lineage {
+                        let refused = known.refused.as_ref()?;
+                        return Some(Some((*id, refused.clone())));
                     }
                 }
                 Some(None)

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ingest::kafka::requests::OffsetSpec;
 use storage::ids::{LeafPartitionId, Offset, TopicId};
 
-use super::client::{Client, ClientFault, TopicAnswer, TopicState};
+use super::client::{Brokers, ClientFault, TopicAnswer, TopicState};
 use super::error::AggregatorError;
 use super::shared::{Shared, pairings_of};
 use crate::catalog::{PipelineDef, PipelineId};
@@ -18,7 +17,7 @@ impl Shared {
     pub(super) async fn ready(
         self: &Arc<Shared>,
         pipeline: &PipelineDef,
-        client: &Client,
+        client: &dyn Brokers,
     ) -> Result<TopicState, AggregatorError> {
         let state = self.topic_state(pipeline, client).await?;
         if is_replaced(pipeline, &state) {
@@ -37,12 +36,12 @@ impl Shared {
     pub(super) async fn topic_state(
         self: &Arc<Shared>,
         pipeline: &PipelineDef,
-        client: &Client,
+        client: &dyn Brokers,
     ) -> Result<TopicState, AggregatorError> {
         let topic = &pipeline.spec.topic;
         let doing = "asking for the topic";
         let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
-        let deadline_ms = self.clock.now_ms() + limit_ms;
+        let deadline_ms = self.port.now_ms() + limit_ms;
         loop {
             let fault = match client.topic(topic).await {
                 Ok(TopicAnswer::There(state)) => {
@@ -65,10 +64,10 @@ impl Shared {
                 }
                 Err(fault) => return Err(client.error(doing, &fault)),
             };
-            if self.clock.now_ms() >= deadline_ms {
+            if self.port.now_ms() >= deadline_ms {
                 return Err(client.error(doing, &fault));
             }
-            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+            self.port.sleep(TOPIC_QUESTION_INTERVAL_MS).await;
         }
     }
 
@@ -78,12 +77,12 @@ impl Shared {
     pub(super) async fn earliest(
         &self,
         topic: &str,
-        client: &Client,
+        client: &dyn Brokers,
         state: &TopicState,
         indices: &[i32],
     ) -> Result<BTreeMap<i32, Offset>, AggregatorError> {
         let limit_ms = self.variables(&self.view()).get_offsets_timeout_ms();
-        let deadline_ms = self.clock.now_ms() + limit_ms;
+        let deadline_ms = self.port.now_ms() + limit_ms;
         let mut state = state.clone();
         loop {
             let asked = client.offsets(topic, &state, indices, OffsetSpec::Earliest);
@@ -96,10 +95,10 @@ impl Shared {
                 ClientFault::NoLeader { .. } => true,
                 _ => false,
             };
-            if !passes || self.clock.now_ms() >= deadline_ms {
+            if !passes || self.port.now_ms() >= deadline_ms {
                 return Err(client.error("asking for the earliest offsets", &fault));
             }
-            tokio::time::sleep(Duration::from_millis(TOPIC_QUESTION_INTERVAL_MS)).await;
+            self.port.sleep(TOPIC_QUESTION_INTERVAL_MS).await;
             // Others may lead by now. A topic that was replaced meanwhile is for who asks for it next.
             if let Ok(TopicAnswer::There(newer)) = client.topic(topic).await
                 && newer.id == state.id
@@ -112,7 +111,7 @@ impl Shared {
     pub(super) async fn pair_missing(
         self: &Arc<Shared>,
         pipeline: &PipelineDef,
-        client: &Client,
+        client: &dyn Brokers,
         state: &TopicState,
     ) -> Result<(), AggregatorError> {
         let view = self.view();

@@ -20,6 +20,6 @@ pub use defs::{
 };
 pub use error::CatalogError;
 pub use store::Store;
-pub use thread::Catalog;
+pub use thread::{Catalog, Desk};
 pub use variables::{EngineVariables, VARIABLES, Variable, VariableError, VariableKind};
 pub use view::CatalogView;

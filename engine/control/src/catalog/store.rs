@@ -90,6 +90,15 @@ impl Store {
         Store::start(connection, path)
     }
 
+    /// What the next process finds: read again from its tables. For a catalog in memory, which goes with its
+    /// connection.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Disk`.
+    pub fn reread(self) -> Result<Store, CatalogError> {
+        Store::start(self.connection, self.path)
+    }
+
     /// What it holds.
     #[must_use]
     pub fn view(&self) -> &CatalogView {

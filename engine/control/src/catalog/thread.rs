@@ -1,5 +1,6 @@
 //! The catalog's own thread: SQLite waits for the disk, and nobody else may wait with it.
 //!
+//! What the thread does is [`Desk`]'s, a request at a time, so that the simulation can do it in its own.
 //! A bounded queue in, an answer each; the view is published before the answer goes out. A COMMIT that
 //! failed is told to its statement and to whoever watches [`Catalog::poison`], who ends the process.
 
@@ -120,24 +121,38 @@ impl Catalog {
     /// # Errors
     /// `Disk`: no thread can be started.
     pub fn start(store: Store) -> Result<Catalog, CatalogError> {
-        let (requests, queue) = mpsc::channel(CATALOG_QUEUE_REQUESTS_MAX);
-        let view = Arc::new(ArcSwap::from_pointee(store.view().clone()));
-        let published = view.clone();
-        let (told, poison) = watch::channel(None);
+        let (mut catalog, mut desk) = Catalog::with_desk(store);
         let thread = std::thread::Builder::new()
             .name("catalog".to_owned())
-            .spawn(move || serve(store, queue, &published, &told))
+            .spawn(move || while desk.serve() {})
             .map_err(|error| CatalogError::Disk {
                 path: "catalog.db".into(),
                 doing: "starting its thread",
                 what: error.to_string(),
             })?;
-        Ok(Catalog {
+        catalog.thread = Some(thread);
+        Ok(catalog)
+    }
+
+    /// An opened store and the desk at which its requests are served.
+    #[must_use]
+    pub fn with_desk(store: Store) -> (Catalog, Desk) {
+        let (requests, queue) = mpsc::channel(CATALOG_QUEUE_REQUESTS_MAX);
+        let view = Arc::new(ArcSwap::from_pointee(store.view().clone()));
+        let (told, poison) = watch::channel(None);
+        let desk = Desk {
+            store,
+            queue,
+            view: view.clone(),
+            poison: told,
+        };
+        let catalog = Catalog {
             requests,
             view,
             poison,
-            thread: Some(thread),
-        })
+            thread: None,
+        };
+        (catalog, desk)
     }
 }
 
@@ -154,36 +169,75 @@ impl Drop for Catalog {
     }
 }
 
-fn serve(
-    mut store: Store,
-    mut queue: mpsc::Receiver<Request>,
-    view: &ArcSwap<CatalogView>,
-    poison: &watch::Sender<Option<CatalogError>>,
-) {
-    while let Some(request) = queue.blocking_recv() {
+/// Where requests are served, one after the other.
+pub struct Desk {
+    store: Store,
+    queue: mpsc::Receiver<Request>,
+    view: Arc<ArcSwap<CatalogView>>,
+    poison: watch::Sender<Option<CatalogError>>,
+}
+
+impl Desk {
+    /// Waits for a request and serves it; `false`: nobody is left who could ask.
+    pub fn serve(&mut self) -> bool {
+        match self.queue.blocking_recv() {
+            Some(request) => self.answer(request),
+            None => return false,
+        }
+        true
+    }
+
+    /// Serves a request that waits; `false`: none does.
+    pub fn serve_waiting(&mut self) -> bool {
+        match self.queue.try_recv() {
+            Ok(request) => self.answer(request),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// The catalog as it stands.
+    #[must_use]
+    pub fn view(&self) -> Arc<CatalogView> {
+        self.view.load_full()
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The process ends: what waits is never served.
+    #[must_use]
+    pub fn into_store(self) -> Store {
+        self.store
+    }
+
+    fn answer(&mut self, request: Request) {
         match request {
             Request::Commit {
                 changes,
                 unix_ms,
                 reply,
             } => {
-                let outcome = store.commit(&changes, unix_ms).map(|()| {
-                    let now = Arc::new(store.view().clone());
-                    view.store(now.clone());
+                let outcome = self.store.commit(&changes, unix_ms).map(|()| {
+                    let now = Arc::new(self.store.view().clone());
+                    self.view.store(now.clone());
                     now
                 });
                 // A session that went away does not want the answer; the commit stands.
                 drop(reply.send(outcome));
                 // Behind the answer, so that its statement hears it before the process ends.
-                if let Some(unknown) = store.poison() {
-                    poison.send_replace(Some(unknown.clone()));
+                if let Some(unknown) = self.store.poison() {
+                    self.poison.send_replace(Some(unknown.clone()));
                 }
             }
             Request::ChangesAfter {
                 number,
                 changes_max,
                 reply,
-            } => drop(reply.send(store.changes_after(number, changes_max))),
+            } => drop(reply.send(self.store.changes_after(number, changes_max))),
         }
     }
 }

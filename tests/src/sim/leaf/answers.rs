@@ -106,7 +106,7 @@ impl Drive<'_> {
             && self.world.random.chance(400)
         {
             let log = self.tracked(at).log;
-            self.cut(log)?;
+            self.world.cut(log);
             return self.tell_leader(log);
         }
         Ok(())

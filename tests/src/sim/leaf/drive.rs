@@ -149,7 +149,7 @@ impl<'a> Drive<'a> {
 
     fn event(&mut self) -> Law {
         if self.world.cluster.topic_id.is_none() && self.world.random.chance(150) {
-            self.make_topic();
+            self.world.make_topic();
         }
         let world = &mut self.world;
         match world.random.below(1_000) {
@@ -167,11 +167,21 @@ impl<'a> Drive<'a> {
             631..=655 => self.move_leader(),
             656..=663 => {
                 let log = world.any_log();
-                self.cut(log)
+                world.cut(log);
+                Ok(())
             }
-            664..=679 => self.retain(),
-            680..=689 => self.compact(),
-            690..=692 => self.delete_topic(),
+            664..=679 => {
+                world.retain();
+                Ok(())
+            }
+            680..=689 => {
+                world.compact();
+                Ok(())
+            }
+            690..=692 => {
+                world.delete_topic();
+                Ok(())
+            }
             693..=697 => self.add_partition(),
             698..=717 if world.case.has(KILL) || world.case.has(POWER_LOSS) => self.crash(),
             718..=767 => {
@@ -182,7 +192,10 @@ impl<'a> Drive<'a> {
                 world.full();
                 Ok(())
             }
-            778..=787 => self.rot_batch(),
+            778..=787 => {
+                world.rot_batch();
+                Ok(())
+            }
             788..=797 => {
                 world.mute();
                 Ok(())

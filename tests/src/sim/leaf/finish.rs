@@ -14,7 +14,7 @@ impl<'a> Drive<'a> {
     /// Nothing fails any more: it must come to rest at the log's end, and the law must hold.
     pub(super) fn finish(&mut self) -> Law {
         if self.world.cluster.topic_id.is_none() {
-            self.make_topic();
+            self.world.make_topic();
         }
         self.world.heal()?;
         // The aggregator looks at the metadata now and then.

@@ -1,0 +1,67 @@
+//! Rules of the control core that a test may take out, to show that the simulation finds what they are for.
+//!
+//! Without the feature `planted` nothing here is in the program: [`out`] is a constant `false`.
+
+/// A rule of the control core that can be taken out. Their reasons stand beside their uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// A statement's changes are one transaction: SET OFFSETS reaches all of its partitions or none.
+    StatementInOneTransaction,
+    /// A start tells leaves what the catalog says.
+    RedoAtStart,
+    /// What TRUNCATE left is unlinked at every start.
+    AttachUnlinksDead,
+    /// What is left of a dropped table is unlinked at the start.
+    DroppedUnlinkedAtStart,
+    /// A dropped table's names are gone from the disk before its row goes.
+    DropSynced,
+    /// A table's row goes once its leaves have let it go.
+    DropBehindLeaves,
+    /// A report of an earlier order says nothing of the last one.
+    StaleReportDropped,
+    /// A lineage is raised once what was before it is drained.
+    DrainedBeforeLineage,
+    /// SET OFFSETS and TRUNCATE are done once the leaves have carried them out.
+    RewoundBeforeAnswer,
+    /// Nothing follows a Rewind until it is reached.
+    RewindBeforeRun,
+    /// STOP is done once all of it is durable.
+    StopBehindDrain,
+    /// An order that a leaf's queue refused is given again.
+    RefusedOrderAgain,
+    /// A leaf partition's directory is on disk before its pairing is in the catalog.
+    DirectoryBeforePairing,
+    /// What has failed is kept in the catalog.
+    FailureKept,
+    /// TRUNCATE goes on at the cursor.
+    TruncateFromCursor,
+    /// A published offset is compared with its own lineage.
+    GroupOffsetOfLineage,
+    /// Another topic's leaders have epochs of their own.
+    LeadersOfTheTopic,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Rule; 17] = [
+        Rule::StatementInOneTransaction,
+        Rule::RedoAtStart,
+        Rule::AttachUnlinksDead,
+        Rule::DroppedUnlinkedAtStart,
+        Rule::DropSynced,
+        Rule::DropBehindLeaves,
+        Rule::StaleReportDropped,
+        Rule::DrainedBeforeLineage,
+        Rule::RewoundBeforeAnswer,
+        Rule::RewindBeforeRun,
+        Rule::StopBehindDrain,
+        Rule::RefusedOrderAgain,
+        Rule::DirectoryBeforePairing,
+        Rule::FailureKept,
+        Rule::TruncateFromCursor,
+        Rule::GroupOffsetOfLineage,
+        Rule::LeadersOfTheTopic,
+    ];
+}
+
+storage::planted_switch!(Rule);

@@ -1,0 +1,293 @@
+//! Drives one seed: chooses what happens next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use control::aggregator::AggregatorError;
+use control::catalog::{CatalogView, Store};
+use ingest::leaf::order::Order;
+
+use super::brokers::Late;
+use super::process::Process;
+use super::statement::{Kind, Statement};
+use crate::sim::case::Case;
+use crate::sim::disk::{KILL, POWER_LOSS};
+use crate::sim::world::{EVENTS as PORT_EVENTS, Law, World};
+use crate::sim::{Coverage, Trace, mix};
+
+/// What else happens, each with its name in the coverage.
+pub(super) const EVENTS: [&str; 4] = [
+    "control: the process ends while it starts",
+    "control: a start that the disk refused is tried again",
+    "control: a leaf's queue takes no order",
+    "control: several statements at once",
+];
+
+/// See the module.
+pub struct Drive<'a> {
+    pub(super) world: World<'a>,
+    /// None only while one ends and the next begins.
+    pub(super) process: Option<Process>,
+    /// Tables, each with its pipeline.
+    pub(super) tables: usize,
+    pub(super) statements: Vec<Statement>,
+    /// Answers of brokers that come late.
+    pub(super) late: Vec<Late>,
+    /// What was published: offset and text, by group and partition.
+    pub(super) groups: BTreeMap<(String, i32), (i64, String)>,
+    /// The generation of the last order that its leaf took, by leaf partition.
+    pub(super) ordered: BTreeMap<u64, u64>,
+    /// Where leaf partitions of stopped pipelines stand.
+    pub(super) at_rest: BTreeMap<u64, i64>,
+    /// When the failure was that the last SET OFFSETS mended, by table.
+    pub(super) mended: BTreeMap<usize, i64>,
+    /// What the last error of a table's pipeline says that has to be done.
+    pub(super) advice: BTreeMap<usize, Kind>,
+    /// The process ends after so many steps.
+    pub(super) crash_in: Option<u64>,
+}
+
+impl<'a> Drive<'a> {
+    pub fn new(case: &'a Case, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Drive<'a> {
+        let leaves = 1 + (mix(case.seed ^ 0x1eaf) % 2) as usize;
+        let mut world = World::new(case, leaves, coverage, trace);
+        world.disk.keep_directories();
+        let tables = 1 + world.random.below(2) as usize;
+        let store = Store::in_memory().expect("a catalog in memory");
+        let process = Process::start(store, leaves, world.now, &mut world.random);
+        Drive {
+            world,
+            process: Some(process),
+            tables,
+            statements: Vec::new(),
+            late: Vec::new(),
+            groups: BTreeMap::new(),
+            ordered: BTreeMap::new(),
+            at_rest: BTreeMap::new(),
+            mended: BTreeMap::new(),
+            advice: BTreeMap::new(),
+            crash_in: None,
+        }
+    }
+
+    pub(super) fn process(&self) -> &Process {
+        self.process.as_ref().expect("a process runs")
+    }
+
+    pub(super) fn process_mut(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a process runs")
+    }
+
+    /// The catalog as it is on disk.
+    pub(super) fn view(&self) -> Arc<CatalogView> {
+        self.process().desk.view()
+    }
+
+    pub fn run(mut self) -> Law {
+        for log in 0..self.world.cluster.logs.len() {
+            for _ in 0..4 {
+                self.world.append(log);
+            }
+        }
+        if self.world.random.chance(850) {
+            self.set_up()?;
+        }
+        let pace = [20, 60, 150][self.world.random.below(3) as usize];
+        let events = self.world.random.below(2 * super::EVENTS_MEAN) + 1;
+        for event in self.world.case.events(events) {
+            self.world.trace.at(event);
+            self.world.choose_by(event);
+            self.event()?;
+            for _ in 0..self.world.random.below(2 * pace) {
+                self.progress()?;
+            }
+        }
+        self.world.choose_by(u32::MAX);
+        self.finish()?;
+        self.world.count();
+        Ok(())
+    }
+
+    fn event(&mut self) -> Law {
+        if self.world.cluster.topic_id.is_none() && self.world.random.chance(150) {
+            self.world.make_topic();
+        }
+        let world = &mut self.world;
+        match world.random.below(1_000) {
+            0..=249 => {
+                let log = world.any_log();
+                world.append(log);
+            }
+            250..=449 => return world.time(),
+            450..=749 => return self.user(),
+            750..=774 => {
+                world.move_leader();
+            }
+            775..=784 => {
+                let log = world.any_log();
+                world.cut(log);
+            }
+            785..=799 => world.retain(),
+            800..=809 => world.compact(),
+            810..=815 => world.delete_topic(),
+            816..=827 => {
+                world.add_partition();
+            }
+            828..=877 if world.case.has(KILL) || world.case.has(POWER_LOSS) => return self.crash(),
+            878..=902 => world.arm(),
+            903..=909 => world.full(),
+            910..=916 => world.rot_batch(),
+            917..=926 => world.mute(),
+            927..=941 => {
+                world.cluster.rotten.clear();
+                world.disk.disarm();
+            }
+            942..=951 => world.evict(),
+            _ => return self.look_all(),
+        }
+        Ok(())
+    }
+
+    /// Something that is on its way gets on.
+    pub(super) fn progress(&mut self) -> Law {
+        if let Some(steps) = self.crash_in {
+            self.crash_in = steps.checked_sub(1);
+            if steps == 0 && !self.world.healed {
+                return self.crash();
+            }
+        }
+        let nodes = self.world.nodes.len() as u64;
+        let node = self.world.random.below(nodes) as usize;
+        match self.world.random.below(16) {
+            0..=4 => return self.task_progress(),
+            5 => self.order_progress(node)?,
+            6 => self.report_progress(node)?,
+            7 => self.commit_progress()?,
+            8 | 9 => self.effect_progress()?,
+            _ => self.world.progress(node)?,
+        }
+        if self.world.died {
+            self.world.coverage.hit(PORT_EVENTS[2]);
+            return self.crash();
+        }
+        Ok(())
+    }
+
+    /// The aggregator gets on, and perhaps a statement is answered.
+    fn task_progress(&mut self) -> Law {
+        let Drive { world, process, .. } = self;
+        let Some(process) = process else {
+            return Ok(());
+        };
+        if let Err(error) = process.poll_one(world.now, &mut world.random) {
+            let refused = matches!(error, AggregatorError::Disk { .. }) && world.faulted;
+            if !refused || error.to_string().contains("the catalog knows it") {
+                return Err(format!("the start fails: {error}"));
+            }
+            world.coverage.hit(EVENTS[1]);
+            world.say(|| format!("the start fails: {error}"));
+            return self.crash();
+        }
+        for link in &process.links {
+            world.coverage.add(EVENTS[2], link.take_refused());
+        }
+        if let Some(end) = &mut process.end
+            && let Ok(ended) = end.try_recv()
+        {
+            return Err(format!("the aggregator ended by itself: {ended}"));
+        }
+        self.answered()
+    }
+
+    /// A leaf takes an order.
+    fn order_progress(&mut self, node: usize) -> Law {
+        let Some(order) = self.process().links[node].next_order() else {
+            return Ok(());
+        };
+        let goal = match &order {
+            Order::Attach {
+                generation,
+                pairing,
+                ..
+            } => Some((pairing.leaf_partition, *generation)),
+            Order::Goal {
+                leaf_partition,
+                generation,
+                ..
+            } => Some((*leaf_partition, *generation)),
+            _ => None,
+        };
+        if let Some((id, generation)) = goal {
+            let last = self.ordered.entry(id).or_default();
+            *last = generation.max(*last);
+        }
+        self.world.order(node, order)
+    }
+
+    /// The catalog's thread serves a request.
+    fn commit_progress(&mut self) -> Law {
+        let process = self.process_mut();
+        let before = process.desk.view();
+        if !process.desk.serve_waiting() {
+            return Ok(());
+        }
+        let after = process.desk.view();
+        if before.change == after.change {
+            return Ok(());
+        }
+        let change = after.change;
+        self.world
+            .say(|| format!("the catalog is at change {change}"));
+        for statement in &mut self.statements {
+            statement.commits += 1;
+        }
+        self.committed(&before, &after)
+    }
+
+    /// The process ends, or the machine, wherever each of its tasks is.
+    pub(super) fn crash(&mut self) -> Law {
+        self.crash_in = None;
+        self.late.clear();
+        self.ordered.clear();
+        self.at_rest.clear();
+        self.cut_short()?;
+        let Some(process) = self.process.take() else {
+            return Ok(());
+        };
+        if process.aggregator.is_none() {
+            self.world.coverage.hit(EVENTS[0]);
+        }
+        let Process { executor, desk, .. } = process;
+        drop(executor);
+        self.world.crash()?;
+        for tracked in self.world.tracked.values_mut() {
+            tracked.shown = None;
+        }
+        let store = desk.into_store().reread();
+        let store = store.map_err(|error| format!("the catalog is read again: {error}"))?;
+        let world = &mut self.world;
+        let process = Process::start(store, world.nodes.len(), world.now, &mut world.random);
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// What everybody may look at.
+    pub(super) fn look_all(&mut self) -> Law {
+        let ids: Vec<u64> = self.world.tracked.keys().copied().collect();
+        for id in ids {
+            self.look(id)?;
+        }
+        self.look_at_rest()?;
+        if let Some(orphan) = self.world.disk.files_below("/data/orphans").first() {
+            return Err(format!("{orphan}: the catalog did not know it"));
+        }
+        self.look_at_failures()
+    }
+
+    pub(super) fn look(&mut self, id: u64) -> Law {
+        match self.world.look(id)? {
+            Some(what) => Err(format!("leaf partition {id}: {what}")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The control core's simulation: the real aggregator and catalog with real leaves, in one thread, over a
+//! simulated disk, clock, brokers, and a process that ends between any two steps of it.
+//!
+//! Statements come at any moment, also several at once. The aggregator's tasks get on one at a time
+//! (`executor`), what they wait for is done when the seed says so (`port`), and the catalog's transactions
+//! are SQLite's own. Beside the leaf's law ([`super::law`]) it looks at:
+//!
+//! 1. A statement that was answered as done is carried out on every partition, and starts where it said.
+//! 2. One that was cut short or failed is done on all of its partitions or on none.
+//! 3. A lineage ends drained: the catalog raises it only where all that is visible is durable.
+//! 4. A leaf attaches what the catalog says; a recovery never comes back below what was published.
+//! 5. A stopped pipeline does not load; of a dropped table nothing is left; a failure is told.
+//!
+//! Once nothing fails any more it lives: everything that is wanted runs to the log's end, and is audited.
+
+mod brokers;
+mod drive;
+mod executor;
+mod finish;
+mod port;
+mod process;
+mod reports;
+mod statement;
+mod user;
+mod watch;
+
+use super::case::Case;
+use super::disk::{CRASHES, DiskFaultKind};
+use super::kafka::{CONTENTS, FAULTS};
+use super::shrink::Suite;
+use super::world::EVENTS;
+use super::{Coverage, Trace};
+
+/// Events of a seed, on average.
+pub const EVENTS_MEAN: u64 = 60;
+
+/// This simulation.
+pub const SUITE: Suite = Suite {
+    name: "control",
+    run,
+    must_be_covered,
+    faults,
+};
+
+fn run(case: &Case, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), String> {
+    drive::Drive::new(case, coverage, trace).run()
+}
+
+fn must_be_covered() -> Vec<String> {
+    let own = brokers::FAULTS.iter().chain(&drive::EVENTS);
+    let own = own.map(|name| (*name).to_owned());
+    statement::moments().chain(own).collect()
+}
+
+fn faults() -> Vec<String> {
+    let disk = DiskFaultKind::ALL.iter().map(ToString::to_string);
+    let named = FAULTS.iter().chain(&CONTENTS).chain(&CRASHES);
+    let named = named.chain(&EVENTS).chain(&brokers::FAULTS);
+    let named = named.chain(&drive::EVENTS).map(|name| (*name).to_owned());
+    let statements = statement::Kind::ALL.iter();
+    let statements = statements.map(|kind| kind.words().to_owned());
+    disk.chain(named).chain(statements).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_law_holds_over_a_few_seeds() {
+        let mut coverage = Coverage::default();
+        for seed in 0..60 {
+            if let Err(violation) = SUITE.check(&Case::of(seed), &mut coverage) {
+                let events = violation.events.join("\n");
+                panic!("seed {seed}: {}\n{events}", violation.what);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the catalog commits, looked at as it is committed: a lineage ends drained, and a table that goes has
+//! left nothing behind.
+
+use control::catalog::{CatalogView, PairingDef, PipelineState};
+use ingest::leaf::partition::Phase;
+use storage::ids::LeafPartitionId;
+
+use super::drive::Drive;
+use crate::sim::law::{Wrong, seen};
+use crate::sim::tracked::Tracked;
+use crate::sim::world::Law;
+
+impl Drive<'_> {
+    /// A transaction went from one view to the other.
+    pub(super) fn committed(&mut self, before: &CatalogView, after: &CatalogView) -> Law {
+        for pairing in after.pairings() {
+            match before.pairing(pairing.leaf_partition) {
+                None => self.paired(pairing)?,
+                Some(was) if was.lineage != pairing.lineage => self.raised(was, pairing)?,
+                Some(_) => {}
+            }
+        }
+        for was in before.pairings() {
+            if after.pairing(was.leaf_partition).is_none() {
+                self.unpaired(was.leaf_partition.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn paired(&mut self, pairing: &PairingDef) -> Law {
+        let (id, start) = (pairing.leaf_partition.0, pairing.start_offset.0);
+        let log = pairing.kafka_partition as usize;
+        let Some(end) = self.world.cluster.logs.get(log).map(|log| log.end()) else {
+            return Err(format!("partition {log} is paired, and there is none"));
+        };
+        let mut tracked = Tracked::new(id, pairing.table.0, log, start);
+        tracked.beyond = start > end;
+        self.world
+            .say(|| format!("leaf partition {id} is paired with partition {log} from {start} on"));
+        self.world.tracked.insert(id, tracked);
+        Ok(())
+    }
+
+    fn raised(&mut self, was: &PairingDef, pairing: &PairingDef) -> Law {
+        let id = pairing.leaf_partition.0;
+        let (lineage, live) = (pairing.lineage.0, pairing.live_lineage.0);
+        let start = pairing.start_offset.0;
+        self.world
+            .say(|| format!("leaf partition {id}: lineage {lineage} from {start}, live {live}"));
+        let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
+        let one = leaves.find_map(|leaf| leaf.partition(id));
+        let rests = one.is_some_and(|one| one.phase == Phase::Stopped);
+        if !rests || !self.is_drained(id) {
+            return Err(format!(
+                "leaf partition {id}: lineage {lineage} begins, and the one before is not drained"
+            ));
+        }
+        let visible = one.map_or(0, |one| one.visible().0);
+        if live == lineage && start != visible {
+            return Err(format!(
+                "leaf partition {id} is truncated at {start}, its cursor is {visible}"
+            ));
+        }
+        let Some(attached) = self.world.views.attached(LeafPartitionId(id)) else {
+            return Err(format!("leaf partition {id} is not shown"));
+        };
+        let before = match seen(&attached.view.snapshot(), was.lineage.0) {
+            Ok(before) => before,
+            Err(Wrong::Damage(what) | Wrong::Law(what)) => {
+                return Err(format!("leaf partition {id}: {what}"));
+            }
+        };
+        let Some(tracked) = self.world.tracked.get_mut(&id) else {
+            return Err(format!("leaf partition {id} was never paired"));
+        };
+        let end = self.world.cluster.logs[tracked.log].end();
+        tracked.begins(lineage, live, start, before);
+        tracked.beyond = start > end;
+        Ok(())
+    }
+
+    fn unpaired(&mut self, id: u64) -> Law {
+        let Some(tracked) = self.world.tracked.remove(&id) else {
+            return Ok(());
+        };
+        self.at_rest.remove(&id);
+        if self.world.views.get(LeafPartitionId(id)).is_some() {
+            return Err(format!("leaf partition {id} is dropped and shown"));
+        }
+        let directory = tracked.directory();
+        match self.world.disk.names(directory.as_ref()).first() {
+            Some(name) => Err(format!("{} is left of a dropped table", name.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Pipelines that were stopped load nothing.
+    pub(super) fn look_at_rest(&self) -> Law {
+        for (id, visible) in &self.at_rest {
+            let now = self.world.tracked.get(id).map(|tracked| tracked.visible);
+            if now.is_some_and(|now| now != *visible) {
+                return Err(format!(
+                    "leaf partition {id} was stopped at {visible} and is at {now:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A leaf partition that has failed is told, once everything was heard.
+    pub(super) fn look_at_failures(&self) -> Law {
+        let (process, view) = (self.process(), self.view());
+        let nodes = &self.world.nodes;
+        let heard = nodes.iter().all(|node| node.reports.is_empty());
+        let Some(aggregator) = &process.aggregator else {
+            return Ok(());
+        };
+        if !heard || !process.is_idle() || !self.statements.is_empty() {
+            return Ok(());
+        }
+        let live = aggregator.live();
+        for pairing in view.pairings() {
+            let id = pairing.leaf_partition;
+            let mut leaves = nodes.iter().map(|node| &node.leaf);
+            let one = leaves.find_map(|leaf| leaf.partition(id.0));
+            let Some(Phase::Failed(failure)) = one.map(|one| &one.phase) else {
+                continue;
+            };
+            let Some(pipeline) = view.pipeline_by_id(pairing.pipeline) else {
+                continue;
+            };
+            let told = pipeline.state == PipelineState::Error && pipeline.failure.is_some();
+            if !told && !live.failed.contains_key(&id) {
+                return Err(format!(
+                    "leaf partition {id} has failed, and nothing says so: {}",
+                    failure.text
+                ));
+            }
+        }
+        for (id, place) in &live.places {
+            if let Some(damage) = &place.damage {
+                return Err(format!("leaf partition {id}: damage: {damage}"));
+            }
+        }
+        Ok(())
+    }
+}
