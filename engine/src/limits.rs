@@ -128,19 +128,52 @@ pub const RECOVERY_POLLS_MAX: u32 = 2_000;
 
 /// MySQL's packet: a payload this long goes on in the next packet.
 pub const PACKET_BYTES_MAX: usize = (1 << 24) - 1;
-/// What a client may send before it has logged in.
+/// What a client may send before it has logged in, in one packet; it sends two at most.
 pub const LOGIN_PACKET_BYTES_MAX: usize = 64 * 1024;
 /// What is gathered before it is written to a client.
 pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
-/// How much memory a payload takes ahead of the bytes that have arrived.
+/// The first piece of a payload for which memory is taken; each further one is as long as all before it.
+pub const READ_CHUNK_BYTES_MIN: usize = 4 * 1024;
+/// The longest such piece. Each must have arrived within `net_read_timeout`.
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
-/// Connections that are still logging in; more are refused.
-pub const LOGINS_MAX: usize = 256;
+/// Connections that are not logged in, where `max_connections` are fewer.
+pub const LOGINS_MIN: usize = 256;
+/// And where they are more: a start of that many clients at once is no flood yet.
+pub const LOGINS_MAX: usize = 4_096;
+/// Connections that are being told why they end; no other is accepted beyond it.
+pub const ENDINGS_MAX: usize = 64;
+/// Failed logins of a place that cost nothing.
+pub const FAILURES_FREE: u32 = 3;
+/// The first delay; it doubles.
+pub const FAILURE_DELAY_MS: u64 = 250;
+/// The longest.
+pub const FAILURE_DELAY_MS_MAX: u64 = 5_000;
+/// Logins of one place that wait for their delay; more are refused.
+pub const FAILURE_WAITING_MAX: u32 = 16;
+/// A place without a failure for so long is forgotten.
+pub const FAILURES_FORGOTTEN_MS: u64 = 600_000;
+/// Counters that a source has for the names of its users.
+pub const FAILURE_BUCKETS: u64 = 64;
+/// Places that are remembered; beyond it the one that failed longest ago is not.
+pub const FAILURE_PLACES_MAX: usize = 4_096;
+/// A user's name in an error or the log, as MySQL cuts it there.
+pub const SHOWN_USER_CHARS_MAX: usize = 48;
+/// Of refused connections the log says the first, then a number so often.
+pub const LOG_BURST_MS: u64 = 10_000;
+/// After a connection that the kernel did not give for want of files or memory.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
 /// At the end, how long statements that run may still take to answer.
 pub const LAST_ANSWERS_MS: u64 = 1_000;
 
 const _: () = assert!(LOGIN_PACKET_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(WRITE_BUFFER_BYTES < PACKET_BYTES_MAX);
+const _: () = assert!(READ_CHUNK_BYTES_MIN < READ_CHUNK_BYTES);
+const _: () = assert!(READ_CHUNK_BYTES <= LOGIN_PACKET_BYTES_MAX);
+const _: () = assert!(LOGINS_MIN < LOGINS_MAX);
+const _: () = assert!(FAILURE_DELAY_MS < FAILURE_DELAY_MS_MAX);
+const _: () = assert!(FAILURE_DELAY_MS_MAX < FAILURES_FORGOTTEN_MS);
+// One source alone cannot push all others out of the table.
+const _: () = assert!(FAILURE_BUCKETS as usize * 16 <= FAILURE_PLACES_MAX);
 
 // --- node ---
 
@@ -163,6 +196,18 @@ pub const LEAF_BESIDE_BYTES: u64 = 16 << 20;
 pub const QUERY_CPU_BESIDE_BYTES: u64 = 64 << 20;
 /// Files beside client connections that a node has open at once: segments, the catalog, brokers, io_uring.
 pub const OPEN_FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+/// Connections that may be open and not logged in, beside `connections_max` that are.
+#[must_use]
+pub const fn logins_open_max(connections_max: usize) -> usize {
+    if connections_max < LOGINS_MIN {
+        LOGINS_MIN
+    } else if connections_max > LOGINS_MAX {
+        LOGINS_MAX
+    } else {
+        connections_max
+    }
+}
 
 // Whoever waits for a stop that gives statements their last moment can still end it at once.
 const _: () = assert!(SECOND_SIGNAL_AFTER_MS < LAST_ANSWERS_MS);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use engine::node::{Config, Node, NodeError, Signals, SignalsFor, keys, logs, look, quickstart};
+use nix::sys::stat::{Mode, umask};
 
 #[derive(Parser)]
 #[command(
@@ -53,6 +54,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What this process makes is its owner's alone, whatever umask it was started with: the files of SQLite
+    // and of the development broker too.
+    umask(Mode::from_bits_truncate(0o077));
     match run(Arguments::parse().command) {
         Ok(code) => code,
         Err(message) => {

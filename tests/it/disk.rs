@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use devbroker::orders::CREATE_TABLE;
 use tests::kafka_server::KafkaServer;
 
-use crate::faults::{Faults, Mount};
+use crate::faults::{Fault, Faults, Mount};
 use crate::law::Loaded;
 use crate::load::Load;
 use crate::node::Node;
 
-const PARTITIONS: i32 = 4;
+/// Of each topic.
+pub const PARTITIONS: i32 = 4;
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// Of the file system that is filled.
 const DISK_MIB: u64 = 96;
@@ -23,8 +24,8 @@ const FULL: &str = "the disk is full";
 /// A write that found no room is tried again each second: so long is what must not be said again.
 const ATTEMPTS: Duration = Duration::from_secs(4);
 
-/// A Kafka with the topics, and a pipeline for each.
-fn begin(home: &Path, node: &mut Node, topics: &[&str]) -> KafkaServer {
+/// A Kafka with the topics, of `PARTITIONS` each, and a pipeline for each.
+pub fn begin(home: &Path, node: &mut Node, topics: &[&str]) -> KafkaServer {
     let kafka = KafkaServer::start(home, 1, &[]).unwrap();
     node.start();
     node.sql("CREATE DATABASE shop");
@@ -40,13 +41,15 @@ fn begin(home: &Path, node: &mut Node, topics: &[&str]) -> KafkaServer {
     kafka
 }
 
-fn produce(kafka: &KafkaServer, topic: &str, first: u64, events: u64) {
+/// Order events whose ids count up from `first`, to each partition in turn.
+pub fn produce(kafka: &KafkaServer, topic: &str, first: u64, events: u64) {
     let mut load = Load::new(&kafka.bootstrap(), topic, PARTITIONS, first, &[]);
     load.send(events);
     load.flush();
 }
 
-fn loaded<'a>(bootstrap: &'a str, name: &'a str) -> Loaded<'a> {
+/// A topic, its pipeline and its table.
+pub fn loaded<'a>(bootstrap: &'a str, name: &'a str) -> Loaded<'a> {
     Loaded {
         bootstrap,
         name,
@@ -54,13 +57,15 @@ fn loaded<'a>(bootstrap: &'a str, name: &'a str) -> Loaded<'a> {
     }
 }
 
-fn count(node: &Node, table: &str) -> u64 {
+/// Rows of a table of database shop.
+pub fn count(node: &Node, table: &str) -> u64 {
     node.cell(&format!("SELECT COUNT(*) FROM shop.{table}"))
         .parse()
         .unwrap()
 }
 
-fn states(node: &Node, pipeline: &str) -> Vec<String> {
+/// A pipeline's states, by the Kafka partition.
+pub fn states(node: &Node, pipeline: &str) -> Vec<String> {
     node.sql(&format!(
         "SELECT STATE FROM information_schema.PIPELINES_PARTITIONS \
          WHERE PIPELINE_NAME = '{pipeline}' ORDER BY SOURCE_PARTITION_ID"
@@ -165,19 +170,10 @@ fn kafka_preload_a_device_that_fails_stops_its_leaf_partition_alone_and_by_name(
     node.wait_for("the first rows", TIMEOUT, |node| {
         count(node, "orders") == EVENTS
     });
-    let leaf_partition = node.cell(
-        "SELECT LEAF_PARTITION FROM information_schema.PIPELINES_PARTITIONS \
-         WHERE PIPELINE_NAME = 'orders' AND SOURCE_PARTITION_ID = '0'",
-    );
     // What is not durable would be void too.
-    node.wait_for("all is durable", TIMEOUT, |node| {
-        node.cell(
-            "SELECT COUNT(*) FROM information_schema.PIPELINES_PARTITIONS \
-             WHERE PIPELINE_NAME = 'orders' AND DURABLE_OFFSET < VISIBLE_OFFSET",
-        ) == "0"
-    });
-    let folder = folder_of(&node.data_dir(), &leaf_partition);
-    faults.fail_syncs(&folder);
+    wait_durable(&node);
+    let folder = folder_of(&node, 0);
+    faults.begin(Fault::Sync, &folder);
 
     // The first failed sync voids, the second within a minute fails; each needs something to sync.
     let mut sent = EVENTS;
@@ -186,7 +182,7 @@ fn kafka_preload_a_device_that_fails_stops_its_leaf_partition_alone_and_by_name(
         sent += 400;
         states(node, "orders")[0].starts_with("Failed: ")
     });
-    assert_eq!(faults.syncs_failed(), 2);
+    assert_eq!(faults.times(Fault::Sync), 2);
     let failed = states(&node, "orders");
     let path = folder.display().to_string();
     assert!(failed[0].contains(&path), "{failed:?}");
@@ -230,7 +226,7 @@ fn kafka_preload_a_device_that_fails_stops_its_leaf_partition_alone_and_by_name(
         count(node, "others") == EVENTS
     });
 
-    faults.mend_syncs();
+    faults.mend(Fault::Sync);
     node.sql("START PIPELINE shop.orders");
     let bootstrap = kafka.bootstrap();
     assert_eq!(loaded(&bootstrap, "orders").holds(&mut node) as u64, sent);
@@ -238,10 +234,24 @@ fn kafka_preload_a_device_that_fails_stops_its_leaf_partition_alone_and_by_name(
     node.stop();
 }
 
-/// Where a leaf partition's segments lie.
-fn folder_of(data_dir: &Path, leaf_partition: &str) -> PathBuf {
-    let tables = fs::read_dir(data_dir.join("tables")).unwrap();
-    let mut folders = tables.map(|table| table.unwrap().path().join(leaf_partition));
+/// Until all that the pipeline orders shows is durable.
+pub fn wait_durable(node: &Node) {
+    node.wait_for("all is durable", TIMEOUT, |node| {
+        node.cell(
+            "SELECT COUNT(*) FROM information_schema.PIPELINES_PARTITIONS \
+             WHERE PIPELINE_NAME = 'orders' AND DURABLE_OFFSET < VISIBLE_OFFSET",
+        ) == "0"
+    });
+}
+
+/// Where the segments of the leaf partition lie that a partition of the topic orders is paired with.
+pub fn folder_of(node: &Node, partition: usize) -> PathBuf {
+    let leaf_partition = node.cell(&format!(
+        "SELECT LEAF_PARTITION FROM information_schema.PIPELINES_PARTITIONS \
+         WHERE PIPELINE_NAME = 'orders' AND SOURCE_PARTITION_ID = '{partition}'"
+    ));
+    let tables = fs::read_dir(node.data_dir().join("tables")).unwrap();
+    let mut folders = tables.map(|table| table.unwrap().path().join(&leaf_partition));
     folders
         .find(|folder| folder.exists())
         .expect("its directory")

@@ -1,5 +1,5 @@
-//! Faults of the machine under one node: syncs that fail, a wall clock that jumps (a library preloaded
-//! into it), and a small file system of its own.
+//! Faults of the machine under one node: syncs, writes, opens and renames that fail, a wall clock that jumps
+//! (a library preloaded into it), and a small file system of its own.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -12,9 +12,38 @@ use crate::node::Node;
 /// The layout that `peers/faults.c` states.
 const CONTROL_BYTES: u64 = 4_096;
 const CLOCK_AT: u64 = 0;
-const SYNC_FAILS_AT: u64 = 8;
-const SYNCS_FAILED_AT: u64 = 12;
-const FOLDER_AT: u64 = 16;
+const FOLDER_AT: u64 = 40;
+
+/// What a broken device does to the segments below one folder; each with the byte of its switch, behind which
+/// stands how often it happened, and what the switch is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A sync fails.
+    Sync,
+    /// A write fails, and nothing of it is in the file.
+    Write,
+    /// A write fails, and half of it is in the file.
+    WriteHalfDone,
+    /// A write takes half of what it was given, and says so.
+    WriteShort,
+    /// Opening a file fails, be it there or to be made.
+    Open,
+    /// Renaming a file fails.
+    Rename,
+}
+
+impl Fault {
+    const fn switch(self) -> (u64, u32) {
+        match self {
+            Fault::Sync => (8, 1),
+            Fault::Write => (16, 1),
+            Fault::WriteHalfDone => (16, 2),
+            Fault::WriteShort => (16, 3),
+            Fault::Open => (24, 1),
+            Fault::Rename => (32, 1),
+        }
+    }
+}
 
 /// The faults of one node.
 pub struct Faults {
@@ -38,25 +67,25 @@ impl Faults {
         Faults { control }
     }
 
-    /// From now on each sync of a segment below `folder` fails with EIO.
-    pub fn fail_syncs(&self, folder: &Path) {
+    /// From now on it befalls each segment below `folder`, with `EIO`.
+    pub fn begin(&self, fault: Fault, folder: &Path) {
         let mut name = folder.as_os_str().as_encoded_bytes().to_vec();
         name.push(0);
         self.control.write_all_at(&name, FOLDER_AT).unwrap();
-        self.put(SYNC_FAILS_AT, &1_u32.to_ne_bytes());
+        let (at_byte, value) = fault.switch();
+        self.put(at_byte, &value.to_ne_bytes());
     }
 
-    /// Syncs work again.
-    pub fn mend_syncs(&self) {
-        self.put(SYNC_FAILS_AT, &0_u32.to_ne_bytes());
+    /// It befalls none any more.
+    pub fn mend(&self, fault: Fault) {
+        self.put(fault.switch().0, &0_u32.to_ne_bytes());
     }
 
-    /// How many failed so far.
-    pub fn syncs_failed(&self) -> u32 {
+    /// How often it happened so far.
+    pub fn times(&self, fault: Fault) -> u32 {
         let mut count = [0; 4];
-        self.control
-            .read_exact_at(&mut count, SYNCS_FAILED_AT)
-            .unwrap();
+        let at_byte = fault.switch().0 + 4;
+        self.control.read_exact_at(&mut count, at_byte).unwrap();
         u32::from_ne_bytes(count)
     }
 

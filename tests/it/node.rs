@@ -26,6 +26,7 @@ pub struct Node {
     child: Option<Child>,
     starts: u32,
     environment: Vec<(String, PathBuf)>,
+    umask: Option<&'static str>,
 }
 
 impl Node {
@@ -64,7 +65,13 @@ impl Node {
             child: None,
             starts: 0,
             environment: Vec::new(),
+            umask: None,
         }
+    }
+
+    /// Starts each process from now on with this umask, in octal digits.
+    pub fn set_umask(&mut self, umask: &'static str) {
+        self.umask = Some(umask);
     }
 
     /// Sets a variable of the environment of each process from now on.
@@ -92,7 +99,11 @@ impl Node {
         assert!(self.child.is_none(), "it runs already");
         self.starts += 1;
         let log = File::create(self.log_path(self.starts)).unwrap();
-        let child = Command::new(binary())
+        let mut command = match self.umask {
+            None => Command::new(binary()),
+            Some(umask) => with_umask(umask),
+        };
+        let child = command
             .arg("run")
             .arg(self.dir.join("pinleaf.toml"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -288,6 +299,15 @@ fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// The built `pinleaf`, with a umask.
+pub fn with_umask(umask: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "umask \"$0\" && exec \"$@\"", umask])
+        .arg(binary());
+    shell
 }
 
 /// `target/release/pinleaf`, beside the folder of this test's own binary.

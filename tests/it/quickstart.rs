@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::node::binary;
+use crate::node::{binary, with_umask};
+use crate::private::are_private;
 use crate::stops::in_catalog;
 
 /// Starts that are killed.
@@ -68,6 +69,22 @@ fn summary(said: &str) -> (u64, u64) {
         .and_then(|summary| summary.split_once(" rows produced, "))
         .unwrap_or_else(|| panic!("{said}"));
     (produced.parse().unwrap(), loaded.parse().unwrap())
+}
+
+#[test]
+fn quickstart_makes_files_for_its_owner_alone() {
+    let _alone = alone();
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("made/by it");
+    let ended = with_umask("000")
+        .args(["quickstart", "--rate", RATE, "--seconds", "2", "--dir"])
+        .arg(&dir)
+        .stdin(Stdio::null())
+        .output()
+        .expect(BUILT);
+    assert!(ended.status.success(), "{ended:?}");
+    // Configuration, SQL, data and the broker's log.
+    assert!(are_private(&home.path().join("made")) > 10);
 }
 
 #[test]

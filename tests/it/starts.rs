@@ -407,7 +407,7 @@ fn more_connections_than_open_files_are_refused() {
         .arg(binary());
     place.is_refused_as(
         &mut shell,
-        "[server] max_connections = 1000 needs 1256 open files and the limit is 512; set `ulimit -n 1256` \
+        "[server] max_connections = 1000 needs 2320 open files and the limit is 512; set `ulimit -n 2320` \
          (LimitNOFILE= in a service file), or allow fewer connections",
     );
 }

@@ -8,7 +8,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, Uid};
 
-use crate::limits::OPEN_FILES_BESIDE_CONNECTIONS;
+use crate::limits::{ENDINGS_MAX, OPEN_FILES_BESIDE_CONNECTIONS, logins_open_max};
 
 /// What this process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub fn raise_open_files(connections_max: u64) -> Result<(), String> {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
     let hard =
         raised.map_err(|error| format!("the limit of open files cannot be raised: {error}"))?;
-    let needed = connections_max + OPEN_FILES_BESIDE_CONNECTIONS;
+    let needed = connections_max + open_files_beside(connections_max);
     if hard < needed {
         return Err(format!(
             "[server] max_connections = {connections_max} needs {needed} open files and the limit is {hard}; set \
@@ -144,6 +144,12 @@ pub fn raise_open_files(connections_max: u64) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What is open beside so many sessions.
+fn open_files_beside(connections_max: u64) -> u64 {
+    let logins = logins_open_max(usize::try_from(connections_max).unwrap_or(usize::MAX));
+    OPEN_FILES_BESIDE_CONNECTIONS + (logins + ENDINGS_MAX) as u64
 }
 
 /// Makes sure that the kernel lets this process use io_uring.
@@ -208,20 +214,21 @@ mod tests {
     fn as_many_files_may_be_open_as_the_hard_limit_says() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard).expect("lowered");
-        let most = hard - OPEN_FILES_BESIDE_CONNECTIONS;
+        let fits = |most: &u64| most + open_files_beside(*most) <= hard;
+        let most = (0..hard).rev().find(fits).expect("some");
         raise_open_files(most).expect("raised");
         assert_eq!(
             getrlimit(Resource::RLIMIT_NOFILE).expect("a limit"),
             (hard, hard)
         );
+        let needed = most + 1 + open_files_beside(most + 1);
+        assert!(needed > hard);
         assert_eq!(
             raise_open_files(most + 1),
             Err(format!(
-                "[server] max_connections = {} needs {} open files and the limit is {hard}; set `ulimit -n {}` \
-                 (LimitNOFILE= in a service file), or allow fewer connections",
+                "[server] max_connections = {} needs {needed} open files and the limit is {hard}; set \
+                 `ulimit -n {needed}` (LimitNOFILE= in a service file), or allow fewer connections",
                 most + 1,
-                hard + 1,
-                hard + 1
             ))
         );
     }

@@ -434,6 +434,7 @@ fn engine(
         max_allowed_packet_bytes: config.number("server", "max_allowed_packet_bytes"),
         max_connections: config.number("server", "max_connections"),
         wait_timeout_s: config.number("server", "wait_timeout_s"),
+        net_read_timeout_s: config.number("server", "net_read_timeout_s"),
         net_write_timeout_s: config.number("server", "net_write_timeout_s"),
         connect_timeout_s: config.number("server", "connect_timeout_s"),
     };

@@ -9,10 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::command::Command;
+use super::door::Door;
 use super::execute::Statements;
-use super::handshake::{LoginOutcome, log_in};
+use super::handshake::{Entrance, LoginOutcome, Refused, log_in};
 use super::login::Users;
 use super::packet::{ConnectionError, Packets};
+use super::source::Source;
+use crate::sql::Processes;
 use crate::sql::parse::{self, parameters};
 use crate::sql::{Piece, split_statements};
 
@@ -34,13 +37,23 @@ async fn read(name: &str) -> String {
         // Its nonce was another one: no captured password is right here.
         ("ann".into(), "Grüße 7".into()),
     ]));
-    let outcome = log_in(&mut packets, &users, "localhost", "8.0", 7, WAIT).await;
+    let door = Door::new(1, Processes::new());
+    let (entered, _must_go) = door.enter(Source::of([127, 0, 0, 1].into()));
+    let entrance = Entrance {
+        users: &users,
+        entered: &entered,
+        host: "localhost",
+        server_version: "8.0",
+        connection_id: 7,
+        within: WAIT,
+    };
+    let outcome = log_in(&mut packets, &entrance).await;
     let mut said = match outcome.expect("a login") {
         LoginOutcome::Admitted(login) => match login.database {
             Some(database) => format!("{} at {database}", login.user),
             None => login.user,
         },
-        LoginOutcome::Refused(error) => {
+        LoginOutcome::Refused(Refused { error, .. }) => {
             let user = error.message.split('\'').nth(1).unwrap_or_default();
             format!("{user} refused {}", error.code)
         }

@@ -1,86 +1,54 @@
-//! One client's connection: login, then commands one after another until it ends.
+//! One client's connection once it is logged in: commands one after another until it ends.
 //!
 //! A client may send the next command before it has read the last answer; commands are answered in
 //! order. While a statement runs the socket is watched: a client that went away ends its query.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use mysql_common::constants::CapabilityFlags;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::ServerSettings;
 use super::answer::{self, STATUS_AUTOCOMMIT, STATUS_MORE_RESULTS};
 use super::command::Command;
 use super::execute::Statements;
-use super::handshake::{LoginOutcome, log_in};
+use super::handshake::Login;
 use super::packet::{ConnectionError, Packets};
 use super::rows::{Protocol, RowEncoder};
-use crate::limits::LOGIN_PACKET_BYTES_MAX;
 use crate::sql::{
     Answer, Code, Done, Engine, Identity, KillWatch, ResultColumn, Rows, Session, SqlError,
     split_statements,
 };
 
-/// Serves one client to its end, or until `stop` is true and no statement runs. `logging_in` counts the
-/// connections before login.
+/// What a connection is once it is logged in.
+pub struct Begun {
+    /// Its packets; the client waits for OK.
+    pub packets: Packets<TcpStream>,
+    /// Who it is.
+    pub login: Login,
+    /// From where.
+    pub host: String,
+    /// Its id.
+    pub id: u32,
+}
+
+/// Carries a client's commands out to its end, or until `stop` is true and no statement runs.
 pub async fn serve(
-    stream: TcpStream,
-    host: String,
+    begun: Begun,
     engine: Arc<Engine>,
-    settings: Arc<ServerSettings>,
-    logging_in: Arc<AtomicUsize>,
-    mut stop: watch::Receiver<bool>,
+    settings: &ServerSettings,
+    stop: watch::Receiver<bool>,
 ) {
-    let id = engine.processes().next_id();
-    let mut packets = Packets::new(
-        stream,
-        LOGIN_PACKET_BYTES_MAX,
-        settings.net_read_timeout,
-        settings.net_write_timeout,
-    );
-    let counted = Counted(logging_in);
-    let login = log_in(
-        &mut packets,
-        &settings.users,
-        &host,
-        &settings.version,
+    let Begun {
+        mut packets,
+        login,
+        host,
         id,
-        settings.connect_timeout,
-    );
-    let outcome = tokio::select! {
-        outcome = timeout(settings.connect_timeout, login) => outcome,
-        () = stopped(&mut stop) => return,
-    };
-    drop(counted);
-    let login = match outcome {
-        Ok(Ok(LoginOutcome::Admitted(login))) => login,
-        Ok(Ok(LoginOutcome::Refused(error))) => {
-            tracing::info!(host, connection = id, "login refused: {error}");
-            // The client may be gone already; it was to be told no more than this.
-            let _ = packets.write(&answer::error(&error)).await;
-            let _ = packets.flush().await;
-            return;
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(host, connection = id, "login ended: {error}");
-            return;
-        }
-        Err(_) => {
-            tracing::info!(
-                host,
-                connection = id,
-                "login timed out after {:?}",
-                settings.connect_timeout
-            );
-            return;
-        }
-    };
+    } = begun;
     packets.set_payload_bytes_max(settings.max_allowed_packet_bytes);
     let identity = Identity {
         user: login.user,
@@ -98,7 +66,12 @@ pub async fn serve(
         statements: Statements::new(settings.max_allowed_packet_bytes),
         stop,
     };
-    match connection.run(login.database).await {
+    let ended = connection.run(login.database).await;
+    if ended.is_err() {
+        let counts = connection.session.engine().processes().counts();
+        counts.aborted_clients.add_one();
+    }
+    match ended {
         Ok(()) | Err(ConnectionError::Closed) => tracing::debug!(host, connection = id, "closed"),
         Err(error) => {
             tracing::info!(host, connection = id, "connection ended: {error}");
@@ -108,14 +81,6 @@ pub async fn serve(
                 let _ = connection.packets.flush().await;
             }
         }
-    }
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -135,6 +100,9 @@ fn last_words(error: &ConnectionError) -> Option<SqlError> {
                       configuring this behavior."
                 .into(),
         },
+        ConnectionError::TimedOut { doing: "reading a packet" } => {
+            SqlError::new(Code::ReadTimedOut, "Got timeout reading communication packets: see net_read_timeout")
+        }
         ConnectionError::Killed => {
             SqlError { code: 1317, state: "70100", message: "Query execution was interrupted".into() }
         }
@@ -163,6 +131,8 @@ impl Connection {
         self.packets.flush().await?;
         loop {
             self.packets.begin();
+            let seconds = self.session.net_read_timeout_s();
+            self.packets.set_read_timeout(Duration::from_secs(seconds));
             let payload = tokio::select! {
                 biased;
                 () = self.kill.connection_killed() => return Err(ConnectionError::Killed),

@@ -1,4 +1,9 @@
 //! From an accepted socket to a user: the greeting, the client's answer, one switch of the plugin.
+//!
+//! 1. The whole exchange has one deadline, however few bytes come how often. What the server itself waits
+//!    because of earlier failures is added to it.
+//! 2. Before it is logged in a client sends two packets of `LOGIN_PACKET_BYTES_MAX` at most.
+//! 3. Nobody's password is looked at but in its turn ([`super::failures`]).
 
 use std::time::Duration;
 
@@ -9,10 +14,14 @@ use mysql_common::packets::{
 };
 use mysql_common::proto::{MyDeserialize, MySerialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
+use super::bursts::Refusal;
+use super::door::Entered;
 use super::login::{NONCE_BYTES, Plugin, Users, nonce};
 use super::packet::{ConnectionError, Packets};
-use crate::sql::SqlError;
+use crate::limits::SHOWN_USER_CHARS_MAX;
+use crate::sql::{Code, SqlError};
 
 /// What the server offers. TLS and compression are not among it.
 pub const CAPABILITIES: CapabilityFlags = CapabilityFlags::CLIENT_LONG_PASSWORD
@@ -50,8 +59,35 @@ pub struct Login {
 pub enum LoginOutcome {
     /// The user is known and the password right. OK is still to be sent.
     Admitted(Login),
-    /// To be told to the client, and the connection closed.
-    Refused(SqlError),
+    /// The connection is to be closed.
+    Refused(Refused),
+}
+
+/// Why a login is refused.
+pub struct Refused {
+    /// To be told to the client.
+    pub error: SqlError,
+    /// To be told to the log: it names a user only who is in the configuration, as what else stands in that
+    /// place may be a password that was typed there.
+    pub logged: String,
+    /// Which kind it is.
+    pub refusal: Refusal,
+}
+
+/// What a login is checked against, and who it is of.
+pub struct Entrance<'a> {
+    /// Who may.
+    pub users: &'a Users,
+    /// Its place at the door.
+    pub entered: &'a Entered,
+    /// Where the client is, as errors say it.
+    pub host: &'a str,
+    /// What the server says its version is.
+    pub server_version: &'a str,
+    /// The connection's id.
+    pub connection_id: u32,
+    /// How long the client may take for all of it.
+    pub within: Duration,
 }
 
 /// The server's greeting.
@@ -75,42 +111,71 @@ pub fn greeting(server_version: &str, connection_id: u32, nonce: &[u8; NONCE_BYT
     payload
 }
 
-/// Greets a client and takes its login. The caller bounds the whole in time.
+/// The end of a login, which what the server waits itself puts off.
+struct Deadline(Instant);
+
+impl Deadline {
+    async fn keep<T>(
+        &self,
+        work: impl Future<Output = Result<T, ConnectionError>>,
+    ) -> Result<T, ConnectionError> {
+        timeout_at(self.0, work)
+            .await
+            .map_err(|_| ConnectionError::TimedOut {
+                doing: "logging in",
+            })?
+    }
+}
+
+/// Greets a client and takes its login.
 ///
 /// # Errors
-/// Where the stream ends or does not speak the protocol.
+/// Where the stream ends, does not speak the protocol or takes longer than `within`.
 pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
     packets: &mut Packets<S>,
-    users: &Users,
-    host: &str,
-    server_version: &str,
-    connection_id: u32,
-    wait: Duration,
+    entrance: &Entrance<'_>,
 ) -> Result<LoginOutcome, ConnectionError> {
+    let Entrance {
+        server_version,
+        connection_id,
+        within,
+        ..
+    } = *entrance;
+    let mut deadline = Deadline(Instant::now() + within);
     let greeted = nonce()?;
     packets
         .write(&greeting(server_version, connection_id, &greeted))
         .await?;
-    packets.flush().await?;
-    let bytes = packets.read(wait).await?;
+    deadline.keep(packets.flush()).await?;
+    let bytes = deadline.keep(packets.read(within)).await?;
+    let refused = |code, state, message: &str| {
+        let error = SqlError {
+            code,
+            state,
+            message: message.to_owned(),
+        };
+        Ok(LoginOutcome::Refused(Refused {
+            error,
+            logged: message.to_owned(),
+            refusal: Refusal::Login,
+        }))
+    };
     let capabilities = bytes
         .first_chunk::<4>()
         .map_or(0, |flags| u32::from_le_bytes(*flags));
     if capabilities & CapabilityFlags::CLIENT_PROTOCOL_41.bits() == 0 {
-        return Ok(LoginOutcome::Refused(SqlError {
-            code: 1251,
-            state: "08004",
-            message: "Client does not support authentication protocol requested by server; consider upgrading \
-                      MySQL client"
-                .into(),
-        }));
+        return refused(
+            1251,
+            "08004",
+            "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
+        );
     }
     if capabilities & CapabilityFlags::CLIENT_SSL.bits() != 0 {
-        return Ok(LoginOutcome::Refused(SqlError {
-            code: 3159,
-            state: "HY000",
-            message: "TLS is not offered here; connect with --ssl-mode=DISABLED".into(),
-        }));
+        return refused(
+            3159,
+            "HY000",
+            "TLS is not offered here; connect with --ssl-mode=DISABLED",
+        );
     }
     let answer = HandshakeResponse::deserialize((), &mut ParseBuf(bytes))
         .map_err(|_| ConnectionError::Malformed("handshake response"))?;
@@ -122,7 +187,7 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
             .filter(|n| !n.is_empty()),
         capabilities: answer.capabilities() & CAPABILITIES,
     };
-    let plugin = match answer.auth_plugin() {
+    let announced = match answer.auth_plugin() {
         Some(AuthPlugin::CachingSha2Password) => Some(Plugin::CachingSha2),
         Some(AuthPlugin::MysqlNativePassword) | None => Some(Plugin::Native),
         Some(_) => None,
@@ -131,28 +196,34 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
     if response == [0] {
         response.clear();
     }
-    let (plugin, admitted) = match plugin {
-        Some(plugin) if users.admit(&login.user, plugin, &greeted, &response) => (plugin, true),
-        // A right empty password was admitted above. A client whose own plugin is not the announced
-        // one may have answered nothing at all: it is asked once more, for its own plugin.
-        Some(Plugin::Native) if response.is_empty() => {
-            switch(packets, users, &login, Plugin::Native, wait).await?
-        }
-        None => switch(packets, users, &login, Plugin::CachingSha2, wait).await?,
-        Some(plugin) => (plugin, false),
+    entrance.entered.answered();
+    let mut claim = Claim {
+        plugin: announced.unwrap_or(Plugin::CachingSha2),
+        nonce: greeted,
+        response,
+        is_last: true,
     };
-    if !admitted {
-        let using = if response.is_empty() { "NO" } else { "YES" };
-        return Ok(LoginOutcome::Refused(SqlError {
-            code: 1045,
-            state: "28000",
-            message: format!(
-                "Access denied for user '{}'@'{host}' (using password: {using})",
-                login.user
-            ),
-        }));
+    // A client whose own plugin is not the announced one may have answered nothing at all: unless that is
+    // right, for an empty password, it is asked once more, for its own plugin.
+    claim.is_last = !(announced == Some(Plugin::Native) && claim.response.is_empty());
+    let mut verdict = match announced {
+        Some(_) => entrance.verdict(&login, &claim, &mut deadline).await,
+        None => Verdict::AskAgain,
+    };
+    if matches!(verdict, Verdict::AskAgain) {
+        claim = deadline
+            .keep(ask_again(packets, claim.plugin, within))
+            .await?;
+        verdict = entrance.verdict(&login, &claim, &mut deadline).await;
     }
-    if plugin == Plugin::CachingSha2 && !response.is_empty() {
+    match verdict {
+        Verdict::Admitted => {}
+        Verdict::NotNow(retry_in) => return Ok(entrance.blocked(retry_in)),
+        Verdict::Denied | Verdict::AskAgain => {
+            return Ok(entrance.denied(&login.user, !claim.response.is_empty()));
+        }
+    }
+    if claim.plugin == Plugin::CachingSha2 && !claim.response.is_empty() {
         // "fast path succeeded"
         let mut payload = Vec::new();
         AuthMoreData::new([3].as_slice()).serialize(&mut payload);
@@ -161,20 +232,96 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
     Ok(LoginOutcome::Admitted(login))
 }
 
-async fn switch<S: AsyncReadExt + AsyncWriteExt + Unpin>(
-    packets: &mut Packets<S>,
-    users: &Users,
-    login: &Login,
+/// What a client answers to a nonce.
+struct Claim {
     plugin: Plugin,
-    wait: Duration,
-) -> Result<(Plugin, bool), ConnectionError> {
+    nonce: [u8; NONCE_BYTES],
+    response: Vec<u8>,
+    /// If it is wrong, that is the end of it.
+    is_last: bool,
+}
+
+enum Verdict {
+    Admitted,
+    Denied,
+    AskAgain,
+    NotNow(Duration),
+}
+
+impl Entrance<'_> {
+    async fn verdict(&self, login: &Login, claim: &Claim, deadline: &mut Deadline) -> Verdict {
+        let (door, source) = (self.entered.door(), self.entered.source());
+        let mut attempt = match door.turn(source, &login.user) {
+            Ok(attempt) => attempt,
+            Err(retry_in) => return Verdict::NotNow(retry_in),
+        };
+        deadline.0 += attempt.wait().await;
+        let Claim {
+            plugin,
+            nonce,
+            response,
+            is_last,
+        } = claim;
+        if self.users.admit(&login.user, *plugin, nonce, response) {
+            attempt.succeeded();
+            Verdict::Admitted
+        } else if *is_last {
+            attempt.failed();
+            Verdict::Denied
+        } else {
+            Verdict::AskAgain
+        }
+    }
+
+    fn denied(&self, user: &str, using_password: bool) -> LoginOutcome {
+        let shown: String = user.chars().take(SHOWN_USER_CHARS_MAX).collect();
+        let using = if using_password { "YES" } else { "NO" };
+        let denied = |who: &str| format!("Access denied for {who} (using password: {using})");
+        let error = denied(&format!("user '{shown}'@'{}'", self.host));
+        let logged = match self.users.is_known(user) {
+            true => denied(&format!("user '{shown}'")),
+            false => denied("a user who is not in [users]"),
+        };
+        LoginOutcome::Refused(Refused {
+            error: SqlError::new(Code::AccessDenied, error),
+            logged,
+            refusal: Refusal::Login,
+        })
+    }
+
+    fn blocked(&self, retry_in: Duration) -> LoginOutcome {
+        let message = format!(
+            "Host '{}' is blocked because of many connection errors: too many logins of this user wait there \
+             already; try again in {} s",
+            self.host,
+            retry_in.as_secs().max(1)
+        );
+        LoginOutcome::Refused(Refused {
+            error: SqlError::new(Code::HostBlocked, message.clone()),
+            logged: message,
+            refusal: Refusal::Blocked,
+        })
+    }
+}
+
+/// Switches to a plugin, which the client answers with another nonce.
+async fn ask_again<S: AsyncReadExt + AsyncWriteExt + Unpin>(
+    packets: &mut Packets<S>,
+    plugin: Plugin,
+    within: Duration,
+) -> Result<Claim, ConnectionError> {
     let fresh = nonce()?;
     let mut payload = Vec::new();
     AuthSwitchRequest::new(plugin.name().as_bytes(), [fresh.as_slice(), &[0]].concat())
         .serialize(&mut payload);
     packets.write(&payload).await?;
     packets.flush().await?;
-    let response = packets.read(wait).await?;
+    let response = packets.read(within).await?;
     let response = if response == [0] { &[] } else { response };
-    Ok((plugin, users.admit(&login.user, plugin, &fresh, response)))
+    Ok(Claim {
+        plugin,
+        nonce: fresh,
+        response: response.to_vec(),
+        is_last: true,
+    })
 }

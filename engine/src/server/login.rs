@@ -4,7 +4,8 @@
 //! answers and neither RSA nor a cache is needed. What a stranger can learn is bounded:
 //!
 //! 1. An unknown user goes through the same exchange as a known one, against a password that
-//!    nobody has; the answer and the work are the same.
+//!    nobody has; the answer and the work are the same. So are they for an empty password and one of
+//!    any length: what is kept of each is two digests, made once.
 //! 2. Responses are compared in constant time.
 //! 3. The nonce is 20 fresh bytes from the kernel, none of them 0 or `$`.
 
@@ -37,15 +38,72 @@ impl Plugin {
     }
 }
 
+/// What is kept of a password. It is as good as the password itself here, and is never shown.
+#[derive(Clone)]
+struct Secret {
+    is_empty: bool,
+    native: [u8; 20],
+    caching_sha2: [u8; 32],
+}
+
+impl Secret {
+    fn of(password: &str) -> Secret {
+        Secret {
+            is_empty: password.is_empty(),
+            native: Sha1::digest(password).into(),
+            caching_sha2: Sha256::digest(password).into(),
+        }
+    }
+
+    /// What a client with this password answers, were it not empty.
+    fn scramble(&self, plugin: Plugin, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
+        let xor = |once: &[u8], mask: &[u8]| once.iter().zip(mask).map(|(a, b)| a ^ b).collect();
+        match plugin {
+            // SHA1(password) xor SHA1(nonce, SHA1(SHA1(password)))
+            Plugin::Native => {
+                let mask = Sha1::new()
+                    .chain_update(nonce)
+                    .chain_update(Sha1::digest(self.native))
+                    .finalize();
+                xor(&self.native, &mask)
+            }
+            // SHA256(password) xor SHA256(SHA256(SHA256(password)), nonce)
+            Plugin::CachingSha2 => {
+                let mask = Sha256::new()
+                    .chain_update(Sha256::digest(self.caching_sha2))
+                    .chain_update(nonce)
+                    .finalize();
+                xor(&self.caching_sha2, &mask)
+            }
+        }
+    }
+}
+
 /// Names and passwords, from the configuration alone.
-#[derive(Clone, Default)]
-pub struct Users(Arc<HashMap<String, String>>);
+#[derive(Clone)]
+pub struct Users {
+    known: Arc<HashMap<String, Secret>>,
+    /// What an unknown user is compared with; that it would be right admits nobody.
+    nobody: Secret,
+}
 
 impl Users {
     /// The users of a configuration.
     #[must_use]
     pub fn new(users: HashMap<String, String>) -> Users {
-        Users(Arc::new(users))
+        let secrets = users
+            .into_iter()
+            .map(|(name, password)| (name, Secret::of(&password)));
+        Users {
+            known: Arc::new(secrets.collect()),
+            nobody: Secret::of("nobody"),
+        }
+    }
+
+    /// Whether there is such a user. For the log alone: no client may learn it.
+    #[must_use]
+    pub fn is_known(&self, user: &str) -> bool {
+        self.known.contains_key(user)
     }
 
     /// Whether `response` is what `user` answers to `nonce`. Takes as long for a user who does not exist.
@@ -57,41 +115,12 @@ impl Users {
         nonce: &[u8; NONCE_BYTES],
         response: &[u8],
     ) -> bool {
-        let known = self.0.get(user);
-        // Nobody's password: the nonce is fresh, so nobody can have prepared its answer.
-        let nobody = format!("{nonce:?}");
-        let password = known.map_or(nobody.as_str(), String::as_str);
-        let expected = scramble(plugin, password, nonce);
-        let equal = equal_in_constant_time(&expected, response);
-        equal & known.is_some()
-    }
-}
-
-/// What a client with this password answers. Empty for the empty password.
-#[must_use]
-pub fn scramble(plugin: Plugin, password: &str, nonce: &[u8; NONCE_BYTES]) -> Vec<u8> {
-    if password.is_empty() {
-        return Vec::new();
-    }
-    match plugin {
-        // SHA1(password) xor SHA1(nonce, SHA1(SHA1(password)))
-        Plugin::Native => {
-            let once = Sha1::digest(password);
-            let mask = Sha1::new()
-                .chain_update(nonce)
-                .chain_update(Sha1::digest(once))
-                .finalize();
-            once.iter().zip(mask).map(|(a, b)| a ^ b).collect()
-        }
-        // SHA256(password) xor SHA256(SHA256(SHA256(password)), nonce)
-        Plugin::CachingSha2 => {
-            let once = Sha256::digest(password);
-            let mask = Sha256::new()
-                .chain_update(Sha256::digest(once))
-                .chain_update(nonce)
-                .finalize();
-            once.iter().zip(mask).map(|(a, b)| a ^ b).collect()
-        }
+        let known = self.known.get(user);
+        let secret = known.unwrap_or(&self.nobody);
+        let is_right = equal_in_constant_time(&secret.scramble(plugin, nonce), response);
+        // An empty password is answered with nothing.
+        let is_admitted = (!secret.is_empty & is_right) | (secret.is_empty & response.is_empty());
+        is_admitted & known.is_some()
     }
 }
 
@@ -133,17 +162,15 @@ mod tests {
     #[test]
     fn responses_are_those_of_a_real_client() {
         let nonce = *b"abcdefghijklmnopqrst";
+        let scramble = |plugin, password| Secret::of(password).scramble(plugin, &nonce);
         let hex = |bytes: &[u8]| {
             bytes
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect::<String>()
         };
-        assert_eq!(hex(&scramble(Plugin::Native, "secret", &nonce)), NATIVE);
-        assert_eq!(
-            hex(&scramble(Plugin::CachingSha2, "secret", &nonce)),
-            CACHING_SHA2
-        );
+        assert_eq!(hex(&scramble(Plugin::Native, "secret")), NATIVE);
+        assert_eq!(hex(&scramble(Plugin::CachingSha2, "secret")), CACHING_SHA2);
     }
     const NATIVE: &str = "8817c50fa779daef010ee7577825b0847df9842e";
     const CACHING_SHA2: &str = "c76e2898612a4cf042c77fa8c4702c4c64c0c2c557c53c4d75595aaa6abae809";
@@ -152,7 +179,7 @@ mod tests {
     fn only_the_right_password_of_a_known_user_is_admitted() {
         let nonce = nonce().expect("random bytes");
         for plugin in [Plugin::CachingSha2, Plugin::Native] {
-            let answer = |password: &str| scramble(plugin, password, &nonce);
+            let answer = |password: &str| Secret::of(password).scramble(plugin, &nonce);
             let cases = [
                 ("ann", answer("secret"), true),
                 ("ann", answer("Secret"), false),
@@ -160,6 +187,9 @@ mod tests {
                 ("ann", answer("secret")[..10].to_vec(), false),
                 ("root", Vec::new(), true),
                 ("root", answer("x"), false),
+                // Nobody computes with an empty password; if one did, it is not what clients send.
+                ("root", answer(""), false),
+                ("bob", answer("nobody"), false),
                 ("bob", Vec::new(), false),
                 ("bob", answer("secret"), false),
             ];

@@ -1,41 +1,52 @@
 //! The server: MySQL's protocol, and nothing else that speaks to clients.
 //!
 //! One current-thread runtime accepts, logs in and writes results; queries run elsewhere, so that a
-//! query in a page fault does not hold up PING or KILL. From the socket inwards: [`packet`] cuts
-//! the stream, [`handshake`] and [`login`] admit a user, [`command`] reads what is asked,
-//! [`connection`] has the session carry it out, [`answer`] and [`rows`] write what it says.
+//! query in a page fault does not hold up PING or KILL. From the socket inwards: [`door`] bounds those
+//! that come in, [`packet`] cuts the stream, [`handshake`] and [`login`] admit a user, [`entry`] makes a
+//! session of it, [`command`] reads what is asked, [`connection`] has the session carry it out, [`answer`]
+//! and [`rows`] write what it says.
 //!
 //! 1. A command that is not known gets MySQL's error, never OK.
 //! 2. Every wait has an end: login, a packet that has begun, a client that does not read, idleness.
 //! 3. A connection holds one batch of rows and one write buffer, however large its result.
+//! 4. A connection is taken in at once and never waited for; one that is not logged in takes no session's
+//!    place.
 
 pub mod answer;
+pub mod bursts;
 pub mod calendar;
 pub mod command;
 pub mod connection;
+pub mod door;
+pub mod entry;
 pub mod execute;
+pub mod failures;
+pub mod half_open;
 pub mod handshake;
 pub mod login;
 pub mod packet;
 pub mod rows;
+pub mod source;
 pub mod type_code;
 
 #[cfg(test)]
 mod captures;
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use bursts::Refusal;
+use door::Door;
 pub use login::Users;
+use source::Source;
 
-use crate::limits::{LAST_ANSWERS_MS, LOGINS_MAX};
-use crate::sql::{Engine, SqlError};
+use crate::limits::{ACCEPT_PAUSE_MS, LAST_ANSWERS_MS, LOG_BURST_MS};
+use crate::sql::Engine;
 
 /// What the server is told by the configuration.
 pub struct ServerSettings {
@@ -43,13 +54,13 @@ pub struct ServerSettings {
     pub users: Users,
     /// What it says its version is.
     pub version: String,
-    /// Connections at once, those that log in among them.
+    /// Sessions at once.
     pub connections_max: usize,
     /// For a whole login.
     pub connect_timeout: Duration,
-    /// For a packet that has begun.
+    /// For a piece of a packet that has begun.
     pub net_read_timeout: Duration,
-    /// For a client to take what was written.
+    /// For a client to take a piece of what was written.
     pub net_write_timeout: Duration,
     /// The largest statement or parameter, bytes.
     pub max_allowed_packet_bytes: usize,
@@ -64,8 +75,9 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let settings = Arc::new(settings);
-    let logging_in = Arc::new(AtomicUsize::new(0));
+    let door = Door::new(settings.connections_max, Arc::clone(engine.processes()));
     let mut connections = JoinSet::new();
+    let mut bursts = tokio::time::interval(Duration::from_millis(LOG_BURST_MS));
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
@@ -75,42 +87,44 @@ pub async fn run(
                 }
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            _ = bursts.tick() => {
+                door.say_bursts();
+                continue;
+            }
+            accepted = listener.accept(), if connections.len() < door.sockets_max() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, most likely: give those that are open a moment to end.
-                tracing::warn!("a connection could not be accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if door.refused(Refusal::NotAccepted) {
+                    tracing::warn!("a connection could not be accepted: {error}");
+                }
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    // Out of file descriptors, most likely: give those that are open a moment to end.
+                    let pause = tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS));
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => break,
+                        () = pause => {}
+                    }
+                }
                 continue;
             }
         };
-        if connections.len() >= settings.connections_max
-            || logging_in.load(Ordering::Relaxed) >= LOGINS_MAX
-        {
-            refuse(stream).await;
-            continue;
-        }
         // Small answers leave at once; a failure here costs latency alone.
         let _ = stream.set_nodelay(true);
-        logging_in.fetch_add(1, Ordering::Relaxed);
         let host = if peer.ip().is_loopback() {
             "localhost".into()
         } else {
             peer.ip().to_string()
         };
-        let (engine, settings, logging_in) = (
-            Arc::clone(&engine),
-            Arc::clone(&settings),
-            Arc::clone(&logging_in),
-        );
-        connections.spawn(connection::serve(
+        let (entered, must_go) = door.enter(Source::of(peer.ip()));
+        let (engine, settings) = (Arc::clone(&engine), Arc::clone(&settings));
+        connections.spawn(entry::serve(
             stream,
             host,
             engine,
             settings,
-            logging_in,
+            (entered, must_go),
             stop.clone(),
         ));
     }
@@ -120,17 +134,4 @@ pub async fn run(
         tracing::info!("statements are cut off by the shutdown");
     }
     connections.shutdown().await;
-}
-
-async fn refuse(mut stream: TcpStream) {
-    let error = SqlError {
-        code: 1040,
-        state: "08004",
-        message: "Too many connections".into(),
-    };
-    let payload = answer::error_before_login(&error);
-    let length = u32::try_from(payload.len()).unwrap_or(0).to_le_bytes();
-    let packet = [&length[..3], &[0], &payload].concat();
-    // A client that does not take this one packet is not waited for.
-    let _ = tokio::time::timeout(Duration::from_millis(100), stream.write_all(&packet)).await;
 }

@@ -6,8 +6,11 @@
 //! 1. No payload grows beyond `payload_bytes_max`: its length is added up before it is read.
 //! 2. Sequence numbers count from 0 at each command; a client that breaks the count is cut off.
 //! 3. What is written gathers in one buffer, which is written out at `WRITE_BUFFER_BYTES`; a client
-//!    that does not read within `write_timeout` is cut off, so nothing waits for it in memory.
+//!    that does not take so much within `write_timeout` is cut off, so nothing waits for it in memory.
 //! 4. Memory for a payload grows with the bytes that have arrived, not with the length announced.
+//! 5. A packet that has begun arrives in pieces of `READ_CHUNK_BYTES` at most, each within
+//!    `read_timeout`: a long statement over a slow line takes its time, and a client that drips its bytes
+//!    is cut off, however small the drops between two looks at the clock.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::limits::{PACKET_BYTES_MAX, READ_CHUNK_BYTES, WRITE_BUFFER_BYTES};
+use crate::limits::{PACKET_BYTES_MAX, READ_CHUNK_BYTES, READ_CHUNK_BYTES_MIN, WRITE_BUFFER_BYTES};
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +63,9 @@ pub struct Packets<S> {
 }
 
 impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
-    /// Wraps a stream. Payloads are at most `payload_bytes_max` bytes; a packet that has begun must
-    /// have arrived within `read_timeout`, and a write must be taken within `write_timeout`.
+    /// Wraps a stream. Payloads are at most `payload_bytes_max` bytes; each piece of a packet that has
+    /// begun must have arrived within `read_timeout`, and each of what is written must be taken within
+    /// `write_timeout`.
     pub fn new(
         stream: S,
         payload_bytes_max: usize,
@@ -71,7 +75,7 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
         Packets {
             stream,
             sequence: 0,
-            out: Vec::with_capacity(WRITE_BUFFER_BYTES),
+            out: Vec::new(),
             payload: Vec::new(),
             payload_bytes_max,
             read_timeout,
@@ -82,6 +86,29 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     /// The stream, to wait for readiness.
     pub fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// From now on a client may take so long for a piece of a packet that has begun.
+    pub fn set_read_timeout(&mut self, within: Duration) {
+        self.read_timeout = within;
+    }
+
+    /// Whether all that was written has left.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether anything was written at all.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.sequence > 0
+    }
+
+    /// What is written next answers what the client is about to send, or has sent: the error that ends a
+    /// login in its midst.
+    pub fn answer_unasked(&mut self) {
+        self.sequence = self.sequence.max(2);
     }
 
     /// From now on a client may take so long to read.
@@ -115,18 +142,14 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
             doing: "waiting for a command",
         })?? {
             0 => return Err(ConnectionError::Closed),
-            _ => {
-                let rest = timeout(self.read_timeout, self.read_rest(&mut header)).await;
-                rest.map_err(|_| ConnectionError::TimedOut {
-                    doing: "reading a packet",
-                })??;
-            }
+            _ => self.read_rest(&mut header).await?,
         }
         Ok(&self.payload)
     }
 
     async fn read_rest(&mut self, header: &mut [u8; 4]) -> Result<(), ConnectionError> {
-        self.stream.read_exact(&mut header[1..]).await?;
+        let within = self.read_timeout;
+        arrived(within, self.stream.read_exact(&mut header[1..])).await?;
         loop {
             let bytes =
                 usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
@@ -143,13 +166,14 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
             }
             while self.payload.len() < total {
                 let at = self.payload.len();
-                self.payload.resize(total.min(at + READ_CHUNK_BYTES), 0);
-                self.stream.read_exact(&mut self.payload[at..]).await?;
+                let piece = at.clamp(READ_CHUNK_BYTES_MIN, READ_CHUNK_BYTES);
+                self.payload.resize(total.min(at + piece), 0);
+                arrived(within, self.stream.read_exact(&mut self.payload[at..])).await?;
             }
             if bytes < PACKET_BYTES_MAX {
                 return Ok(());
             }
-            self.stream.read_exact(header).await?;
+            arrived(within, self.stream.read_exact(header)).await?;
         }
     }
 
@@ -181,17 +205,32 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     /// # Errors
     /// `TimedOut` where the client does not read; `Io`.
     pub async fn flush(&mut self) -> Result<(), ConnectionError> {
-        timeout(self.write_timeout, self.stream.write_all(&self.out))
-            .await
-            .map_err(|_| ConnectionError::TimedOut {
-                doing: "writing to a client that does not read",
-            })??;
+        for piece in self.out.chunks(WRITE_BUFFER_BYTES) {
+            timeout(self.write_timeout, self.stream.write_all(piece))
+                .await
+                .map_err(|_| ConnectionError::TimedOut {
+                    doing: "writing to a client that does not read",
+                })??;
+        }
         self.out.clear();
         if self.out.capacity() > WRITE_BUFFER_BYTES * 4 {
-            self.out = Vec::with_capacity(WRITE_BUFFER_BYTES);
+            self.out = Vec::new();
         }
         Ok(())
     }
+}
+
+/// One piece of a packet that has begun.
+async fn arrived(
+    within: Duration,
+    piece: impl Future<Output = io::Result<usize>>,
+) -> Result<(), ConnectionError> {
+    timeout(within, piece)
+        .await
+        .map_err(|_| ConnectionError::TimedOut {
+            doing: "reading a packet",
+        })??;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -276,5 +315,75 @@ mod tests {
             packets.flush().await,
             Err(ConnectionError::TimedOut { .. })
         ));
+    }
+
+    /// A byte at a time, each well within the timeout; how many were taken before the end.
+    async fn drip(mut far: tokio::io::DuplexStream) -> usize {
+        let mut sent = 0;
+        let header = [0xff, 0xff, 0xfe, 0];
+        let bytes = header.into_iter().chain(std::iter::repeat(0x20));
+        for byte in bytes {
+            if far.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            sent += 1;
+            tokio::time::sleep(SOON / 50).await;
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn a_client_that_drips_a_large_packet_is_cut_off_and_costs_what_it_sent() {
+        let (near, far) = tokio::io::duplex(1);
+        let drips = tokio::spawn(drip(far));
+        let mut packets = Packets::new(near, usize::MAX, 20 * SOON, SOON);
+        let error = packets.read(WAIT).await.map(<[u8]>::len).expect_err("late");
+        assert_eq!(error.to_string(), "timed out reading a packet");
+        // It announced 16 MiB.
+        assert!(packets.payload.capacity() <= READ_CHUNK_BYTES_MIN);
+        drop(packets);
+        let sent = drips.await.expect("ended");
+        assert!(sent > 4, "it was cut off while it sent");
+    }
+
+    /// Each piece in time, the whole not: several pieces, each of which takes most of the timeout.
+    #[tokio::test]
+    async fn a_large_packet_over_a_slow_line_is_read() {
+        const PIECE: usize = READ_CHUNK_BYTES_MIN;
+        let (near, mut far) = tokio::io::duplex(PIECE);
+        let within = 60 * SOON;
+        let feed = tokio::spawn(async move {
+            far.write_all(&[0, 0x40, 0, 0]).await.expect("the header");
+            for _ in 0..4 {
+                tokio::time::sleep(within / 3).await;
+                far.write_all(&[7; PIECE]).await.expect("a piece");
+            }
+        });
+        let mut packets = Packets::new(near, usize::MAX, within, SOON);
+        let bytes = packets.read(WAIT).await.expect("read").len();
+        assert_eq!(bytes, 4 * PIECE);
+        feed.await.expect("fed");
+    }
+
+    /// As for what is read: a row of many MiB goes to a slow client in pieces.
+    #[tokio::test]
+    async fn a_large_answer_to_a_client_that_reads_slowly_leaves() {
+        let (near, mut far) = tokio::io::duplex(WRITE_BUFFER_BYTES);
+        let within = 60 * SOON;
+        let takes = tokio::spawn(async move {
+            let mut taken = 0;
+            let mut piece = vec![0; WRITE_BUFFER_BYTES];
+            while let Ok(read @ 1..) = far.read(&mut piece).await {
+                taken += read;
+                tokio::time::sleep(within / 3).await;
+            }
+            taken
+        });
+        let mut packets = Packets::new(near, usize::MAX, SOON, within);
+        let row = vec![1; 6 * WRITE_BUFFER_BYTES];
+        packets.write(&row).await.expect("taken");
+        packets.flush().await.expect("taken");
+        drop(packets);
+        assert_eq!(takes.await.expect("ended"), row.len() + 4);
     }
 }

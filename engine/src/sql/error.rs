@@ -93,6 +93,10 @@ codes! {
     TableWithoutColumns = 1113, "42000";
     /// No such character set.
     UnknownCharacterSet = 1115, "42000";
+    /// Too many logins of a place failed, and wait.
+    HostBlocked = 1129, "HY000";
+    /// A packet that did not arrive in time.
+    ReadTimedOut = 1159, "08S01";
     /// A name in a group that MySQL refuses there.
     InvalidGroupFunctionUse = 1111, "HY000";
     /// Too many columns.

@@ -17,6 +17,7 @@ pub mod parse;
 
 pub mod select;
 
+pub mod connections;
 pub mod engine;
 pub mod left_out;
 pub mod processes;
@@ -36,6 +37,7 @@ mod audit;
 mod guard;
 mod mapping;
 mod scalar;
+mod secret;
 mod system;
 
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod audit_tests;
 mod session_tests;
 
 pub use answer::{Answer, Done, ResultColumn, Rows};
+pub use connections::ConnectionCounts;
 pub use engine::{Clock, Engine, EngineParts};
 pub use error::{Code, SqlError};
 pub use processes::{Identity, KillWatch, Process, Processes};

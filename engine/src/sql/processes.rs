@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::connections::ConnectionCounts;
 use super::error::{Code, SqlError};
 use crate::limits::PROCESS_INFO_BYTES_MAX;
 
@@ -51,6 +52,7 @@ pub struct Process {
 pub struct Processes {
     entries: Mutex<BTreeMap<u32, Entry>>,
     last_id: AtomicU32,
+    counts: ConnectionCounts,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,12 @@ impl Processes {
     #[must_use]
     pub fn new() -> Arc<Processes> {
         Arc::new(Processes::default())
+    }
+
+    /// What is counted of connections.
+    #[must_use]
+    pub fn counts(&self) -> &ConnectionCounts {
+        &self.counts
     }
 
     /// A connection id that no other connection of this process had (short of 2^32 of them).

@@ -18,7 +18,7 @@ use super::select::memory::Held;
 use super::value::{Prepared, Value};
 use super::variables::SessionVariables;
 use super::warnings::{Level, Warnings};
-use super::{names, schema_views};
+use super::{names, schema_views, secret};
 use crate::aggregator::Name;
 use crate::limits::{PREPARED_PARSED_BYTES_MAX, PREPARED_STATEMENTS_MAX, PREPARED_TEXT_BYTES_MAX};
 
@@ -121,9 +121,9 @@ impl Session {
                 "This command is not supported in the prepared statement protocol yet: '?' may stand in a query alone",
             ));
         }
-        let mut running = self
-            .registered
-            .begin("Prepare", shown(sql), self.engine.now_unix_us());
+        let mut running =
+            self.registered
+                .begin("Prepare", secret::shown(sql), self.engine.now_unix_us());
         let columns = tokio::select! {
             biased;
             () = running.killed() => Err(SqlError::interrupted()),
@@ -285,6 +285,12 @@ impl Session {
         self.variables.net_write_timeout_s()
     }
 
+    /// How long a client may take for a piece of a packet that has begun, seconds: `net_read_timeout`.
+    #[must_use]
+    pub fn net_read_timeout_s(&self) -> u64 {
+        self.variables.net_read_timeout_s()
+    }
+
     /// The engine this session runs on.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
@@ -312,9 +318,9 @@ impl Session {
         let engine_variables = self.engine.engine_variables(&catalog);
         Arc::make_mut(&mut self.variables).refresh(engine_variables);
         let (handle, cancel) = super::select::Cancel::new();
-        let mut running = self
-            .registered
-            .begin(command, shown(sql), self.engine.now_unix_us());
+        let mut running =
+            self.registered
+                .begin(command, secret::shown(sql), self.engine.now_unix_us());
         let answer = tokio::select! {
             biased;
             () = running.killed() => {
@@ -411,13 +417,4 @@ pub(super) fn no_such_table(name: &Name) -> SqlError {
         Code::NoSuchTable,
         format!("Table '{}.{}' doesn't exist", name.database, name.name),
     )
-}
-
-/// What SHOW PROCESSLIST may show of a statement: not one that may hold a secret.
-fn shown(sql: &str) -> &str {
-    if sql.to_ascii_lowercase().contains("credentials") {
-        "(a statement with CREDENTIALS)"
-    } else {
-        sql
-    }
 }

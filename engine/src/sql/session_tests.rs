@@ -100,6 +100,7 @@ pub(super) async fn rig_on(
             max_allowed_packet_bytes: 67_108_864,
             max_connections: 100,
             wait_timeout_s: 600,
+            net_read_timeout_s: 30,
             net_write_timeout_s: 60,
             connect_timeout_s: 10,
         },

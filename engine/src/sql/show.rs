@@ -1,6 +1,7 @@
 //! SHOW and DESCRIBE: a listing each, filtered by LIKE here and by WHERE as a query over it.
 
 mod shapes;
+mod status;
 
 use super::answer::Answer;
 use super::error::{Code, SqlError};
@@ -385,38 +386,6 @@ impl Session {
             ])?;
         }
         listing.sort_by_text(1);
-        Ok(listing)
-    }
-
-    fn show_status(&self) -> Result<Listing, SqlError> {
-        let mut listing = Listing::new(&[("Variable_name", NAME), ("Value", TEXT)]);
-        let parts = self.engine.parts();
-        let processes = parts.processes.list();
-        let running = processes
-            .iter()
-            .filter(|process| process.command != "Sleep")
-            .count();
-        let freshness = parts.views.freshness();
-        let freshness_us = |quantile: f64| freshness.value_at_quantile(quantile).to_string();
-        for (name, value) in [
-            ("Pinleaf_freshness_p50_us", freshness_us(0.5)),
-            ("Pinleaf_freshness_p99_us", freshness_us(0.99)),
-            ("Pinleaf_freshness_p999_us", freshness_us(0.999)),
-            ("Pinleaf_freshness_rows", freshness.len().to_string()),
-            (
-                "Pinleaf_query_memory_bytes",
-                parts.memory.bytes_held().to_string(),
-            ),
-            (
-                "Pinleaf_query_memory_limit_bytes",
-                parts.memory.bytes_max().to_string(),
-            ),
-            ("Ssl_cipher", String::new()),
-            ("Threads_connected", processes.len().to_string()),
-            ("Threads_running", running.to_string()),
-        ] {
-            listing.push(vec![name.into(), value.into()])?;
-        }
         Ok(listing)
     }
 

@@ -36,6 +36,8 @@ pub struct ServerFacts {
     pub max_connections: u64,
     /// An idle connection is closed after so many seconds.
     pub wait_timeout_s: u64,
+    /// A client that does not send on what it began is closed after so many seconds.
+    pub net_read_timeout_s: u64,
     /// A client that does not take its rows is closed after so many seconds.
     pub net_write_timeout_s: u64,
     /// A login may take so many seconds.
@@ -230,6 +232,15 @@ impl SessionVariables {
             .unwrap_or(self.facts.wait_timeout_s)
     }
 
+    /// `net_read_timeout`, seconds: the session's where it was set, else the server's.
+    #[must_use]
+    pub fn net_read_timeout_s(&self) -> u64 {
+        self.set
+            .get("net_read_timeout")
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(self.facts.net_read_timeout_s)
+    }
+
     /// `net_write_timeout`, seconds: the session's where it was set, else the server's.
     #[must_use]
     pub fn net_write_timeout_s(&self) -> u64 {
@@ -329,6 +340,7 @@ mod tests {
             max_allowed_packet_bytes: 67_108_864,
             max_connections: 100,
             wait_timeout_s: 600,
+            net_read_timeout_s: 45,
             net_write_timeout_s: 60,
             connect_timeout_s: 10,
         })
@@ -374,6 +386,7 @@ mod tests {
             ("pipelines_batch_interval", Value::Int(2500)),
             ("aggregator_id", Value::Int(1)),
             ("wait_timeout", Value::Int(600)),
+            ("net_read_timeout", Value::Int(45)),
             ("tls_version", Value::Null),
         ] {
             assert_eq!(variables.system(name, false), Ok(expected), "{name}");

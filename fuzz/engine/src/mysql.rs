@@ -13,11 +13,13 @@ use std::time::Duration;
 use engine::limits::{LOGIN_PACKET_BYTES_MAX, PACKET_BYTES_MAX, WRITE_BUFFER_BYTES};
 use engine::server::answer;
 use engine::server::command::Command;
+use engine::server::door::Door;
 use engine::server::execute::Statements;
-use engine::server::handshake::{CAPABILITIES, LoginOutcome, log_in};
+use engine::server::handshake::{CAPABILITIES, Entrance, LoginOutcome, Refused, log_in};
 use engine::server::login::Users;
 use engine::server::packet::{ConnectionError, Packets};
-use engine::sql::{Done, SqlError, Value, parse, split_statements};
+use engine::server::source::Source;
+use engine::sql::{Done, Processes, SqlError, Value, parse, split_statements};
 use fuzz_hot::bounds::within;
 use fuzz_hot::input::Input;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -111,10 +113,20 @@ async fn serve(client: Client<'_>) -> Result<(), ConnectionError> {
         ("ann".into(), "secret".into()),
     ]));
     let mut packets = Packets::new(client, LOGIN_PACKET_BYTES_MAX, WAIT, WAIT);
-    let login = match log_in(&mut packets, &users, "localhost", "8.0.36", 7, WAIT).await? {
+    let door = Door::new(1, Processes::new());
+    let (entered, _must_go) = door.enter(Source::of([127, 0, 0, 1].into()));
+    let entrance = Entrance {
+        users: &users,
+        entered: &entered,
+        host: "localhost",
+        server_version: "8.0.36",
+        connection_id: 7,
+        within: WAIT,
+    };
+    let login = match log_in(&mut packets, &entrance).await? {
         LoginOutcome::Admitted(login) => login,
-        LoginOutcome::Refused(error) => {
-            assert!(!error.message.contains("secret"));
+        LoginOutcome::Refused(Refused { error, logged, .. }) => {
+            assert!(!error.message.contains("secret") && !logged.contains("secret"));
             packets.write(&answer::error(&error)).await?;
             return packets.flush().await;
         }

@@ -973,6 +973,22 @@ fn a_clause_whose_value_cannot_be_names_the_key() {
     );
 }
 
+#[test]
+fn an_error_of_syntax_shows_nothing_of_a_statement_that_may_hold_a_secret() {
+    let key = "{\"sasl.password\": \"hunter2\"}";
+    for sql in [
+        format!("crate pipeline p credentials '{key}'"),
+        format!("create pipeline p as load data kafka 'h/t' credentials '{key} into table t"),
+        format!("crate pipeline p as load data kafka 'h/t' config '{key}' into table t"),
+        format!("select * from (select 1 where a = '{key}'"),
+    ] {
+        let error = parse(&sql).expect_err("no statement");
+        assert_eq!(error.code, 1064, "{error}");
+        let near = "near '(not shown: it may hold a secret)' at line 1";
+        assert!(error.message.ends_with(near), "{error}");
+    }
+}
+
 /// Any text is an answer or an error, never a panic.
 #[test]
 fn no_text_panics() {

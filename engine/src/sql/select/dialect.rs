@@ -17,6 +17,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use crate::limits::{EXPRESSION_NESTING_MAX, STATEMENT_NESTING_MAX};
 use crate::sql::error::{Code, SqlError};
+use crate::sql::secret;
 
 /// sqlparser's dialect for MySQL's text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +69,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     }
 }
 
-/// 1064 with the rest of the text from `at`, cut as MySQL cuts it, at 80 characters.
+/// 1064 with the rest of the text from `at`, cut as MySQL cuts it, at 80 characters; not of a statement that
+/// may hold a secret.
 #[must_use]
 pub fn syntax(sql: &str, at: Location) -> SqlError {
     let line_start = sql
@@ -79,6 +81,8 @@ pub fn syntax(sql: &str, at: Location) -> SqlError {
     let rest = sql.get(line_start..).unwrap_or("");
     let near: String = if at.line == 0 {
         String::new()
+    } else if secret::may_be_in(sql) {
+        "(not shown: it may hold a secret)".to_owned()
     } else {
         rest.chars()
             .skip(usize::try_from(at.column.saturating_sub(1)).unwrap_or(0))

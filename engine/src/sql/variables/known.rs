@@ -162,12 +162,12 @@ pub(super) const SYSTEM: &[SystemVariable] = &[
     taken("max_execution_time", Number, "0", Takes::Only(&["0"])),
     tells("memsql_version", Text, Made(|facts| facts.version())),
     taken("net_buffer_length", Number, "16384", Takes::Nothing),
-    taken(
-        "net_read_timeout",
-        Number,
-        "30",
-        Takes::Number(1, 31_536_000),
-    ),
+    SystemVariable {
+        name: "net_read_timeout",
+        shape: Number,
+        default: Made(|facts| facts.net_read_timeout_s.to_string()),
+        takes: Takes::Number(1, 31_536_000),
+    },
     // Connector/J raises it before it reads a result row by row.
     SystemVariable {
         name: "net_write_timeout",

@@ -1,0 +1,24 @@
+//! Statements that may hold a secret: their text is shown to nobody, not in the process list and not in an
+//! error, which startup_sql would write into the log.
+//!
+//! No key of a secret is taken yet; what somebody tries all the same is one, also where it does not belong.
+
+/// What the text of such a statement has, in lower case: the clause, or a key of TLS or SASL.
+const MARKS: &[&str] = &["credentials", "sasl.", "ssl."];
+
+/// Whether a statement's text may hold one.
+#[must_use]
+pub fn may_be_in(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    MARKS.iter().any(|mark| lower.contains(mark))
+}
+
+/// What SHOW PROCESSLIST may show of a statement.
+#[must_use]
+pub fn shown(sql: &str) -> &str {
+    if may_be_in(sql) {
+        "(a statement with CREDENTIALS or keys of TLS or SASL)"
+    } else {
+        sql
+    }
+}

@@ -1,0 +1,482 @@
+//! Who may come in and what it costs: connections that say nothing, wrong passwords, clients that send or read a
+//! byte at a time. Meanwhile everybody else goes on. Raw sockets, so that nothing is hidden by a client.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+use crate::node::Node;
+
+/// Beyond what anything here takes on a busy machine: a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// `limits::LOGINS_MIN`: connections that may be open and not logged in.
+const HALF_OPEN_MAX: u64 = 256;
+/// A flood keeps so many open: more than that, and those that wait in the kernel to be accepted.
+const KEPT_OPEN: usize = 500;
+/// `limits::FAILURES_FREE`, and the first delays behind them.
+const FAILURES_FREE: usize = 3;
+const DELAYS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
+/// `limits::FAILURE_WAITING_MAX`.
+const WAITING_MAX: u64 = 16;
+/// All of 127.0.0.0/8 is this machine; each of these is a source of its own.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const A_THIRD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+const PASSWORD: &str = "right";
+
+/// A client's end of MySQL's protocol.
+struct Wire(TcpStream);
+
+/// An error packet's number and text.
+type Refused = (u16, String);
+
+impl Wire {
+    fn connect(node: &Node, from: Ipv4Addr) -> Wire {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let stream = runtime.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from((from, 0))).unwrap();
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port()));
+            let connected = socket.connect(to).await.unwrap();
+            connected.into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Wire(stream)
+    }
+
+    /// The next packet: its number and payload. `None`: the server closed the connection.
+    fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; 4];
+        let read = self.0.read_exact(&mut header);
+        if let Err(error) = read {
+            let gone = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "{error}");
+            return None;
+        }
+        let bytes = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+        let mut payload = vec![0; bytes as usize];
+        self.0.read_exact(&mut payload).unwrap();
+        Some((header[3], payload))
+    }
+
+    fn write(&mut self, number: u8, payload: &[u8]) {
+        let bytes = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let packet = [&[bytes[0], bytes[1], bytes[2], number], payload].concat();
+        self.0.write_all(&packet).unwrap();
+    }
+
+    /// The greeting's nonce.
+    fn greeted(&mut self) -> Vec<u8> {
+        let (number, payload) = self.read().expect("a greeting");
+        assert_eq!((number, payload[0]), (0, 10));
+        let version = payload.iter().position(|byte| *byte == 0).unwrap();
+        let first = version + 5;
+        let second = first + 8 + 1 + 2 + 1 + 2 + 2 + 1 + 10;
+        [&payload[first..first + 8], &payload[second..second + 12]].concat()
+    }
+
+    /// Says who it is.
+    fn answer(&mut self, user: &str, password: &str) {
+        let nonce = self.greeted();
+        let once = Sha256::digest(password);
+        let mask = Sha256::new()
+            .chain_update(Sha256::digest(once))
+            .chain_update(nonce)
+            .finalize();
+        let scramble: Vec<u8> = once.iter().zip(mask).map(|(a, b)| a ^ b).collect();
+        let scramble = if password.is_empty() {
+            &[][..]
+        } else {
+            &scramble
+        };
+        // PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH; 16 MiB; utf8mb4.
+        let mut payload = 0x0008_8200_u32.to_le_bytes().to_vec();
+        payload.extend((1_u32 << 24).to_le_bytes());
+        payload.push(45);
+        payload.extend([0; 23]);
+        payload.extend(user.as_bytes());
+        payload.push(0);
+        payload.push(u8::try_from(scramble.len()).unwrap());
+        payload.extend(scramble);
+        payload.extend(b"caching_sha2_password\0");
+        self.write(1, &payload);
+    }
+
+    /// Whether it is let in.
+    fn let_in(&mut self) -> Result<(), Refused> {
+        loop {
+            let (_, payload) = self.read().expect("an answer");
+            match payload[0] {
+                // The password was right, and more follows.
+                1 => {}
+                0 => return Ok(()),
+                _ => return Err(refused(&payload)),
+            }
+        }
+    }
+
+    fn log_in(node: &Node, from: Ipv4Addr, user: &str, password: &str) -> Result<Wire, Refused> {
+        let mut wire = Wire::connect(node, from);
+        wire.answer(user, password);
+        wire.let_in().map(|()| wire)
+    }
+
+    fn command(&mut self, sql: &str) {
+        self.write(0, &[&[3], sql.as_bytes()].concat());
+    }
+
+    /// SELECT 1.
+    fn select_one(&mut self) {
+        self.command("SELECT 1");
+        for expected in [&b"\x01"[..], b"", b"", b"\x011", b""] {
+            let (_, payload) = self.read().expect("an answer");
+            assert_ne!(payload[0], 0xff, "{:?}", refused(&payload));
+            assert!(expected.is_empty() || payload == expected, "{payload:?}");
+        }
+    }
+}
+
+fn refused(payload: &[u8]) -> Refused {
+    assert_eq!(payload[0], 0xff, "{payload:?}");
+    let code = u16::from_le_bytes([payload[1], payload[2]]);
+    // Behind the state: `#08S01`.
+    let text = String::from_utf8_lossy(&payload[9..]).into_owned();
+    (code, text)
+}
+
+/// A client that is logged in and asks SELECT 1 again and again.
+struct Neighbour {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, Duration)>,
+}
+
+impl Neighbour {
+    fn begin(node: &Node) -> Neighbour {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut wire = Wire::log_in(node, Ipv4Addr::LOCALHOST, "root", "").unwrap();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let (mut times, mut longest) = (0, Duration::ZERO);
+            while !stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                wire.select_one();
+                longest = longest.max(began.elapsed());
+                times += 1;
+            }
+            (times, longest)
+        });
+        Neighbour { stop, thread }
+    }
+
+    /// How often it had its answer: of what takes seconds here it did not wait for any.
+    fn end(self, what: &str) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (times, longest) = self.thread.join().unwrap();
+        println!("{what}: {times} times SELECT 1, the longest {longest:?}");
+        assert!(times > 10, "{times}, {longest:?}");
+    }
+}
+
+fn start(server: &str) -> (TempDir, Node) {
+    let home = tempfile::tempdir().unwrap();
+    let users = format!("[users]\nroot = \"\"\nann = \"{PASSWORD}\"\n");
+    let mut node = Node::new(home.path(), &format!("{users}\n[server]\n{server}"));
+    node.start();
+    (home, node)
+}
+
+fn status(node: &Node, name: &str) -> u64 {
+    let rows = node.sql(&format!("SHOW STATUS LIKE '{name}'"));
+    rows[0][1].parse().unwrap()
+}
+
+/// Opens so many connections that say nothing, and answers those that are still open here: the newest.
+fn flood(node: &Node, from: Ipv4Addr, connections: u64) -> VecDeque<Wire> {
+    let mut open = VecDeque::new();
+    for _ in 0..connections {
+        open.push_back(Wire::connect(node, from));
+        if open.len() > KEPT_OPEN {
+            open.pop_front();
+        }
+    }
+    open
+}
+
+#[test]
+fn mysql_cli_connections_that_say_nothing_shut_nobody_out() {
+    // Fewer sessions than half-open connections, which never time out here.
+    let (_home, node) = start("max_connections = 4\nconnect_timeout_s = 3600\n");
+    let neighbour = Neighbour::begin(&node);
+    let flooded = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let flood = threads.spawn(|| {
+            let open = flood(&node, ELSEWHERE, 4 * HALF_OPEN_MAX);
+            flooded.store(true, Ordering::Relaxed);
+            open
+        });
+        let mut logins = 0;
+        while !flooded.load(Ordering::Relaxed) || logins < 50 {
+            let wire = Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD);
+            wire.expect("who has a password is let in").select_one();
+            logins += 1;
+        }
+        println!("{logins} logins");
+        // The oldest had to go and was told why; the newest may still log in.
+        let mut open = flood.join().unwrap();
+        let mut oldest = open.pop_front().unwrap();
+        oldest.greeted();
+        let (number, payload) = oldest.read().expect("an error");
+        let (code, text) = refused(&payload);
+        assert_eq!((number, code), (2, 1040), "{text}");
+        assert!(text.starts_with("Too many connections: "), "{text}");
+        let mut newest = open.pop_back().unwrap();
+        newest.answer("ann", PASSWORD);
+        newest.let_in().expect("it is let in");
+        newest.select_one();
+    });
+    neighbour.end("a flood of half-open connections");
+    assert!(status(&node, "Pinleaf_logins_open") <= HALF_OPEN_MAX);
+    let dropped = status(&node, "Pinleaf_logins_dropped");
+    assert!(dropped >= 3 * HALF_OPEN_MAX, "{dropped}");
+    assert!(status(&node, "Aborted_connects") >= dropped);
+    assert!(status(&node, "Connections") > 4 * HALF_OPEN_MAX);
+    // Once, and not for each.
+    let log = node.log();
+    let said = log
+        .lines()
+        .filter(|line| line.contains("made room"))
+        .count();
+    assert!((1..=10).contains(&said), "{log}");
+
+    // As many from one's own address: these go before who comes then.
+    let own = flood(&node, Ipv4Addr::LOCALHOST, 2 * HALF_OPEN_MAX);
+    Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD)
+        .expect("who has a password is let in")
+        .select_one();
+    drop(own);
+}
+
+#[test]
+fn mysql_cli_sessions_are_bounded_by_themselves_and_one_too_many_is_told_so() {
+    let (_home, node) = start("max_connections = 2\nconnect_timeout_s = 3600\n");
+    let silent = flood(&node, Ipv4Addr::LOCALHOST, 8);
+    let log_in = || Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD);
+    let mut sessions: Vec<Wire> = (0..2).map(|_| log_in().expect("there is room")).collect();
+    for _ in 0..40 {
+        let (code, text) = log_in().err().expect("there is none");
+        assert_eq!((code, &*text), (1040, "Too many connections"));
+    }
+    for session in &mut sessions {
+        session.select_one();
+    }
+    drop(sessions.pop());
+    // The place is free when its end was seen.
+    node.wait_for("there is room again", PATIENCE, |_| log_in().is_ok());
+    drop(sessions);
+    node.wait_for("all are gone", PATIENCE, |node| {
+        node.try_sql("SELECT 1").is_ok()
+    });
+    assert_eq!(status(&node, "Max_used_connections"), 2);
+    assert!(status(&node, "Connection_errors_max_connections") >= 40);
+    let log = node.log();
+    let said = log
+        .lines()
+        .filter(|line| line.contains("Too many connections"));
+    assert_eq!(said.count(), 1, "{log}");
+    drop(silent);
+}
+
+/// A login that fails; how long the verdict took and what it was.
+fn failed(node: &Node, from: Ipv4Addr, user: &str) -> (Duration, Refused) {
+    let mut wire = Wire::connect(node, from);
+    wire.answer(user, "wrong");
+    let began = Instant::now();
+    let refused = wire.let_in().expect_err("a wrong password");
+    (began.elapsed(), refused)
+}
+
+#[test]
+fn mysql_cli_failed_logins_pay_a_growing_delay_and_nobody_else_does() {
+    let (_home, node) = start("");
+    let neighbour = Neighbour::begin(&node);
+    // Whether there is such a user shows neither in words nor in time.
+    for (from, user) in [(Ipv4Addr::LOCALHOST, "ann"), (ELSEWHERE, "nobody-here")] {
+        let before = status(&node, "Connection_control_delay_generated");
+        for (time, least) in [Duration::ZERO; FAILURES_FREE]
+            .iter()
+            .chain(&DELAYS)
+            .enumerate()
+        {
+            let (took, (code, text)) = failed(&node, from, user);
+            println!("{user}, failure {time}: {took:?}");
+            assert!(took >= *least, "{took:?}");
+            let denied =
+                format!("Access denied for user '{user}'@'localhost' (using password: YES)");
+            assert_eq!((code, text), (1045, denied));
+        }
+        let delays = status(&node, "Connection_control_delay_generated") - before;
+        assert_eq!(delays, DELAYS.len() as u64);
+    }
+    // The right password waits too, and then it is forgotten.
+    let before = status(&node, "Connection_control_delay_generated");
+    let began = Instant::now();
+    drop(Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD).expect("it is right"));
+    assert!(began.elapsed() >= 2 * DELAYS[1]);
+    drop(Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD).expect("it is right"));
+    let delays = status(&node, "Connection_control_delay_generated") - before;
+    assert_eq!(delays, 1, "a success clears what was before it");
+    // From another address nothing was ever owed.
+    drop(Wire::log_in(&node, A_THIRD, "ann", PASSWORD).expect("it is right"));
+    neighbour.end("failed logins");
+    assert!(status(&node, "Aborted_connects") >= 10);
+    // Who is not in the configuration is not named: it may be a password that was typed there.
+    let log = node.log();
+    let said = log.lines().filter(|line| line.contains("Access denied"));
+    assert_eq!(said.count(), 1, "{log}");
+    assert!(!log.contains("nobody-here"), "{log}");
+}
+
+#[test]
+fn mysql_cli_a_place_tries_only_so_many_passwords_at_a_time() {
+    let (_home, node) = start("");
+    for _ in 0..FAILURES_FREE + 3 {
+        failed(&node, ELSEWHERE, "ann");
+    }
+    let before = status(&node, "Connection_control_delay_generated");
+    let guesses: Vec<Wire> = (0..WAITING_MAX)
+        .map(|_| {
+            let mut wire = Wire::connect(&node, ELSEWHERE);
+            wire.answer("ann", "wrong");
+            wire
+        })
+        .collect();
+    node.wait_for("they wait", PATIENCE, |node| {
+        status(node, "Connection_control_delay_generated") == before + WAITING_MAX
+    });
+    let (_, (code, text)) = failed(&node, ELSEWHERE, "ann");
+    assert_eq!(code, 1129, "{text}");
+    let blocked = "Host 'localhost' is blocked because of many connection errors: ";
+    assert!(text.starts_with(blocked), "{text}");
+    // Elsewhere the same user is let in at once.
+    drop(Wire::log_in(&node, Ipv4Addr::LOCALHOST, "ann", PASSWORD).expect("it is right"));
+    // They gave it up: nobody waits any more, and the right password is let in.
+    drop(guesses);
+    node.wait_for("there is room", PATIENCE, |node| {
+        Wire::log_in(node, ELSEWHERE, "ann", PASSWORD).is_ok()
+    });
+}
+
+/// Sends byte after byte, a pause between two, until the server closes the connection; what it said last.
+fn drips(mut wire: Wire, bytes: impl Iterator<Item = u8>) -> Option<Refused> {
+    let pause = Duration::from_millis(50);
+    wire.0.set_read_timeout(Some(pause)).unwrap();
+    let mut heard = Vec::new();
+    for byte in bytes {
+        let mut piece = [0; 4_096];
+        match wire.0.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => heard.extend(&piece[..read]),
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
+            Err(_) => break,
+        }
+        if wire.0.write_all(&[byte]).is_err() {
+            break;
+        }
+    }
+    heard.get(4..).map(refused)
+}
+
+#[test]
+fn mysql_cli_a_client_that_sends_a_byte_at_a_time_costs_little_and_is_cut_off() {
+    const CLIENTS: usize = 100;
+    let (_home, node) = start("connect_timeout_s = 1\nnet_read_timeout_s = 2\n");
+    let neighbour = Neighbour::begin(&node);
+    // A login: no byte of it is late, the whole is.
+    let mut wire = Wire::connect(&node, Ipv4Addr::LOCALHOST);
+    wire.greeted();
+    let began = Instant::now();
+    let said = drips(wire, [40, 0, 0, 1].into_iter().chain([1; 1 << 16]));
+    let took = began.elapsed();
+    println!("a login by the byte ended after {took:?}");
+    assert_eq!(said, None);
+    assert!(took >= Duration::from_millis(900) && took < PATIENCE);
+    assert_eq!(status(&node, "Aborted_connects"), 1);
+
+    // Sessions that announce 16 MiB, and send it by the byte.
+    let wires: Vec<Wire> = (0..CLIENTS)
+        .map(|_| Wire::log_in(&node, ELSEWHERE, "ann", PASSWORD).unwrap())
+        .collect();
+    let before = node.anonymous_bytes();
+    let threads: Vec<_> = wires
+        .into_iter()
+        .map(|wire| {
+            let bytes = [0xfe, 0xff, 0xff, 0, 3].into_iter().chain([b' '; 1 << 16]);
+            thread::spawn(move || drips(wire, bytes))
+        })
+        .collect();
+    let mut most = 0;
+    node.wait_for("they are cut off", PATIENCE, |node| {
+        most = most.max(node.anonymous_bytes());
+        status(node, "Aborted_clients") == CLIENTS as u64
+    });
+    for thread in threads {
+        let (code, text) = thread.join().unwrap().expect("it was told");
+        assert_eq!(code, 1159, "{text}");
+    }
+    let grown = most.saturating_sub(before);
+    println!("{CLIENTS} of them took {} KiB", grown >> 10);
+    assert!(grown < 16 << 20, "{grown}");
+    neighbour.end("clients that send by the byte");
+}
+
+#[test]
+fn mysql_cli_a_client_that_reads_a_byte_at_a_time_holds_up_nobody_and_is_cut_off() {
+    let (_home, node) = start("net_write_timeout_s = 3600\n");
+    let neighbour = Neighbour::begin(&node);
+    let mut wire = Wire::log_in(&node, ELSEWHERE, "ann", PASSWORD).unwrap();
+    // The session's own counts.
+    wire.command("SET net_write_timeout = 1");
+    assert_eq!(wire.read().unwrap().1[0], 0);
+    // More than two sockets hold between them.
+    wire.command("SELECT REPEAT('x', 15000000), REPEAT('y', 15000000)");
+    let is_cut_off = Arc::new(AtomicBool::new(false));
+    let cut_off = Arc::clone(&is_cut_off);
+    let reads = thread::spawn(move || {
+        let mut byte = [0];
+        let mut read = 0;
+        while !cut_off.load(Ordering::Relaxed) {
+            wire.0.read_exact(&mut byte).unwrap();
+            read += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        // What was on its way already.
+        let mut rest = Vec::new();
+        let _ = wire.0.read_to_end(&mut rest);
+        read + rest.len()
+    });
+    node.wait_for("it is cut off", PATIENCE, |node| {
+        status(node, "Aborted_clients") == 1
+    });
+    is_cut_off.store(true, Ordering::Relaxed);
+    neighbour.end("a client that reads by the byte");
+    let read = reads.join().unwrap();
+    assert!(read < 30_000_000, "{read}");
+    assert_eq!(
+        status(&node, "Threads_running"),
+        1,
+        "its query ended with it"
+    );
+    assert!(node.log().contains("timed out writing"), "{}", node.log());
+}
