@@ -57,6 +57,8 @@ pub const AGGREGATOR_TICK_MS: u64 = 250;
 pub const START_METADATA_MS: u64 = 3_000;
 /// The pause after brokers that could not be asked, while a leaf waits for the answer.
 pub const UNREACHABLE_PAUSE_MS: u64 = 1_000;
+/// The pause before a failure that could not be kept is written again.
+pub const FAILURE_AGAIN_MS: u64 = 1_000;
 /// Questions of a pipeline's leaves that wait; beyond it they are dropped, a leaf asks again.
 pub const SOURCE_QUEUE_QUESTIONS_MAX: usize = 4_096;
 /// Rows TEST PIPELINE returns without a LIMIT.

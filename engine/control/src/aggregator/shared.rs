@@ -23,9 +23,10 @@ use super::settings::client_settings;
 use super::source::{Ask, Source};
 use super::supervisor::{Heard, Supervisor};
 use crate::catalog::{
-    Catalog, CatalogView, Change, EngineVariables, NodeId, PipelineFailure, PipelineId,
-    PipelineState,
+    Catalog, CatalogError, CatalogView, Change, EngineVariables, NodeId, PairingDef,
+    PipelineFailure, PipelineId, PipelineState,
 };
+use crate::limits::FAILURE_AGAIN_MS;
 use crate::planted::{Rule, out};
 
 /// What the aggregator is started with.
@@ -307,36 +308,27 @@ impl Shared {
     ) {
         let unix_ms = self.port.unix_ms();
         let foreground = self.is_foreground(id);
-        let committed = self
-            .transact(|view| {
-                let Some(pipeline) = view.pipeline_by_id(id) else {
-                    return Ok((vec![], false));
-                };
-                // The first failure stands until START; a stopped pipeline's drain may fail too.
-                if pipeline.state == PipelineState::Error || out(Rule::FailureKept) {
-                    return Ok((vec![], false));
+        let kept = loop {
+            match self
+                .keep_failure(id, kafka_partition, &failure, unix_ms)
+                .await
+            {
+                // What waits for room on the disk, or for who holds the catalog, is tried again: until it is kept
+                // the pipeline runs, and START would change nothing.
+                Err(AggregatorError::Catalog(
+                    error @ (CatalogError::Disk { .. } | CatalogError::Locked { .. }),
+                )) => {
+                    tracing::error!(pipeline = %id, %error, failure = failure.text,
+                        "the pipeline has failed, and that could not be kept: it is tried again");
+                    self.port.sleep(FAILURE_AGAIN_MS).await;
+                    if !self.is_failed_still(id, kafka_partition) {
+                        return;
+                    }
                 }
-                let ran = pipeline.state == PipelineState::Running;
-                let changes = vec![
-                    Change::PipelineState {
-                        pipeline: id,
-                        state: PipelineState::Error,
-                        failure: Some(PipelineFailure {
-                            kafka_partition,
-                            failure: Failure {
-                                // What did not run does not run again by itself.
-                                deterministic: failure.deterministic || !ran,
-                                ..failure.clone()
-                            },
-                            unix_ms,
-                        }),
-                    },
-                    ordered(view, pairings_of(view, id)),
-                ];
-                Ok((changes, true))
-            })
-            .await;
-        match committed {
+                kept => break kept,
+            }
+        };
+        match kept {
             Ok(true) => {
                 tracing::error!(pipeline = %id, ?kafka_partition, offset = failure.offset,
                     failure = failure.text, foreground, "the pipeline has failed");
@@ -346,6 +338,56 @@ impl Shared {
                 "the pipeline has failed, and that could not be kept"),
         }
         self.carry_out();
+    }
+
+    /// Whether nobody has started the pipeline anew since one of its partitions failed, or the topic.
+    fn is_failed_still(&self, id: PipelineId, kafka_partition: Option<i32>) -> bool {
+        let view = self.view();
+        let state = self.state();
+        let failed = |pairing: &Arc<PairingDef>| {
+            let known = state.supervisor.known(pairing.leaf_partition);
+            Some(pairing.kafka_partition) == kafka_partition
+                && known.is_some_and(|known| known.failed.is_some())
+        };
+        kafka_partition.is_none() || view.pairings_of(id).any(failed)
+    }
+
+    /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, or there is none.
+    async fn keep_failure(
+        &self,
+        id: PipelineId,
+        kafka_partition: Option<i32>,
+        failure: &Failure,
+        unix_ms: i64,
+    ) -> Result<bool, AggregatorError> {
+        self.transact(|view| {
+            let Some(pipeline) = view.pipeline_by_id(id) else {
+                return Ok((vec![], false));
+            };
+            // The first failure stands until START; a stopped pipeline's drain may fail too.
+            if pipeline.state == PipelineState::Error || out(Rule::FailureKept) {
+                return Ok((vec![], false));
+            }
+            let ran = pipeline.state == PipelineState::Running;
+            let changes = vec![
+                Change::PipelineState {
+                    pipeline: id,
+                    state: PipelineState::Error,
+                    failure: Some(PipelineFailure {
+                        kafka_partition,
+                        failure: Failure {
+                            // What did not run does not run again by itself.
+                            deterministic: failure.deterministic || !ran,
+                            ..failure.clone()
+                        },
+                        unix_ms,
+                    }),
+                },
+                ordered(view, pairings_of(view, id)),
+            ];
+            Ok((changes, true))
+        })
+        .await
     }
 
     /// Waits until `probe` finds what it looks for; it is tried whenever anything was heard.

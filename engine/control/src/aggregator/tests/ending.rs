@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::catalog::store::tests::{heal, plant};
+use crate::catalog::store::tests::{heal, plant, refuse_errors};
 
 /// A second later whenever it is looked at.
 #[derive(Default)]
@@ -171,6 +171,29 @@ async fn a_drop_database_that_was_cut_short_leaves_it_empty_and_is_repeated() {
     assert_eq!(
         node.aggregator.drop_database("d", true).await.unwrap(),
         Changed::Nothing
+    );
+    node.shut_down().await;
+}
+
+/// Only a second try can find it mended: the trigger goes by the machine's clock.
+#[tokio::test]
+async fn a_failure_that_could_not_be_kept_is_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let disk = Disk::default();
+    let path = directory.path().join("catalog.db");
+    drop(Catalog::open(&path).unwrap());
+    let until = Instant::now() + Duration::from_secs(3);
+    refuse_errors(&path, 3);
+    let node = Node::start(directory.path(), &disk).await;
+    made(&node, &cluster).await;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    let id = node.pairings()[&0].0;
+    node.leaves[0].fail(id, true).await;
+    soon("in Error", || node.state().0 == "Error").await;
+    assert!(
+        Instant::now() > until - Duration::from_secs(1),
+        "refused at first"
     );
     node.shut_down().await;
 }

@@ -322,6 +322,22 @@ pub(crate) fn plant(path: &Path) {
         .unwrap();
 }
 
+/// For so many seconds no pipeline can be kept as failed.
+pub(crate) fn refuse_errors(path: &Path, seconds: u32) {
+    const NOW: &str = "CAST(strftime('%s', 'now') AS INTEGER)";
+    let connection = Connection::open(path).unwrap();
+    let now: i64 = connection
+        .query_row(&format!("SELECT {NOW}"), [], |row| row.get(0))
+        .unwrap();
+    let until = now + i64::from(seconds);
+    connection
+        .execute_batch(&format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON pipeline WHEN new.state = 'Error' AND {NOW} < {until} \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END;",
+        ))
+        .unwrap();
+}
+
 /// Takes it out again.
 pub(crate) fn heal(path: &Path) {
     Connection::open(path)
