@@ -39,11 +39,15 @@ pub enum Rule {
     GroupOffsetOfLineage,
     /// Another topic's leaders have epochs of their own.
     LeadersOfTheTopic,
+    /// A topic that was accepted is the one that is watched.
+    AcceptedTopicWatched,
+    /// An answer from before another topic was accepted says nothing of that one.
+    AnswerOfTheTopic,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 19] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -61,6 +65,8 @@ impl Rule {
         Rule::TruncateFromCursor,
         Rule::GroupOffsetOfLineage,
         Rule::LeadersOfTheTopic,
+        Rule::AcceptedTopicWatched,
+        Rule::AnswerOfTheTopic,
     ];
 }
 

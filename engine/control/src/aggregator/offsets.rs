@@ -17,7 +17,6 @@ use super::shared::Shared;
 use super::statement::{Name, OffsetsTo};
 use super::topic::is_replaced;
 use crate::catalog::{CatalogView, Change, PipelineDef};
-use crate::planted::{Rule, out};
 
 impl Shared {
     /// ALTER PIPELINE ... SET OFFSETS.
@@ -31,7 +30,8 @@ impl Shared {
         self.not_in_foreground(id, &name.name, "ALTER PIPELINE")?;
         let view = self.view();
         let pipeline = known_pipeline(&view, &name)?;
-        let (offsets, topic_id) = self.resolve_offsets(&view, pipeline, to).await?;
+        let (offsets, replaced) = self.resolve_offsets(&view, pipeline, to).await?;
+        let topic_id = replaced.as_ref().map(|topic| topic.id);
         let ids: BTreeMap<LeafPartitionId, Offset> = self
             .view()
             .pairings_of(id)
@@ -66,19 +66,23 @@ impl Shared {
                 }
                 Ok((changes, ()))
             })
-            .await
+            .await?;
+            if let Some(topic) = &replaced {
+                self.lead(id, topic);
+            }
+            Ok(())
         })
         .await?;
         self.rewound(&listed, &name.name).await
     }
 
-    /// The numbers, and the topic's id when it is another one now.
+    /// The numbers, and the topic when it is another one now.
     async fn resolve_offsets(
         self: &Arc<Shared>,
         view: &CatalogView,
         pipeline: &PipelineDef,
         to: OffsetsTo,
-    ) -> Result<(BTreeMap<i32, Offset>, Option<TopicId>), AggregatorError> {
+    ) -> Result<(BTreeMap<i32, Offset>, Option<TopicState>), AggregatorError> {
         let paired = |view: &CatalogView, index: i32| {
             view.pairings_of(pipeline.id)
                 .any(|pairing| pairing.kafka_partition == index)
@@ -99,7 +103,7 @@ impl Shared {
             OffsetsTo::Earliest | OffsetsTo::Latest => false,
         };
         let client = self.port.brokers(client_settings(&pipeline.spec)?);
-        let mut topic_id = None;
+        let mut is_another = false;
         let mut state = None;
         if !known {
             let now = self.topic_state(pipeline, &*client).await?;
@@ -113,7 +117,7 @@ impl Shared {
                         },
                     ));
                 }
-                topic_id = Some(now.id);
+                is_another = true;
             }
             self.pair_missing(pipeline, &*client, &now).await?;
             self.show_surplus(pipeline.id, &now);
@@ -145,10 +149,6 @@ impl Shared {
             .offsets(&pipeline.spec.topic, &state, &indices, spec)
             .await
             .map_err(|fault| client.error("asking for offsets", &fault))?;
-        if topic_id.is_some() && !out(Rule::LeadersOfTheTopic) {
-            self.state().supervisor.forget_leaders(pipeline.id);
-            self.lead(pipeline.id, &state);
-        }
-        Ok((offsets, topic_id))
+        Ok((offsets, is_another.then_some(state)))
     }
 }

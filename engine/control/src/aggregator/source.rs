@@ -195,6 +195,14 @@ impl Running {
         ))
     }
 
+    /// The topic's id as the catalog has it; zero where it has none.
+    fn topic_id(&self) -> TopicId {
+        let view = self.shared.view();
+        let pipeline = view.pipeline_by_id(self.pipeline);
+        let known = pipeline.and_then(|pipeline| pipeline.topic_id);
+        known.unwrap_or_default()
+    }
+
     /// Asks who leads and carries out what that means. False: the topic is lost.
     async fn look(
         &mut self,
@@ -203,6 +211,7 @@ impl Running {
         open: &mut Open,
         known: &mut Option<TopicState>,
     ) -> bool {
+        let asked_of = self.topic_id();
         let answer = match self.client.topic(topic).await {
             Ok(answer) => {
                 self.reached();
@@ -214,6 +223,14 @@ impl Running {
                 return true;
             }
         };
+        let now_of = self.topic_id();
+        if asked_of != now_of && !out(Rule::AnswerOfTheTopic) {
+            // SET OFFSETS accepted another topic meanwhile: what was answered may be said of the one before.
+            watch.accepted(now_of);
+            watch.want();
+            return true;
+        }
+        watch.accepted(now_of);
         let lost = match watch.answered(self.shared.port.now_ms(), &answer) {
             Seen::Missing => return true,
             Seen::There { new } => {
@@ -261,12 +278,8 @@ impl Running {
 
     fn lead(&self, state: &TopicState, askers: BTreeSet<LeafPartitionId>) {
         {
+            self.shared.lead(self.pipeline, state);
             let mut shared = self.shared.state();
-            for (index, leader) in &state.partitions {
-                if let Some(leader) = leader {
-                    shared.supervisor.led(self.pipeline, *index, leader.clone());
-                }
-            }
             for id in askers {
                 shared.supervisor.tell_leader_again(id);
             }

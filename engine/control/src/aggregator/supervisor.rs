@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
-use storage::ids::{Generation, LeafPartitionId, Lineage, Offset};
+use storage::ids::{Generation, LeafPartitionId, Lineage, Offset, TopicId};
 
 use super::deal::{Card, deal};
 use crate::catalog::{
@@ -158,8 +158,8 @@ pub struct Supervisor {
     leaves: Vec<usize>,
     known: BTreeMap<LeafPartitionId, Known>,
     held: BTreeMap<LeafPartitionId, Held>,
-    /// Leader of each Kafka partition as last heard.
-    leaders: BTreeMap<(PipelineId, i32), Leader>,
+    /// Leader of each Kafka partition as last heard, and of which topic.
+    leaders: BTreeMap<(PipelineId, i32), (TopicId, Leader)>,
 }
 
 impl Supervisor {
@@ -211,16 +211,28 @@ impl Supervisor {
     /// Who leads a Kafka partition, as last heard.
     #[must_use]
     pub fn leader(&self, pipeline: PipelineId, kafka_partition: i32) -> Option<&Leader> {
-        self.leaders.get(&(pipeline, kafka_partition))
+        let (_, leader) = self.leaders.get(&(pipeline, kafka_partition))?;
+        Some(leader)
     }
 
-    /// Metadata said who leads. An epoch never falls.
-    pub fn led(&mut self, pipeline: PipelineId, kafka_partition: i32, leader: Leader) {
+    /// Metadata said who leads, in the topic of this id. Within one topic an epoch never falls; another's
+    /// count anew.
+    pub fn led(
+        &mut self,
+        pipeline: PipelineId,
+        kafka_partition: i32,
+        topic: TopicId,
+        leader: Leader,
+    ) {
         let known = self.leaders.get(&(pipeline, kafka_partition));
-        if known.is_some_and(|known| leader.epoch >= 0 && leader.epoch < known.epoch) {
-            return;
+        let falls = known.is_some_and(|(of, known)| {
+            let same = *of == topic || out(Rule::LeadersOfTheTopic);
+            same && leader.epoch >= 0 && leader.epoch < known.epoch
+        });
+        if !falls {
+            self.leaders
+                .insert((pipeline, kafka_partition), (topic, leader));
         }
-        self.leaders.insert((pipeline, kafka_partition), leader);
     }
 
     /// The leaf asked who leads and Metadata has answered since: the next plan tells it, also what it
@@ -229,11 +241,6 @@ impl Supervisor {
         if let Some(known) = self.known.get_mut(&id) {
             known.leader = None;
         }
-    }
-
-    /// Another topic was accepted under the name: its leaders' epochs count anew.
-    pub fn forget_leaders(&mut self, pipeline: PipelineId) {
-        self.leaders.retain(|(of, _), _| *of != pipeline);
     }
 
     /// Forgets leaf partitions that the catalog no longer has.
@@ -267,7 +274,8 @@ impl Supervisor {
             let desired = desired(view, pairing, self.held.get(id).copied());
             let leader = self
                 .leaders
-                .get(&(pairing.pipeline, pairing.kafka_partition));
+                .get(&(pairing.pipeline, pairing.kafka_partition))
+                .map(|(_, leader)| leader);
             tell(known, pairing, desired, view, variables, send);
             tell_leader(known, pairing, leader, send);
         }

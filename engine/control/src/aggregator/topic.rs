@@ -136,11 +136,18 @@ impl Shared {
         self.attached(&ids).await
     }
 
+    /// Takes who leads, unless it is said of another topic than the pipeline's: the answer was under way while
+    /// that one was accepted, or it is not accepted yet.
     pub(super) fn lead(&self, id: PipelineId, state: &TopicState) {
+        let view = self.view();
+        let of_another = |pipeline: &Arc<PipelineDef>| is_replaced(pipeline, state);
+        if view.pipeline_by_id(id).is_none_or(of_another) {
+            return;
+        }
         let mut shared = self.state();
         for (index, leader) in &state.partitions {
             if let Some(leader) = leader {
-                shared.supervisor.led(id, *index, leader.clone());
+                shared.supervisor.led(id, *index, state.id, leader.clone());
             }
         }
     }

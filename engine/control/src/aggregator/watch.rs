@@ -11,6 +11,7 @@ use storage::ids::TopicId;
 
 use super::client::{TopicAnswer, TopicState};
 use crate::limits::{TOPIC_DELETED_AFTER_MS, TOPIC_QUESTION_INTERVAL_MS, UNREACHABLE_PAUSE_MS};
+use crate::planted::{Rule, out};
 
 /// One topic under watch.
 #[derive(Debug)]
@@ -55,6 +56,13 @@ impl Watch {
             asked_ms: None,
             failed: false,
             missing_since_ms: None,
+        }
+    }
+
+    /// This is the topic's id from now on, also where another one was watched; zero: none is known.
+    pub fn accepted(&mut self, id: TopicId) {
+        if id != TopicId::default() && !out(Rule::AcceptedTopicWatched) {
+            self.id = id;
         }
     }
 
@@ -195,6 +203,13 @@ mod tests {
         // A broker without ids says nothing about the id.
         assert_eq!(
             watch.answered(60_004, &there(TopicId::default(), 2)),
+            Seen::There { new: vec![] }
+        );
+        // Somebody has accepted the other one.
+        watch.accepted(OTHER);
+        watch.accepted(TopicId::default());
+        assert_eq!(
+            watch.answered(60_005, &there(OTHER, 2)),
             Seen::There { new: vec![] }
         );
         let mut unknown = Watch::new(TopicId::default(), BTreeSet::new(), 10_000);

@@ -11,6 +11,10 @@ use crate::sim::world::Law;
 
 /// Steps in which a world without faults must come to rest.
 const STEPS_MAX: u64 = 120_000;
+/// Steps between two looks whether it does.
+const LOOK_STEPS: u64 = 16;
+/// Time passes after so many, whatever is on its way.
+const TIME_STEPS: u64 = 2_000;
 
 impl<'a> Drive<'a> {
     /// The pipelines run.
@@ -145,23 +149,21 @@ impl<'a> Drive<'a> {
 
     /// Steps until it is so.
     fn until(&mut self, what: &str, mut so: impl FnMut(&mut Drive<'a>) -> bool) -> Law {
-        let mut quiet = 0;
         for step in 0..STEPS_MAX {
             // Not at each step: it is dear.
-            if step % 16 == 0 && so(self) {
-                return Ok(());
+            if step % LOOK_STEPS == 0 {
+                if so(self) {
+                    return Ok(());
+                }
+                if self.needs_restart() {
+                    self.crash()?;
+                }
+                let idle = self.process().is_idle() && self.world.work() + self.late.len() == 0;
+                if idle || step % TIME_STEPS == 0 {
+                    self.world.time()?;
+                }
             }
-            let process = self.process();
-            let idle = process.is_idle() && self.world.work() + self.late.len() == 0;
             self.progress()?;
-            if self.needs_restart() {
-                self.crash()?;
-            }
-            quiet = if idle { quiet + 1 } else { 0 };
-            if quiet > 20 || step % 2_000 == 1_999 {
-                quiet = 0;
-                self.world.time()?;
-            }
         }
         let view = self.view();
         let pipelines = view.pipelines();

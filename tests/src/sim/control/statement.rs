@@ -244,8 +244,10 @@ impl Drive<'_> {
                 let Some(pipeline) = pipeline else {
                     return not("there is no pipeline");
                 };
-                for pairing in view.pairings_of(pipeline.id) {
-                    let id = pairing.leaf_partition.0;
+                // One that was paired meanwhile is attached, and waits.
+                let paired = view.pairings_of(pipeline.id);
+                let paired = paired.map(|pairing| pairing.leaf_partition.0);
+                for id in paired.filter(|id| statement.lineages.contains_key(id)) {
                     let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
                     let Some(one) = leaves.find_map(|leaf| leaf.partition(id)) else {
                         return not(&format!("nobody has leaf partition {id}"));

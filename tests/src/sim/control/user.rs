@@ -85,6 +85,7 @@ impl Drive<'_> {
         };
         match (pipeline.state, &pipeline.failure) {
             (PipelineState::Running, _) => None,
+            _ if self.advice.contains_key(&at) => self.advice.get(&at).copied(),
             (PipelineState::Error, Some(failure))
                 if self.mended.get(&at) != Some(&failure.unix_ms) =>
             {
@@ -100,7 +101,7 @@ impl Drive<'_> {
                     Kind::Start
                 })
             }
-            _ => Some(self.advice.get(&at).copied().unwrap_or(Kind::Start)),
+            _ => Some(Kind::Start),
         }
     }
 

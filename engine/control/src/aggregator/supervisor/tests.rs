@@ -425,15 +425,18 @@ impl World {
     }
 }
 
+const ONE: TopicId = TopicId([1; 16]);
+const OTHER: TopicId = TopicId([2; 16]);
+
 #[test]
 fn leaders_are_told_once_never_back_and_again_when_asked() {
     let mut world = World::new();
     world.state(PipelineState::Running);
     world.plan();
-    world.supervisor.led(PIPELINE, 0, leader(1, 5));
-    world.supervisor.led(PIPELINE, 1, leader(2, 5));
+    world.supervisor.led(PIPELINE, 0, ONE, leader(1, 5));
+    world.supervisor.led(PIPELINE, 1, ONE, leader(2, 5));
     assert_eq!(world.plan(), ["0 leader 4 1", "1 leader 5 2"]);
-    world.supervisor.led(PIPELINE, 0, leader(2, 4));
+    world.supervisor.led(PIPELINE, 0, ONE, leader(2, 4));
     assert_eq!(world.plan(), Vec::<String>::new(), "an epoch never falls");
     assert!(matches!(
         world.hear(Report::LeaderUnknown {
@@ -448,8 +451,11 @@ fn leaders_are_told_once_never_back_and_again_when_asked() {
     ));
     world.supervisor.tell_leader_again(A);
     assert_eq!(world.plan(), ["0 leader 4 1"]);
-    world.supervisor.led(PIPELINE, 0, leader(3, 6));
+    world.supervisor.led(PIPELINE, 0, ONE, leader(3, 6));
     assert_eq!(world.plan(), ["0 leader 4 3"]);
+    // A topic of the same name, made anew before any of it was paired.
+    world.supervisor.led(PIPELINE, 0, OTHER, leader(2, 0));
+    assert_eq!(world.plan(), ["0 leader 4 2"], "its epochs are its own");
 }
 
 #[test]

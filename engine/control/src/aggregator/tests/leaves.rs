@@ -189,8 +189,10 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
             leaf_partition,
             leader,
         } => {
-            seen.orders
-                .push(format!("leader {leaf_partition} {}", leader.broker));
+            seen.orders.push(match leader.epoch {
+                0 => format!("leader {leaf_partition} {}", leader.broker),
+                epoch => format!("leader {leaf_partition} {} in epoch {epoch}", leader.broker),
+            });
             vec![]
         }
         Order::Configure { leaf_partition, .. } => {

@@ -566,6 +566,78 @@ async fn a_replaced_topic_stops_by_name_and_set_offsets_accepts_it() {
     node.shut_down().await;
 }
 
+/// The pipeline runs, and its source has not looked at the topic since it was made anew.
+#[tokio::test]
+async fn a_topic_that_set_offsets_accepted_runs_on_with_its_own_epochs() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let disk = Disk::default();
+    let node = Node::start(directory.path(), &disk).await;
+    let aggregator = &node.aggregator;
+    aggregator.create_database("d", false).await.unwrap();
+    aggregator.create_table(table()).await.unwrap();
+    let mut rarely = pipeline(cluster.servers());
+    let interval = "topic.metadata.refresh.interval.ms".to_owned();
+    rarely.spec.config.insert(interval, "600000".to_owned());
+    aggregator.create_pipeline(rarely).await.unwrap();
+    cluster.log(0, |log| log.epoch = 5);
+    aggregator.start_pipeline(start()).await.unwrap();
+    let (leaf_partition, ..) = node.pairings()[&0];
+    let asked = || cluster.state().asked.get(&3).copied().unwrap_or(0);
+    soon("the source has looked", || asked() >= 2).await;
+
+    cluster.state().topic_id = [2; 16];
+    cluster.log(0, |log| log.epoch = 0);
+    aggregator
+        .alter_offsets(name("p"), OffsetsTo::Earliest)
+        .await
+        .unwrap();
+    let leaf = (node.leaves.iter())
+        .find(|leaf| !leaf.orders().is_empty())
+        .unwrap();
+    let before = (leaf.orders().len(), asked());
+    leaf.say(Report::LeaderUnknown {
+        leaf_partition,
+        epoch: -1,
+    })
+    .await;
+    soon("the source has looked again", || asked() > before.1).await;
+    let told = format!("leader {leaf_partition} 1");
+    soon("its leaf is told who leads", || {
+        leaf.orders()[before.0..].contains(&told)
+    })
+    .await;
+    assert_eq!(node.state(), ("Running", None));
+    node.shut_down().await;
+}
+
+/// The leaf cannot take the lineage, whatever it is told behind that.
+#[tokio::test]
+async fn set_offsets_that_a_leaf_could_not_carry_out_is_no_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let disk = Disk::default();
+    let node = Node::start(directory.path(), &disk).await;
+    made(&node, &cluster).await;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    let (leaf_partition, ..) = node.pairings()[&0];
+    node.leaves.iter().for_each(FakeLeaf::deaf);
+    let aggregator = node.aggregator.clone();
+    let to = OffsetsTo::Listed(BTreeMap::from([(0, 7)]));
+    let altering = tokio::spawn(async move { aggregator.alter_offsets(name("p"), to).await });
+    let rewind = format!("rewind {leaf_partition}");
+    let leaf = || {
+        let mut leaves = node.leaves.iter();
+        leaves.find(|leaf| leaf.orders().contains(&rewind))
+    };
+    soon("told", || leaf().is_some()).await;
+    leaf().unwrap().fail(leaf_partition, false).await;
+    let refused = error(async { altering.await.unwrap() }).await;
+    assert!(refused.contains("'x' is not a number"), "{refused}");
+    assert_eq!(node.pairings()[&0].1, 2, "the next START takes it up");
+    node.shut_down().await;
+}
+
 #[tokio::test]
 async fn group_offsets_follow_durable_and_name_damage() {
     let directory = tempfile::tempdir().unwrap();
