@@ -210,11 +210,19 @@ impl Shared {
         // STOP may come in between, so the turn is not held while it loads.
         drop(starts);
         let outcome = self
-            .until(|state, _| {
+            .until(|state, view| {
                 if state.foreground.get(&id) != Some(&run) {
                     return Some(Err(AggregatorError::State(WrongState::StoppedMeanwhile {
                         pipeline: name.name.clone(),
                     })));
+                }
+                // Of the topic as a whole, or of a leaf partition that was told something else since.
+                let failure = view.pipeline_by_id(id).and_then(|one| one.failure.clone());
+                if let Some(failure) = failure {
+                    return Some(Err(AggregatorError::Failed {
+                        pipeline: name.name.clone(),
+                        failure,
+                    }));
                 }
                 let (mut rows, mut rejects) = (0, 0);
                 let mut waits = false;

@@ -36,6 +36,9 @@ impl Drive<'_> {
         let random = &mut self.world.random;
         let any = Kind::ALL[random.below(Kind::ALL.len() as u64) as usize];
         let kind = match needed {
+            // A table without a pipeline is the one that may be dropped.
+            Some(Kind::CreatePipeline) if random.chance(600) => Kind::DropTable,
+            Some(Kind::Start) if random.chance(300) => Kind::Foreground,
             Some(kind) if random.chance(700) => kind,
             _ if random.chance(300) => any,
             _ => [
@@ -51,9 +54,15 @@ impl Drive<'_> {
                 Kind::Truncate,
                 Kind::Truncate,
                 Kind::DropPipeline,
-            ][random.below(12) as usize],
+                Kind::DropPipeline,
+            ][random.below(13) as usize],
         };
-        let crash = random.chance(250).then(|| random.below(CRASH_STEPS_MAX));
+        // What is rare is cut short more often.
+        let often = match kind {
+            Kind::DropTable | Kind::Foreground => 600,
+            _ => 250,
+        };
+        let crash = random.chance(often).then(|| random.below(CRASH_STEPS_MAX));
         if !self.world.has(kind.words()) || self.is_held_up(kind, at) {
             return Ok(());
         }

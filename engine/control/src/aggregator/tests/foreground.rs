@@ -60,3 +60,32 @@ async fn what_would_move_a_foreground_runs_end_is_refused_and_said_what_to_do() 
     aggregator.truncate_table(name("t")).await.unwrap();
     node.shut_down().await;
 }
+
+/// The topic is lost as a whole, and the leaf partitions were told to load on under another generation since.
+#[tokio::test]
+async fn a_foreground_run_ends_where_the_pipeline_fails_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 2).await;
+    let disk = Disk::default();
+    let clock = Arc::new(RealTime(Instant::now()));
+    let node = Node::begin(directory.path(), &disk, clock, FakeLeaf::loads_on).await;
+    node.aggregator.attached().await.unwrap();
+    made(&node, &cluster).await;
+    let aggregator = node.aggregator.clone();
+    let foreground = StartPipeline {
+        foreground: Some(Foreground::default()),
+        ..start()
+    };
+    let loading = tokio::spawn(async move { aggregator.start_pipeline(foreground).await });
+    soon("it loads", || {
+        let live = node.aggregator.live();
+        !live.foreground.is_empty()
+    })
+    .await;
+    cluster.state().topic_id = [2; 16];
+    soon("it has failed", || loading.is_finished()).await;
+    let failed = error(async { loading.await.unwrap() }).await;
+    assert!(failed.contains("topic 'orders' was replaced"), "{failed}");
+    assert_eq!(node.state().0, "Error");
+    node.shut_down().await;
+}
