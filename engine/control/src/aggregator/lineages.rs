@@ -3,7 +3,8 @@
 //! A lineage rises in the catalog first, so a segment above it says one thing alone: an older catalog
 //! was put back. What that one knows nothing of would be moved away, and cursors would be set by it, so
 //! the process does not start. The newest segment with a whole header speaks for its leaf partition;
-//! what is torn is recovery's to judge.
+//! what is torn is recovery's to judge. What cannot be read at all says nothing here: recovery names it and
+//! fails that leaf partition alone, and a broken sector of one is no reason not to start the others.
 
 use std::path::{Path, PathBuf};
 
@@ -43,15 +44,20 @@ pub fn known(view: &CatalogView, node: NodeId) -> Vec<Known> {
 /// Looks at the newest segment of each. A directory that is not there is another's to name.
 ///
 /// # Errors
-/// `OlderCatalog`: the first that is above the catalog's. `Disk`: the kernel refused.
+/// `OlderCatalog`: the first that is above the catalog's.
 pub fn check(disk: &dyn Disk, data_dir: &Path, known: &[Known]) -> Result<(), AggregatorError> {
     for one in known {
         let directory = data_dir
             .join("tables")
             .join(one.table.to_string())
             .join(one.leaf_partition.to_string());
-        let newest = newest(disk, &directory)
-            .map_err(|error| refused("reading its newest segment's header", &error))?;
+        let newest = newest(disk, &directory).unwrap_or_else(|error| {
+            tracing::error!(
+                "{}: its newest segment's header cannot be read: {error}",
+                directory.display()
+            );
+            None
+        });
         if let Some((path, lineage)) = newest
             && lineage > one.lineage
         {
@@ -157,6 +163,11 @@ mod tests {
         fs::write(at.join("2.0.arrow"), header(2, 2)).unwrap();
         fs::write(at.join("notes.txt"), "not ours").unwrap();
         assert_eq!(checked(), Ok(()));
+
+        // A header that cannot be read: one leaf partition's trouble, which its recovery names.
+        fs::create_dir(at.join("9.0.arrow")).unwrap();
+        assert_eq!(checked(), Ok(()));
+        fs::remove_dir(at.join("9.0.arrow")).unwrap();
 
         // Ten is newer than two, whatever the names' order; and what is torn does not speak.
         fs::write(at.join("10.0.arrow"), header(10, 3)).unwrap();
