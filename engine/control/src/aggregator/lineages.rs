@@ -14,7 +14,6 @@ use storage::ids::{LeafPartitionId, Lineage, TableId};
 use storage::recovery::{FileName, parse_name, segment_path};
 
 use super::error::AggregatorError;
-use super::orphans::refused;
 use crate::catalog::{CatalogView, NodeId};
 
 /// A leaf partition's directory and its lineage as the catalog has it.
