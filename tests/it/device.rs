@@ -59,7 +59,8 @@ impl Shop {
         let mut tries = 0;
         while !states(&self.node, "orders")[partition].starts_with("Failed: ") {
             tries += 1;
-            assert!(tries < 600, "{:?}", states(&self.node, "orders"));
+            let states = states(&self.node, "orders");
+            assert!(tries < 100, "{states:?}\n{}", self.node.log());
             self.send(SOME);
         }
         let state = states(&self.node, "orders").remove(partition);
@@ -176,7 +177,11 @@ fn kafka_preload_a_segment_that_cannot_be_made_or_opened_stops_its_leaf_partitio
     assert!(state.contains(&format!("open failed: {EIO}")), "{state}");
     let refused = shop.node.try_sql("SELECT COUNT(*) FROM shop.orders");
     let refused = refused.expect_err("fewer rows in silence");
-    assert!(refused.contains("open failed"), "{refused}");
+    let why = format!("open failed: {EIO}");
+    assert!(
+        refused.contains("ERROR 1712") && refused.contains(&why),
+        "{refused}"
+    );
     shop.faults.mend(Fault::Open);
     shop.node.sql("START PIPELINE shop.orders");
     shop.holds();

@@ -71,6 +71,12 @@ impl StatementNames {
             let view = self.engine.parts().views.get(id);
             let Some(view) = view.filter(|view| view.gauges.state() != PartitionState::Recovering)
             else {
+                // Its recovery failed: no waiting brings it.
+                let live = self.engine.parts().aggregator.live();
+                if let Some((_, failure)) = live.failed.get(&id) {
+                    self.missing(table, &format!("leaf partition {id}: {}", failure.text))?;
+                    continue;
+                }
                 self.unreadable(table, &format!("leaf partition {id} is not recovered yet"))?;
                 continue;
             };

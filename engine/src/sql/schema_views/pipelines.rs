@@ -464,7 +464,10 @@ fn state_of(pipeline: &PipelineDef, standing: &Standing) -> String {
         (Some(failure), _) => format!("Failed: {failure}"),
         (None, _) if surplus.is_some() => surplus.unwrap_or_default(),
         (None, Some(attached)) => attached.standing.words(),
-        (None, None) => "Not attached".to_owned(),
+        (None, None) => match standing.failed(pipeline) {
+            Some((_, failure)) => format!("Failed: {}", failure.text),
+            None => "Not attached".to_owned(),
+        },
     }
 }
 
