@@ -13,8 +13,8 @@ pub enum Rule {
     AttachUnlinksDead,
     /// What is left of a dropped table is unlinked at the start.
     DroppedUnlinkedAtStart,
-    /// A dropped table's names are gone from the disk before its row goes.
-    DropSynced,
+    /// What an earlier process unlinked of it is gone from the disk, too, before its row goes.
+    DroppedNamesSyncedAtStart,
     /// A table's row goes once its leaves have let it go.
     DropBehindLeaves,
     /// A report of an earlier order says nothing of the last one.
@@ -52,7 +52,7 @@ impl Rule {
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
         Rule::DroppedUnlinkedAtStart,
-        Rule::DropSynced,
+        Rule::DroppedNamesSyncedAtStart,
         Rule::DropBehindLeaves,
         Rule::StaleReportDropped,
         Rule::DrainedBeforeLineage,

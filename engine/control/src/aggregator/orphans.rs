@@ -121,6 +121,10 @@ pub fn mend(
     }
     let mut moved = Vec::new();
     let mut touched = BTreeSet::new();
+    // What an earlier process unlinked is gone to whoever looks, and not yet from the disk.
+    if !expected.dropping.is_empty() && !out(Rule::DroppedNamesSyncedAtStart) {
+        touched.insert(tables.clone());
+    }
     // Deepest first, so that a table's directory is empty when its turn comes.
     for mend in mends.into_iter().rev() {
         match mend {
@@ -186,9 +190,6 @@ pub fn remove_table(
 ) -> Result<(), AggregatorError> {
     let tables = data_dir.join("tables");
     remove_all(disk, &tables.join(table.to_string()))?;
-    if out(Rule::DropSynced) {
-        return Ok(());
-    }
     sync_directory(disk, &tables)
 }
 

@@ -11,6 +11,7 @@ use storage::ids::{Offset, TopicId};
 
 use super::drive::Drive;
 use super::port::{Answer, Effect, Question, unanswered};
+use crate::sim::disk::FUSE;
 use crate::sim::kafka::cluster::{Cluster, TOPIC};
 use crate::sim::world::Law;
 
@@ -54,6 +55,10 @@ impl Drive<'_> {
                 let _ = done.send(());
             }
             Some(Effect::Disk { work, done }) => {
+                let (ends, calls) = (self.world.random.chance(200), self.world.random.below(24));
+                if ends && self.world.has(FUSE) {
+                    self.world.disk.light_fuse(calls as u32);
+                }
                 work(&self.world.disk);
                 if self.world.disk.is_dead() {
                     self.world.died = true;
@@ -63,9 +68,11 @@ impl Drive<'_> {
                 }
             }
             Some(Effect::Ask { question, answer }) => {
+                let is_topic = matches!(question, Question::Topic);
                 let said = self.answer(&question);
+                let is_late = self.happens(3) || (is_topic && self.happens(3));
                 let give: Box<dyn FnOnce()> = Box::new(move || drop(answer.send(said)));
-                if self.happens(3) {
+                if is_late {
                     let due_us = now.us + self.world.random.below(LATE_US_MAX);
                     self.late.push(Late { due_us, give });
                 } else {

@@ -1,6 +1,6 @@
 //! Drives one seed: chooses what happens next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::aggregator::AggregatorError;
@@ -23,6 +23,9 @@ pub(super) const EVENTS: [&str; 4] = [
     "control: several statements at once",
 ];
 
+/// The longest that a process lives which begins in order to end.
+pub(super) const CRASH_STEPS_MAX: u64 = 300;
+
 /// See the module.
 pub struct Drive<'a> {
     pub(super) world: World<'a>,
@@ -31,12 +34,16 @@ pub struct Drive<'a> {
     /// Tables, each with its pipeline.
     pub(super) tables: usize,
     pub(super) statements: Vec<Statement>,
+    /// The topic is made anew again and again.
+    restless: bool,
     /// Answers of brokers that come late.
     pub(super) late: Vec<Late>,
     /// What was published: offset and text, by group and partition.
     pub(super) groups: BTreeMap<(String, i32), (i64, String)>,
     /// The generation of the last order that its leaf took, by leaf partition.
     pub(super) ordered: BTreeMap<u64, u64>,
+    /// Leaf partitions that were paired of a topic that their pipeline had not accepted yet.
+    pub(super) ahead: BTreeSet<u64>,
     /// Where leaf partitions of stopped pipelines stand.
     pub(super) at_rest: BTreeMap<u64, i64>,
     /// When the failure was that the last SET OFFSETS mended, by table.
@@ -53,6 +60,7 @@ impl<'a> Drive<'a> {
         let mut world = World::new(case, leaves, coverage, trace);
         world.disk.keep_directories();
         let tables = 1 + world.random.below(2) as usize;
+        let restless = world.random.chance(250);
         let store = Store::in_memory().expect("a catalog in memory");
         let process = Process::start(store, leaves, world.now, &mut world.random);
         Drive {
@@ -60,9 +68,11 @@ impl<'a> Drive<'a> {
             process: Some(process),
             tables,
             statements: Vec::new(),
+            restless,
             late: Vec::new(),
             groups: BTreeMap::new(),
             ordered: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             at_rest: BTreeMap::new(),
             mended: BTreeMap::new(),
             advice: BTreeMap::new(),
@@ -109,10 +119,20 @@ impl<'a> Drive<'a> {
     }
 
     fn event(&mut self) -> Law {
-        if self.world.cluster.topic_id.is_none() && self.world.random.chance(150) {
+        let chance = if self.restless { 600 } else { 150 };
+        if self.world.cluster.topic_id.is_none() && self.world.random.chance(chance) {
             self.world.make_topic();
+            // Somebody who knows of it accepts it at once.
+            if self.world.random.chance(500) {
+                let at = self.world.random.below(self.tables as u64) as usize;
+                self.give_if_free(Kind::SetEarliest, at);
+            }
         }
+        let restless = self.restless && self.world.random.chance(60);
         let world = &mut self.world;
+        if restless {
+            world.delete_topic();
+        }
         match world.random.below(1_000) {
             0..=249 => {
                 let log = world.any_log();
@@ -179,6 +199,7 @@ impl<'a> Drive<'a> {
         let Some(process) = process else {
             return Ok(());
         };
+        let starts = process.aggregator.is_none();
         if let Err(error) = process.poll_one(world.now, &mut world.random) {
             let refused = matches!(error, AggregatorError::Disk { .. }) && world.faulted;
             if !refused || error.to_string().contains("the catalog knows it") {
@@ -187,6 +208,12 @@ impl<'a> Drive<'a> {
             world.coverage.hit(EVENTS[1]);
             world.say(|| format!("the start fails: {error}"));
             return self.crash();
+        }
+        if starts && process.aggregator.is_some() {
+            let orphans = world.disk.files_below("/data/orphans");
+            if let Some(orphan) = orphans.first() {
+                return Err(format!("{orphan}: the catalog did not know it"));
+            }
         }
         for link in &process.links {
             world.coverage.add(EVENTS[2], link.take_refused());
@@ -268,6 +295,10 @@ impl<'a> Drive<'a> {
         let world = &mut self.world;
         let process = Process::start(store, world.nodes.len(), world.now, &mut world.random);
         self.process = Some(process);
+        // Crashes come together: what a start has begun is begun again.
+        if !self.world.healed && self.world.random.chance(300) {
+            self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX));
+        }
         Ok(())
     }
 
@@ -278,9 +309,6 @@ impl<'a> Drive<'a> {
             self.look(id)?;
         }
         self.look_at_rest()?;
-        if let Some(orphan) = self.world.disk.files_below("/data/orphans").first() {
-            return Err(format!("{orphan}: the catalog did not know it"));
-        }
         self.look_at_failures()
     }
 

@@ -80,7 +80,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Gives a statement, unless one is under way.
-    fn give_if_free(&mut self, kind: Kind, at: usize) {
+    pub(super) fn give_if_free(&mut self, kind: Kind, at: usize) {
         if self.statements.is_empty() {
             self.give(kind, at);
         }

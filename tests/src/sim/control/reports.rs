@@ -76,7 +76,8 @@ impl Drive<'_> {
                 ..
             } if *generation >= ordered => {
                 let text = failure.text.as_str();
-                let so = self.world.explains(id, topics_made, failure, visible);
+                let ahead = self.ahead.contains(&id) && text.contains("was replaced");
+                let so = ahead || self.world.explains(id, topics_made, failure, visible);
                 match so && !is_of_damage(text) {
                     true => Ok(()),
                     false => Err(format!(

@@ -8,7 +8,7 @@ use control::catalog::{CatalogView, PipelineState};
 use ingest::leaf::partition::Phase;
 use storage::ids::LeafPartitionId;
 
-use super::drive::Drive;
+use super::drive::{CRASH_STEPS_MAX, Drive};
 use super::process::{Slot, take};
 use crate::sim::world::Law;
 
@@ -174,6 +174,10 @@ impl Drive<'_> {
             match answer {
                 Ok(()) => {
                     self.world.coverage.hit(&answered_words(statement.kind));
+                    let drops = statement.kind == Kind::DropTable && !self.world.healed;
+                    if drops && self.world.random.chance(500) {
+                        self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX) / 4);
+                    }
                     self.done(&statement)?;
                 }
                 Err(error) => self.refused(&statement, &error)?,
@@ -223,6 +227,11 @@ impl Drive<'_> {
             Kind::CreateTable if table.is_none() => not("there is no table"),
             Kind::CreatePipeline if pipeline.is_none() => not("there is no pipeline"),
             Kind::DropPipeline if pipeline.is_some() => not("the pipeline is there"),
+            Kind::DropPipeline if self.world.random.chance(500) && !self.world.healed => {
+                self.give_if_free(Kind::DropTable, statement.at);
+                self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX) / 2);
+                Ok(())
+            }
             Kind::DropTable => match self
                 .world
                 .tracked

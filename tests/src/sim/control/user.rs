@@ -13,7 +13,7 @@ use control::catalog::{
 use futures::FutureExt;
 use ingest::pipeline::{JsonMapping, MappedColumn, Path, SkipErrors, SqlType};
 
-use super::drive::{Drive, EVENTS};
+use super::drive::{CRASH_STEPS_MAX, Drive, EVENTS};
 use super::process::{Slot, put};
 use super::statement::{Kind, Statement};
 use crate::sim::kafka::cluster::TOPIC;
@@ -22,8 +22,6 @@ use crate::sim::world::Law;
 
 /// Statements under way at once.
 const STATEMENTS_MAX: usize = 3;
-/// The longest that a process lives on behind a statement that it will not answer.
-const CRASH_STEPS_MAX: u64 = 250;
 
 impl Drive<'_> {
     /// A statement, perhaps, and perhaps the process ends while it is under way.

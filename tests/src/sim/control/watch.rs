@@ -15,7 +15,14 @@ impl Drive<'_> {
     pub(super) fn committed(&mut self, before: &CatalogView, after: &CatalogView) -> Law {
         for pairing in after.pairings() {
             match before.pairing(pairing.leaf_partition) {
-                None => self.paired(pairing)?,
+                None => {
+                    self.paired(pairing)?;
+                    let pipeline = after.pipeline_by_id(pairing.pipeline);
+                    let accepted = pipeline.and_then(|pipeline| pipeline.topic_id);
+                    if accepted.is_some_and(|topic| topic != pairing.topic_id) {
+                        self.ahead.insert(pairing.leaf_partition.0);
+                    }
+                }
                 Some(was) if was.lineage != pairing.lineage => self.raised(was, pairing)?,
                 Some(_) => {}
             }
@@ -75,6 +82,7 @@ impl Drive<'_> {
             return Err(format!("leaf partition {id} was never paired"));
         };
         let end = self.world.cluster.logs[tracked.log].end();
+        self.ahead.remove(&id);
         tracked.begins(lineage, live, start, before);
         tracked.beyond = start > end;
         Ok(())
