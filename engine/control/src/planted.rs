@@ -13,8 +13,6 @@ pub enum Rule {
     AttachUnlinksDead,
     /// What is left of a dropped table is unlinked at the start.
     DroppedUnlinkedAtStart,
-    /// What an earlier process unlinked of it is gone from the disk, too, before its row goes.
-    DroppedNamesSyncedAtStart,
     /// A table's row goes once its leaves have let it go.
     DropBehindLeaves,
     /// A report of an earlier order says nothing of the last one.
@@ -41,18 +39,15 @@ pub enum Rule {
     LeadersOfTheTopic,
     /// A topic that was accepted is the one that is watched.
     AcceptedTopicWatched,
-    /// An answer from before another topic was accepted says nothing of that one.
-    AnswerOfTheTopic,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 19] = [
+    pub const ALL: [Rule; 17] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
         Rule::DroppedUnlinkedAtStart,
-        Rule::DroppedNamesSyncedAtStart,
         Rule::DropBehindLeaves,
         Rule::StaleReportDropped,
         Rule::DrainedBeforeLineage,
@@ -66,7 +61,6 @@ impl Rule {
         Rule::GroupOffsetOfLineage,
         Rule::LeadersOfTheTopic,
         Rule::AcceptedTopicWatched,
-        Rule::AnswerOfTheTopic,
     ];
 }
 

@@ -122,7 +122,7 @@ pub fn mend(
     let mut moved = Vec::new();
     let mut touched = BTreeSet::new();
     // What an earlier process unlinked is gone to whoever looks, and not yet from the disk.
-    if !expected.dropping.is_empty() && !out(Rule::DroppedNamesSyncedAtStart) {
+    if !expected.dropping.is_empty() {
         touched.insert(tables.clone());
     }
     // Deepest first, so that a table's directory is empty when its turn comes.
@@ -286,8 +286,10 @@ pub(super) fn refused(doing: &'static str, error: &DiskError) -> AggregatorError
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::{Arc, Mutex};
 
-    use storage::disk::RealDisk;
+    use storage::disk::{DiskFile, Entry, RealDisk};
+    use storage::map::Pages;
 
     use super::*;
 
@@ -345,6 +347,57 @@ mod tests {
             error.contains("tables/1/10") && error.contains("restore it"),
             "{error}"
         );
+    }
+
+    /// The kernel's disk, and which directories were synced.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<PathBuf>>);
+
+    impl Disk for Noted {
+        fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
+            RealDisk.list(directory)
+        }
+        fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+            RealDisk.create(path)
+        }
+        fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+            RealDisk.open(path)
+        }
+        fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
+            RealDisk.pages(path, bytes_max)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+            RealDisk.rename(from, to)
+        }
+        fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+            RealDisk.unlink(path)
+        }
+        fn make_directory(&self, path: &Path) -> Result<(), DiskError> {
+            RealDisk.make_directory(path)
+        }
+        fn remove_directory(&self, path: &Path) -> Result<(), DiskError> {
+            RealDisk.remove_directory(path)
+        }
+        fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
+            self.0.lock().unwrap().push(path.to_owned());
+            RealDisk.sync_directory(path)
+        }
+        fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+            RealDisk.free_bytes(path)
+        }
+    }
+
+    /// A process was killed between the unlinking and its sync: the next one finds nothing, and the table's
+    /// row goes.
+    #[test]
+    fn what_an_earlier_process_unlinked_is_synced_before_the_row_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let tables = directory.path().join("tables");
+        fs::create_dir_all(tables.join("3")).unwrap();
+        fs::create_dir_all(tables.join("1/10")).unwrap();
+        let disk = Noted::default();
+        mend(&disk, directory.path(), &there()).unwrap();
+        assert!(disk.0.lock().unwrap().contains(&tables));
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Running {
             }
         };
         let now_of = self.topic_id();
-        if asked_of != now_of && !out(Rule::AnswerOfTheTopic) {
+        if asked_of != now_of {
             // SET OFFSETS accepted another topic meanwhile: what was answered may be said of the one before.
             watch.accepted(now_of);
             watch.want();

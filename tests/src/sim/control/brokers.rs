@@ -70,7 +70,8 @@ impl Drive<'_> {
             Some(Effect::Ask { question, answer }) => {
                 let is_topic = matches!(question, Question::Topic);
                 let said = self.answer(&question);
-                let is_late = self.happens(3) || (is_topic && self.happens(3));
+                let often = is_topic && self.restless && self.world.random.chance(300);
+                let is_late = self.happens(3) || (often && self.world.has(FAULTS[3]));
                 let give: Box<dyn FnOnce()> = Box::new(move || drop(answer.send(said)));
                 if is_late {
                     let due_us = now.us + self.world.random.below(LATE_US_MAX);

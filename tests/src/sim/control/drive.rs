@@ -35,7 +35,7 @@ pub struct Drive<'a> {
     pub(super) tables: usize,
     pub(super) statements: Vec<Statement>,
     /// The topic is made anew again and again.
-    restless: bool,
+    pub(super) restless: bool,
     /// Answers of brokers that come late.
     pub(super) late: Vec<Late>,
     /// What was published: offset and text, by group and partition.

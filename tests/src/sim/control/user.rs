@@ -1,7 +1,6 @@
 //! The user: statements at any moment, several at once.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 
 use control::aggregator::{
     Aggregator, AggregatorError, CreatePipeline, CreateTable, Foreground, Name, OffsetsTo,
@@ -208,64 +207,62 @@ impl Drive<'_> {
 }
 
 /// The statement, as a session has it carried out.
-fn carry(
+async fn carry(
     aggregator: Aggregator,
     kind: Kind,
     table: Name,
     name: Name,
     listed: BTreeMap<i32, i64>,
     rules: Rules,
-) -> impl Future<Output = Result<(), AggregatorError>> + Send {
-    async move {
-        let start = |foreground| StartPipeline {
-            name: name.clone(),
-            if_not_running: false,
-            foreground,
-        };
-        match kind {
-            Kind::CreateDatabase => aggregator.create_database("d", false).await.map(drop),
-            Kind::CreateTable => {
-                let spec = TableSpec {
-                    columns: columns(),
-                    ..TableSpec::default()
-                };
-                let create = CreateTable {
-                    name: table,
-                    if_not_exists: false,
-                    spec,
-                };
-                aggregator.create_table(create).await.map(drop)
-            }
-            Kind::CreatePipeline => {
-                let create = CreatePipeline {
-                    name: name.clone(),
-                    or_replace: false,
-                    if_not_exists: false,
-                    table,
-                    spec: spec(&rules),
-                };
-                aggregator.create_pipeline(create).await.map(drop)
-            }
-            Kind::Start => aggregator.start_pipeline(start(None)).await.map(drop),
-            Kind::Foreground => {
-                let foreground = Foreground { batches: None };
-                aggregator
-                    .start_pipeline(start(Some(foreground)))
-                    .await
-                    .map(drop)
-            }
-            Kind::Stop => aggregator.stop_pipeline(name, false).await.map(drop),
-            Kind::SetEarliest => aggregator.alter_offsets(name, OffsetsTo::Earliest).await,
-            Kind::SetLatest => aggregator.alter_offsets(name, OffsetsTo::Latest).await,
-            Kind::SetListed => {
-                aggregator
-                    .alter_offsets(name, OffsetsTo::Listed(listed))
-                    .await
-            }
-            Kind::Truncate => aggregator.truncate_table(table).await,
-            Kind::DropPipeline => aggregator.drop_pipeline(name, false).await.map(drop),
-            Kind::DropTable => aggregator.drop_tables(vec![table], false).await.map(drop),
+) -> Result<(), AggregatorError> {
+    let start = |foreground| StartPipeline {
+        name: name.clone(),
+        if_not_running: false,
+        foreground,
+    };
+    match kind {
+        Kind::CreateDatabase => aggregator.create_database("d", false).await.map(drop),
+        Kind::CreateTable => {
+            let spec = TableSpec {
+                columns: columns(),
+                ..TableSpec::default()
+            };
+            let create = CreateTable {
+                name: table,
+                if_not_exists: false,
+                spec,
+            };
+            aggregator.create_table(create).await.map(drop)
         }
+        Kind::CreatePipeline => {
+            let create = CreatePipeline {
+                name: name.clone(),
+                or_replace: false,
+                if_not_exists: false,
+                table,
+                spec: spec(&rules),
+            };
+            aggregator.create_pipeline(create).await.map(drop)
+        }
+        Kind::Start => aggregator.start_pipeline(start(None)).await.map(drop),
+        Kind::Foreground => {
+            let foreground = Foreground { batches: None };
+            aggregator
+                .start_pipeline(start(Some(foreground)))
+                .await
+                .map(drop)
+        }
+        Kind::Stop => aggregator.stop_pipeline(name, false).await.map(drop),
+        Kind::SetEarliest => aggregator.alter_offsets(name, OffsetsTo::Earliest).await,
+        Kind::SetLatest => aggregator.alter_offsets(name, OffsetsTo::Latest).await,
+        Kind::SetListed => {
+            aggregator
+                .alter_offsets(name, OffsetsTo::Listed(listed))
+                .await
+        }
+        Kind::Truncate => aggregator.truncate_table(table).await,
+        Kind::DropPipeline => aggregator.drop_pipeline(name, false).await.map(drop),
+        Kind::DropTable => aggregator.drop_tables(vec![table], false).await.map(drop),
     }
 }
 

@@ -57,7 +57,9 @@ impl Drive<'_> {
             .say(|| format!("leaf partition {id}: lineage {lineage} from {start}, live {live}"));
         let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
         let one = leaves.find_map(|leaf| leaf.partition(id));
-        let rests = one.is_some_and(|one| one.phase == Phase::Stopped);
+        // One that has failed since it was drained is opened again by what it is told next.
+        let rests = |phase: &Phase| matches!(phase, Phase::Stopped | Phase::Failed(_));
+        let rests = one.is_some_and(|one| rests(&one.phase));
         if !rests || !self.is_drained(id) {
             return Err(format!(
                 "leaf partition {id}: lineage {lineage} begins, and the one before is not drained"
