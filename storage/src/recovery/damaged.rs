@@ -87,43 +87,45 @@ impl Walk<'_> {
         Ok(sealed.or(beyond.last.filter(|_| !merged)))
     }
 
-    /// What stood before a segment whose header is torn: the next older one, if it ends just where the
-    /// first record that was found begins.
+    /// What stood before a segment whose header is torn: the next older one that begins before the first
+    /// record that was found, if it ends just there. One that begins with it is what a merge was made of.
     fn before_torn(&self, opened: &Opened, first: Option<(Lineage, Offset, u64)>) -> Before {
-        let older = self.files.range(..opened.id.sequence).next_back();
-        let (Some((lineage, next_offset, next_commit_number)), Some((&sequence, rewrites))) =
-            (first, older)
-        else {
+        let Some((lineage, next_offset, next_commit_number)) = first else {
             return Before::Unknown;
         };
-        let prev = Predecessor {
-            sequence,
-            lineage,
-            next_offset,
-            next_commit_number,
-        };
-        let id = SegmentId {
-            sequence,
-            rewrite: winner(rewrites),
-            ..opened.id
-        };
-        let reach = Reach {
-            end: Some(prev),
-            vouched: true,
-            vouched_by_kept: true,
-        };
-        let scanned = self
-            .disk
-            .open(&self.path(sequence, id.rewrite))
-            .and_then(|file| Opened::new(id, file))
-            .and_then(|older| match older.header.clone() {
-                Some(header) => older.scan(header, reach).map(Some),
-                None => Ok(None),
-            });
-        match scanned {
-            Ok(Some(scan)) if reaches(&scan, prev) => Before::Segment(prev),
-            _ => Before::Unknown,
+        for (&sequence, rewrites) in self.files.range(..opened.id.sequence).rev() {
+            let prev = Predecessor {
+                sequence,
+                lineage,
+                next_offset,
+                next_commit_number,
+            };
+            let id = SegmentId {
+                sequence,
+                rewrite: winner(rewrites),
+                ..opened.id
+            };
+            let file = self.disk.open(&self.path(sequence, id.rewrite));
+            let Ok(older) = file.and_then(|file| Opened::new(id, file)) else {
+                return Before::Unknown;
+            };
+            let Some(header) = older.header.clone() else {
+                return Before::Unknown;
+            };
+            if header.header.first_commit_number >= next_commit_number {
+                continue;
+            }
+            let reach = Reach {
+                end: Some(prev),
+                vouched: true,
+                vouched_by_kept: true,
+            };
+            return match older.scan(header, reach) {
+                Ok(scan) if reaches(&scan, prev) => Before::Segment(prev),
+                _ => Before::Unknown,
+            };
         }
+        Before::Unknown
     }
 
     /// One that recovery met itself: it was durable once, and so was all before it, else it would be cut.

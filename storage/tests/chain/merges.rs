@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use storage::disk::DiskOp;
+use storage::disk::{DiskOp, Failure};
 use storage::ids::Lineage;
 use storage::limits::{INDEX_BYTES_MAX, MERGE_RETRY_MS};
 use storage::merge::{Candidate, choose};
@@ -110,6 +111,13 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
 }
 
 /// Turns a bit of a row that `load` made of "damage-me", in its place: a map sees it.
+fn flip(path: &Path, at: u64) {
+    let byte = fs::read(path).expect("readable")[at as usize];
+    let file = fs::OpenOptions::new().write(true).open(path);
+    let wrote = file.expect("writable").write_all_at(&[byte ^ 1], at);
+    wrote.expect("written");
+}
+
 fn turn_a_bit(rig: &Rig) {
     let path = rig.directory().join("1.0.arrow");
     let mut bytes = fs::read(&path).expect("readable");
@@ -218,4 +226,44 @@ fn a_merge_takes_no_more_records_than_its_index_may_hold() {
     assert_eq!(choose(&[third, INDEX_BYTES_MAX]), Some(1..2));
     // Beyond what a reader follows.
     assert_eq!(choose(&[2 * INDEX_BYTES_MAX + 1]), None);
+}
+
+/// A power loss takes the unlinking of a merge's inputs back; then the merged segment and the newest input are
+/// damaged. What the other input holds stays: it is not what stood before the merge.
+#[test]
+fn an_input_of_a_damaged_merge_is_not_what_stood_before_it() {
+    let mut rig = Rig::new("damaged-merge", 1, trickle());
+    let mut inputs = Vec::new();
+    for _ in 0..8 {
+        rig.load(3, "a");
+        for ms in [trickle().flush_age_ms, trickle().sync_age_ms] {
+            rig.pass_but(ms, |op| !matches!(op, DiskOp::Unlink { .. }));
+        }
+        for path in rig.segments() {
+            let bytes = fs::read(&path).expect("it is there");
+            inputs.retain(|(known, _)| *known != path);
+            inputs.push((path, bytes));
+        }
+        rig.settle();
+    }
+    assert_eq!(rig.names(), ["2.1.arrow"]);
+    let path = |name: &str| rig.directory().join(name);
+    let (merged, newest) = (path("2.1.arrow"), path("2.0.arrow"));
+    for (path, bytes) in &inputs {
+        if path.ends_with("1.1.arrow") || *path == newest {
+            fs::write(path, bytes).expect("it can be written");
+        }
+    }
+    for path in [merged, newest] {
+        flip(&path, 40);
+        rig.again();
+        assert!(
+            matches!(rig.failed(), Some(Failure::Corrupt { .. })),
+            "{:?}",
+            rig.failed()
+        );
+    }
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    assert_eq!(rig.told(), ["offsets 12 to 23", "offsets 0 to 23"]);
 }

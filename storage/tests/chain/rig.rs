@@ -187,6 +187,16 @@ impl Rig {
         self.settle();
     }
 
+    /// The same, but for operations that are not `wanted`: they wait.
+    pub fn pass_but(&mut self, ms: u64, wanted: fn(&DiskOp) -> bool) {
+        self.now_ms += ms;
+        self.on(StoreEvent::Tick);
+        self.sync();
+        while self.finish(wanted) {
+            self.sync();
+        }
+    }
+
     /// One step of `rows` rows of an offset each, `text` in each column.
     pub fn load(&mut self, rows: i64, text: &str) {
         let texts = self.identity.schema.columns.len();
