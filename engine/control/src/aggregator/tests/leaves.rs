@@ -24,6 +24,8 @@ pub struct Seen {
     pub lingers: bool,
     /// FOREGROUND does not end by itself.
     pub loads_on: bool,
+    /// Of the leader that was told last.
+    pub epoch: Option<i32>,
 }
 
 /// One leaf.
@@ -74,6 +76,10 @@ impl FakeLeaf {
 
     pub fn orders(&self) -> Vec<String> {
         self.seen.lock().unwrap().orders.clone()
+    }
+
+    pub fn epoch(&self) -> Option<i32> {
+        self.seen.lock().unwrap().epoch
     }
 
     pub fn deaf(&self) {
@@ -189,10 +195,9 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
             leaf_partition,
             leader,
         } => {
-            seen.orders.push(match leader.epoch {
-                0 => format!("leader {leaf_partition} {}", leader.broker),
-                epoch => format!("leader {leaf_partition} {} in epoch {epoch}", leader.broker),
-            });
+            seen.orders
+                .push(format!("leader {leaf_partition} {}", leader.broker));
+            seen.epoch = Some(leader.epoch);
             vec![]
         }
         Order::Configure { leaf_partition, .. } => {
