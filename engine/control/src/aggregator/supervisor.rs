@@ -11,18 +11,18 @@
 //! 3. An order that could not be sent is planned again; one that was sent is not repeated unless
 //!    the catalog moves on.
 
+mod orders;
+
 use std::collections::BTreeMap;
 
-use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
+use ingest::leaf::order::{Failure, Goal, Leader, Order, Report, Settings};
 use storage::ids::{Generation, LeafPartitionId, Lineage, Offset, TopicId};
 
 use super::deal::{Card, deal};
-use crate::catalog::{
-    CatalogView, EngineVariables, NodeId, PairingDef, PipelineId, PipelineState, TableDef,
-};
-
 use super::settings::resolve;
+use crate::catalog::{CatalogView, EngineVariables, NodeId, PairingDef, PipelineId};
 use crate::planted::{Rule, out};
+use orders::{attach, desired, tell, tell_leader};
 
 /// A goal that a statement holds a leaf partition to while it is at work, instead of the catalog's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -497,145 +497,6 @@ fn ask(pairing: Option<&std::sync::Arc<PairingDef>>, question: Question) -> Hear
             question,
         },
         None => Heard::Late,
-    }
-}
-
-/// The goal a pairing should have, but for a change of lineage.
-fn desired(view: &CatalogView, pairing: &PairingDef, held: Option<Held>) -> Goal {
-    if view
-        .table_by_id(pairing.table)
-        .is_none_or(|table| table.dropping)
-    {
-        return Goal::Drop;
-    }
-    match held {
-        Some(Held::Stopped) => return Goal::Stop,
-        Some(Held::Foreground { batches_max }) => return Goal::Foreground { batches_max },
-        None => {}
-    }
-    match view.pipeline_by_id(pairing.pipeline) {
-        Some(pipeline) if pipeline.state == PipelineState::Running => Goal::Run,
-        _ => Goal::Stop,
-    }
-}
-
-fn tell(
-    known: &mut Known,
-    pairing: &PairingDef,
-    desired: Goal,
-    view: &CatalogView,
-    variables: &EngineVariables,
-    send: &mut dyn FnMut(usize, Order) -> bool,
-) {
-    let rewinding = matches!(known.goal, Goal::Rewind { .. }) && !known.reached;
-    let waits = rewinding && known.failed.is_none() && desired != Goal::Drop;
-    if waits && !out(Rule::RewindBeforeRun) {
-        return;
-    }
-    let goal = if pairing.lineage > known.lineage && desired != Goal::Drop {
-        Goal::Rewind {
-            lineage: pairing.lineage.0,
-            live_lineage: pairing.live_lineage.0,
-            start_offset: pairing.start_offset.0,
-            topic_id: pairing.topic_id.0,
-        }
-    } else {
-        desired
-    };
-    let rested = matches!(known.goal, Goal::Rewind { .. }) && known.reached;
-    let same = known.goal == goal || (rested && goal == Goal::Stop);
-    if same && known.generation == pairing.generation {
-        return;
-    }
-    if matches!(goal, Goal::Run | Goal::Foreground { .. })
-        && let Some(pipeline) = view.pipeline_by_id(pairing.pipeline)
-    {
-        let settings = resolve(&pipeline.spec, variables);
-        if known.settings.as_ref() != Some(&settings) {
-            let order = Order::Configure {
-                leaf_partition: pairing.leaf_partition.0,
-                generation: pairing.generation.0,
-                settings: settings.clone(),
-            };
-            if !send(known.leaf, order) {
-                return;
-            }
-            known.settings = Some(settings);
-        }
-    }
-    let order = Order::Goal {
-        leaf_partition: pairing.leaf_partition.0,
-        generation: pairing.generation.0,
-        goal,
-    };
-    if !send(known.leaf, order) && !out(Rule::RefusedOrderAgain) {
-        return;
-    }
-    known.generation = pairing.generation;
-    known.goal = goal;
-    known.reached = false;
-    known.failed = None;
-    known.caught_up = None;
-    if let Goal::Rewind { lineage, .. } = goal {
-        known.lineage = Lineage(lineage);
-        known.refused = None;
-        known.durable = None;
-        known.durable_epoch = -1;
-    }
-}
-
-fn tell_leader(
-    known: &mut Known,
-    pairing: &PairingDef,
-    leader: Option<&Leader>,
-    send: &mut dyn FnMut(usize, Order) -> bool,
-) {
-    let Some(leader) = leader else {
-        return;
-    };
-    let runs = matches!(known.goal, Goal::Run | Goal::Foreground { .. });
-    if !runs || known.leader.as_ref() == Some(leader) {
-        return;
-    }
-    let order = Order::Leader {
-        leaf_partition: pairing.leaf_partition.0,
-        leader: leader.clone(),
-    };
-    if send(known.leaf, order) {
-        known.leader = Some(leader.clone());
-    }
-}
-
-fn attach(pairing: &PairingDef, table: &TableDef, settings: Option<Settings>) -> Order {
-    Order::Attach {
-        generation: pairing.generation.0,
-        pairing: Pairing {
-            leaf_partition: pairing.leaf_partition.0,
-            table: pairing.table.0,
-            pipeline: pairing.pipeline.0,
-            kafka_partition: pairing.kafka_partition,
-            topic: pairing.topic.clone(),
-            topic_id: pairing.topic_id.0,
-            lineage: pairing.lineage.0,
-            live_lineage: match out(Rule::AttachUnlinksDead) {
-                true => 1,
-                false => pairing.live_lineage.0,
-            },
-            start_offset: pairing.start_offset.0,
-            end_offset: pairing.end_offset.map(|offset| offset.0),
-        },
-        schema_version: table.schema_version,
-        columns: table
-            .spec
-            .columns
-            .iter()
-            .map(|column| TableColumn {
-                name: column.name.clone(),
-                sql_type: column.sql_type,
-                nullable: column.nullable,
-            })
-            .collect(),
-        settings,
     }
 }
 

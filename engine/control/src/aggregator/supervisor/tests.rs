@@ -5,7 +5,7 @@ use ingest::pipeline::{JsonMapping, SkipErrors};
 
 use super::*;
 use crate::catalog::{
-    Change, DatabaseDef, DatabaseId, FIRST_NODE, PairingRow, PipelineSpec, TableSpec,
+    Change, DatabaseDef, DatabaseId, FIRST_NODE, PairingRow, PipelineSpec, PipelineState, TableSpec,
 };
 
 const A: LeafPartitionId = LeafPartitionId(4);
