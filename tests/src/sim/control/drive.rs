@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use control::aggregator::AggregatorError;
 use control::catalog::{CatalogView, Store};
-use ingest::leaf::order::Order;
+use ingest::leaf::order::{Goal, Order};
 
 use super::brokers::Late;
 use super::process::Process;
@@ -40,8 +40,8 @@ pub struct Drive<'a> {
     pub(super) late: Vec<Late>,
     /// What was published: offset and text, by group and partition.
     pub(super) groups: BTreeMap<(String, i32), (i64, String)>,
-    /// The generation of the last order that its leaf took, by leaf partition.
-    pub(super) ordered: BTreeMap<u64, u64>,
+    /// The last goal that its leaf took, with its generation, by leaf partition; attached, it rests.
+    pub(super) ordered: BTreeMap<u64, (u64, Goal)>,
     /// Leaf partitions that were paired of a topic that their pipeline had not accepted yet.
     pub(super) ahead: BTreeSet<u64>,
     /// Where leaf partitions of stopped pipelines stand.
@@ -236,17 +236,16 @@ impl<'a> Drive<'a> {
                 generation,
                 pairing,
                 ..
-            } => Some((pairing.leaf_partition, *generation)),
+            } => Some((pairing.leaf_partition, *generation, Goal::Stop)),
             Order::Goal {
                 leaf_partition,
                 generation,
-                ..
-            } => Some((*leaf_partition, *generation)),
+                goal,
+            } => Some((*leaf_partition, *generation, *goal)),
             _ => None,
         };
-        if let Some((id, generation)) = goal {
-            let last = self.ordered.entry(id).or_default();
-            *last = generation.max(*last);
+        if let Some((id, generation, goal)) = goal {
+            self.ordered.insert(id, (generation, goal));
         }
         self.world.order(node, order)
     }

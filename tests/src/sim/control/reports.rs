@@ -29,7 +29,8 @@ impl Drive<'_> {
         let Some(id) = report.leaf_partition() else {
             return Err("a leaf ended by itself".to_owned());
         };
-        let ordered = self.ordered.get(&id).copied().unwrap_or(0);
+        let ordered = self.ordered.get(&id).copied();
+        let ordered = ordered.unwrap_or((0, Goal::Stop));
         let topics_made = self.topics_made(id);
         let Some(tracked) = self.world.tracked.get_mut(&id) else {
             return Ok(());
@@ -69,12 +70,12 @@ impl Drive<'_> {
                 generation,
                 cursor,
                 ..
-            } if *generation >= ordered => self.reached(id, *goal, *cursor),
+            } if (*generation, *goal) == ordered => self.reached(id, *goal, *cursor),
             Report::Failed {
                 generation,
                 failure,
                 ..
-            } if *generation >= ordered => {
+            } if *generation >= ordered.0 => {
                 let text = failure.text.as_str();
                 let ahead = self.ahead.contains(&id) && text.contains("was replaced");
                 let so = ahead || self.world.explains(id, topics_made, failure, visible);
