@@ -50,14 +50,7 @@ pub fn check(disk: &dyn Disk, data_dir: &Path, known: &[Known]) -> Result<(), Ag
             .join("tables")
             .join(one.table.to_string())
             .join(one.leaf_partition.to_string());
-        let newest = newest(disk, &directory).unwrap_or_else(|error| {
-            tracing::error!(
-                "{}: its newest segment's header cannot be read: {error}",
-                directory.display()
-            );
-            None
-        });
-        if let Some((path, lineage)) = newest
+        if let Some((path, lineage)) = newest(disk, &directory)
             && lineage > one.lineage
         {
             return Err(AggregatorError::OlderCatalog {
@@ -70,10 +63,20 @@ pub fn check(disk: &dyn Disk, data_dir: &Path, known: &[Known]) -> Result<(), Ag
     Ok(())
 }
 
-fn newest(disk: &dyn Disk, directory: &Path) -> Result<Option<(PathBuf, Lineage)>, DiskError> {
+/// The newest segment that says its lineage. What cannot be read is told and passed over.
+fn newest(disk: &dyn Disk, directory: &Path) -> Option<(PathBuf, Lineage)> {
+    let unread = |error: &DiskError| {
+        tracing::error!(
+            "{error}: what it says of its lineage is not known; its recovery will say more"
+        );
+    };
     let entries = match disk.list(directory) {
-        Err(error) if error.fault == DiskFault::Missing => return Ok(None),
-        entries => entries?,
+        Ok(entries) => entries,
+        Err(error) if error.fault == DiskFault::Missing => return None,
+        Err(error) => {
+            unread(&error);
+            return None;
+        }
     };
     let mut segments = Vec::new();
     for entry in entries {
@@ -84,11 +87,13 @@ fn newest(disk: &dyn Disk, directory: &Path) -> Result<Option<(PathBuf, Lineage)
     segments.sort_unstable();
     for (sequence, rewrite) in segments.into_iter().rev() {
         let path = segment_path(directory, sequence, rewrite);
-        if let Some(lineage) = lineage(disk, &path)? {
-            return Ok(Some((path, lineage)));
+        match lineage(disk, &path) {
+            Ok(Some(lineage)) => return Some((path, lineage)),
+            Ok(None) => {}
+            Err(error) => unread(&error),
         }
     }
-    Ok(None)
+    None
 }
 
 /// `None`: torn, or not a segment that we read.

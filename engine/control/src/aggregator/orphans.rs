@@ -14,6 +14,9 @@ use super::error::AggregatorError;
 use crate::catalog::{CatalogView, NodeId};
 use crate::planted::{Rule, out};
 
+/// A file that comes and goes before a directory is synced.
+const TOUCH: &str = ".touch";
+
 /// A directory below `tables/`: `<table>` or `<table>/<leaf partition>`, as names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -132,7 +135,8 @@ pub fn mend(
                 let path = tables.join(path);
                 // What made it not empty was moved or is another's; it is looked at next time.
                 if entries(disk, &path)?.is_empty() {
-                    disk.remove_directory(&path)
+                    disk.unlink(&path.join(TOUCH))
+                        .and_then(|()| disk.remove_directory(&path))
                         .map_err(|error| refused("removing an empty directory", &error))?;
                 }
                 touched.extend(path.parent().map(Path::to_owned));
@@ -153,7 +157,7 @@ pub fn mend(
         }
     }
     for path in &touched {
-        match disk.sync_directory(path) {
+        match sync_touched(disk, path) {
             // It was removed itself.
             Err(error) if error.fault == DiskFault::Missing => {}
             other => other.map_err(|error| refused("sync of a directory", &error))?,
@@ -223,8 +227,17 @@ fn make_directory(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
 }
 
 fn sync_directory(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
+    sync_touched(disk, path).map_err(|error| refused("sync of a directory", &error))
+}
+
+/// A name comes and goes, so that the directory is written whole by the sync that follows: where an earlier
+/// sync failed, its error is used up, and a sync alone proves nothing of what was done before it.
+fn sync_touched(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    let touch = path.join(TOUCH);
+    disk.unlink(&touch)?;
+    disk.create(&touch)?;
+    disk.unlink(&touch)?;
     disk.sync_directory(path)
-        .map_err(|error| refused("sync of a directory", &error))
 }
 
 /// Every directory of the first two levels, parents before children.
@@ -251,6 +264,8 @@ fn entries(disk: &dyn Disk, path: &Path) -> Result<Vec<(PathBuf, bool)>, Aggrega
     let entries = entries.map_err(|error| refused("reading a directory", &error))?;
     let mut entries: Vec<(PathBuf, bool)> = entries
         .into_iter()
+        // A crash left it.
+        .filter(|entry| entry.name != TOUCH)
         .map(|entry| (entry.name.into(), entry.is_directory))
         .collect();
     entries.sort();
@@ -349,7 +364,7 @@ mod tests {
         );
     }
 
-    /// The kernel's disk, and which directories were synced.
+    /// The kernel's disk, and which directories were synced, which files made.
     #[derive(Default)]
     struct Noted(Mutex<Vec<PathBuf>>);
 
@@ -358,6 +373,7 @@ mod tests {
             RealDisk.list(directory)
         }
         fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+            self.0.lock().unwrap().push(path.to_owned());
             RealDisk.create(path)
         }
         fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
@@ -398,6 +414,25 @@ mod tests {
         let disk = Noted::default();
         mend(&disk, directory.path(), &there()).unwrap();
         assert!(disk.0.lock().unwrap().contains(&tables));
+    }
+
+    /// A sync that failed before leaves its error to nobody: what it was of goes to the disk with a name that comes
+    /// and goes.
+    #[test]
+    fn a_directory_is_touched_before_it_is_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path();
+        let disk = Noted::default();
+        make_leaf_partition(&disk, data_dir, TableId(1), LeafPartitionId(10)).unwrap();
+        remove_table(&disk, data_dir, TableId(1)).unwrap();
+        let noted = disk.0.lock().unwrap();
+        let tables = data_dir.join("tables");
+        let each = [data_dir, &tables, &tables.join("1"), &tables];
+        let expected = each
+            .iter()
+            .flat_map(|path| [path.join(TOUCH), path.to_path_buf()]);
+        assert_eq!(*noted, expected.collect::<Vec<_>>());
+        assert_eq!(entries(&RealDisk, &tables).unwrap(), []);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use ingest::leaf::order::{Failure, Order, Report};
 use storage::disk::Disk;
-use storage::ids::{Generation, LeafPartitionId};
+use storage::ids::{Generation, LeafPartitionId, TopicId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 
 use super::error::AggregatorError;
@@ -23,8 +23,8 @@ use super::settings::client_settings;
 use super::source::{Ask, Source};
 use super::supervisor::{Heard, Supervisor};
 use crate::catalog::{
-    Catalog, CatalogError, CatalogView, Change, EngineVariables, NodeId, PairingDef,
-    PipelineFailure, PipelineId, PipelineState,
+    Catalog, CatalogError, CatalogView, Change, EngineVariables, NodeId, PipelineFailure,
+    PipelineId, PipelineState,
 };
 use crate::limits::FAILURE_AGAIN_MS;
 use crate::planted::{Rule, out};
@@ -59,6 +59,15 @@ pub(super) struct Shared {
     unsent: AtomicBool,
 }
 
+/// What of a pipeline has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// A Kafka partition.
+    Partition(i32),
+    /// The topic as a whole, of the id that the pipeline had.
+    Topic(TopicId),
+}
+
 /// What changes.
 pub(super) struct State {
     pub supervisor: Supervisor,
@@ -72,6 +81,8 @@ pub(super) struct State {
     pub testing: BTreeSet<PipelineId>,
     pub places: BTreeMap<LeafPartitionId, Place>,
     pub unreachable: BTreeMap<PipelineId, String>,
+    /// Pipelines that have failed, which could not be kept yet: it is tried again.
+    unkept: BTreeSet<PipelineId>,
     pub leaves_ended: usize,
     pub ending: bool,
 }
@@ -103,6 +114,7 @@ impl Shared {
                 testing: BTreeSet::new(),
                 places: BTreeMap::new(),
                 unreachable: BTreeMap::new(),
+                unkept: BTreeSet::new(),
                 leaves_ended: 0,
                 ending: false,
             }),
@@ -287,7 +299,7 @@ impl Shared {
             let shared = self.clone();
             let failed = async move {
                 shared
-                    .pipeline_failed(pipeline, Some(kafka_partition), failure)
+                    .pipeline_failed(pipeline, Failed::Partition(kafka_partition), failure)
                     .await;
             };
             self.port.spawn(failed.boxed());
@@ -300,38 +312,41 @@ impl Shared {
     }
 
     /// A partition, or the topic as a whole, has failed: the pipeline is in Error and stops.
-    pub async fn pipeline_failed(
-        self: &Arc<Shared>,
-        id: PipelineId,
-        kafka_partition: Option<i32>,
-        failure: Failure,
-    ) {
+    pub async fn pipeline_failed(self: &Arc<Shared>, id: PipelineId, of: Failed, failure: Failure) {
         let unix_ms = self.port.unix_ms();
         let foreground = self.is_foreground(id);
+        let mut waits = false;
         let kept = loop {
-            match self
-                .keep_failure(id, kafka_partition, &failure, unix_ms)
-                .await
-            {
+            match self.keep_failure(id, of, &failure, unix_ms).await {
                 // What waits for room on the disk, or for who holds the catalog, is tried again: until it is kept
-                // the pipeline runs, and START would change nothing.
+                // the pipeline runs, and START would change nothing. One of a pipeline's failures is enough.
                 Err(AggregatorError::Catalog(
                     error @ (CatalogError::Disk { .. } | CatalogError::Locked { .. }),
                 )) => {
-                    tracing::error!(pipeline = %id, %error, failure = failure.text,
-                        "the pipeline has failed, and that could not be kept: it is tried again");
+                    if !waits {
+                        if !self.state().unkept.insert(id) {
+                            return;
+                        }
+                        waits = true;
+                        tracing::error!(pipeline = %id, %error, failure = failure.text,
+                            "the pipeline has failed, and that could not be kept: it is tried again");
+                    }
                     self.port.sleep(FAILURE_AGAIN_MS).await;
-                    if !self.is_failed_still(id, kafka_partition) {
+                    if !self.is_failed_still(id, of) {
+                        self.state().unkept.remove(&id);
                         return;
                     }
                 }
                 kept => break kept,
             }
         };
+        if waits {
+            self.state().unkept.remove(&id);
+        }
         match kept {
             Ok(true) => {
-                tracing::error!(pipeline = %id, ?kafka_partition, offset = failure.offset,
-                    failure = failure.text, foreground, "the pipeline has failed");
+                tracing::error!(pipeline = %id, ?of, offset = failure.offset, failure = failure.text, foreground,
+                    "the pipeline has failed");
             }
             Ok(false) => {}
             Err(error) => tracing::error!(pipeline = %id, %error, failure = failure.text,
@@ -340,29 +355,47 @@ impl Shared {
         self.carry_out();
     }
 
-    /// Whether nobody has started the pipeline anew since one of its partitions failed, or the topic.
-    fn is_failed_still(&self, id: PipelineId, kafka_partition: Option<i32>) -> bool {
+    /// Whether it fails still: nobody has stopped it, started it anew or accepted another topic meanwhile.
+    fn is_failed_still(&self, id: PipelineId, of: Failed) -> bool {
         let view = self.view();
         let state = self.state();
-        let failed = |pairing: &Arc<PairingDef>| {
-            let known = state.supervisor.known(pairing.leaf_partition);
-            Some(pairing.kafka_partition) == kafka_partition
-                && known.is_some_and(|known| known.failed.is_some())
-        };
-        kafka_partition.is_none() || view.pairings_of(id).any(failed)
+        if state.ending {
+            return false;
+        }
+        match of {
+            Failed::Topic(_) => {
+                let pipeline = view.pipeline_by_id(id);
+                pipeline.is_some_and(|pipeline| pipeline.state == PipelineState::Running)
+            }
+            Failed::Partition(index) => {
+                let mut pairings = view.pairings_of(id);
+                pairings.any(|pairing| {
+                    let known = state.supervisor.known(pairing.leaf_partition);
+                    pairing.kafka_partition == index
+                        && known.is_some_and(|known| known.failed.is_some())
+                })
+            }
+        }
     }
 
-    /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, or there is none.
+    /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, there is none, or its
+    /// topic is another one by now.
     async fn keep_failure(
         &self,
         id: PipelineId,
-        kafka_partition: Option<i32>,
+        of: Failed,
         failure: &Failure,
         unix_ms: i64,
     ) -> Result<bool, AggregatorError> {
         self.transact(|view| {
             let Some(pipeline) = view.pipeline_by_id(id) else {
                 return Ok((vec![], false));
+            };
+            let topic = pipeline.topic_id.unwrap_or_default();
+            let kafka_partition = match of {
+                Failed::Topic(failed) if failed != topic => return Ok((vec![], false)),
+                Failed::Topic(_) => None,
+                Failed::Partition(index) => Some(index),
             };
             // The first failure stands until START; a stopped pipeline's drain may fail too.
             if pipeline.state == PipelineState::Error || out(Rule::FailureKept) {

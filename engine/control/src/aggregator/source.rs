@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::client::{Brokers, TopicAnswer, TopicState};
 use super::settings::ClientSettings;
-use super::shared::Shared;
+use super::shared::{Failed, Shared};
 use super::supervisor::Question;
 use super::watch::{Seen, Watch};
 use crate::catalog::{PipelineDef, PipelineId};
@@ -271,7 +271,7 @@ impl Running {
             alone: false,
         };
         self.shared
-            .pipeline_failed(self.pipeline, None, failure)
+            .pipeline_failed(self.pipeline, Failed::Topic(now_of), failure)
             .await;
         false
     }
