@@ -112,15 +112,15 @@ impl Walk<'_> {
             let Some(header) = older.header.clone() else {
                 return Before::Unknown;
             };
-            if header.header.first_commit_number >= next_commit_number {
-                continue;
-            }
+            // An input begins with it and holds something; an empty segment may well be what stood before.
+            let input = header.header.first_commit_number >= next_commit_number;
             let reach = Reach {
-                end: Some(prev),
+                end: (!input).then_some(prev),
                 vouched: true,
                 vouched_by_kept: true,
             };
             return match older.scan(header, reach) {
+                Ok(scan) if input && !scan.commits.is_empty() => continue,
                 Ok(scan) if reaches(&scan, prev) => Before::Segment(prev),
                 _ => Before::Unknown,
             };

@@ -4,9 +4,10 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use storage::disk::Failure;
+use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
 use storage::format::{Before, Hole, parse_commit, parse_header, parse_hole};
-use storage::store::StoreSettings;
+use storage::ids::Sequence;
+use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
 
@@ -304,6 +305,40 @@ fn a_torn_header_leaves_a_hole_by_its_records() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A segment that was synced before its first commit failed holds nothing, and stands before the next one.
+#[test]
+fn what_stood_before_a_torn_header_may_be_an_empty_segment() {
+    let mut rig = Rig::new("hole-empty", 1, StoreSettings::default());
+    rig.load(3, "a");
+    rig.now_ms += rig.settings.flush_age_ms;
+    rig.on(StoreEvent::Tick);
+    assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
+    rig.now_ms += rig.settings.sync_age_ms;
+    rig.sync();
+    assert!(rig.finish(|op| matches!(op, DiskOp::Sync { .. })));
+    let writes = |op: &DiskOp| matches!(op, DiskOp::Write(_));
+    let at = rig.disk.iter().position(writes).expect("a write");
+    rig.disk.remove(at);
+    let empty = rig.segments().remove(0);
+    let failed = DiskDone::Written {
+        sequence: Sequence(1),
+        result: Err(DiskError::new(&empty, DiskAction::Write, 5)),
+    };
+    rig.on(StoreEvent::Done(Box::new(failed)));
+    rig.settle();
+    rig.commit(2, "b");
+    rig.commit(1, "b");
+    let segments = rig.segments();
+    assert_eq!(segments.len(), 2, "{segments:?}");
+    flip(&segments[1], 40);
+    rig.again();
+    let hole = corrupt(&rig);
+    assert!(
+        matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(1)),
+        "{hole:?}"
+    );
 }
 
 #[test]
