@@ -273,7 +273,13 @@ impl Running {
         self.shared
             .pipeline_failed(self.pipeline, Failed::Topic(now_of), failure)
             .await;
-        false
+        let now_of_another = self.topic_id() != now_of;
+        if now_of_another {
+            // Accepted while that was being kept, so it was not: the new one is watched.
+            watch.accepted(self.topic_id());
+            watch.want();
+        }
+        now_of_another
     }
 
     fn lead(&self, state: &TopicState, askers: BTreeSet<LeafPartitionId>) {
