@@ -1,6 +1,7 @@
 //! What is nobody else's: the modes of all files, and secrets, which reach no log, no view and no error.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -147,7 +148,13 @@ fn mysql_cli_no_secret_reaches_a_log_a_view_or_an_error() {
     let key = format!("{{\"sasl.password\": \"{SECRET}\"}}");
     let pipeline = "CREATE PIPELINE shop.p AS LOAD DATA";
     let rest = "INTO TABLE shop.notes FORMAT JSON";
+    let config = format!("{pipeline} KAFKA 'h/t' CONFIG");
     for sql in [
+        format!("CRATE USER ann IDENTIFIED BY '{SECRET}'"),
+        format!("CRATE USER ann PASSWORD '{SECRET}'"),
+        format!("{config} '\"sasl.password={SECRET}\"' {rest}"),
+        format!("{config} '{{\"sasl.password\": \"{SECRET}\", \"sasl.password\": 1}}' {rest}"),
+        format!("{config} '{{\"ssl.key.password\": \"{SECRET}' {rest}"),
         format!("{pipeline} KAFKA 'h/t' CREDENTIALS '{key}' {rest}"),
         format!("{pipeline} KAFKA 'h/t' CREDENTIALS '\"{SECRET}\"' {rest}"),
         format!("{pipeline} KAFKA 'h/t' CREDENTIALS '{{\"{SECRET}' {rest}"),
@@ -157,10 +164,13 @@ fn mysql_cli_no_secret_reaches_a_log_a_view_or_an_error() {
         format!("{pipeline} KAFKA 'h/t' CREDENTIALS '{key}' INTO TABEL shop.notes"),
         format!("{pipeline} KAFKA 'h/t' INTO TABLE shop.notes FORMAT JSON CREDENTIALS '{key}"),
     ] {
-        // Behind the error the client repeats the statement: what the server says is one line.
-        let ended = client(&node, "root", "", &format!("{sql}; SHOW WARNINGS"));
-        let error = ended.lines().find(|line| line.starts_with("ERROR "));
-        said.push(error.unwrap_or_else(|| panic!("{sql}: {ended}")).to_owned());
+        let ended = client(&node, "root", "", &format!("{sql};\nSHOW WARNINGS"));
+        assert!(ended.contains("ERROR "), "{sql}: {ended}");
+        // A string without an end takes what is behind it with it.
+        let is_whole = sql.matches('\'').count() % 2 == 0;
+        assert_eq!(ended.contains("Error\t"), is_whole, "{sql}: {ended}");
+        // The client repeats the statement that failed: all else was said by the server.
+        said.push(ended.replace(&sql, "(the statement)"));
     }
     // While such a statement runs it is in the process list.
     let hidden = format!("SELECT SLEEP(3600), 'CREDENTIALS {SECRET}'");
@@ -199,27 +209,29 @@ fn mysql_cli_no_secret_reaches_a_log_a_view_or_an_error() {
     holds_none(&node.data_dir());
 }
 
-/// What the `mysql` command line says as this user, good or bad.
+/// What the `mysql` command line says as this user, good or bad; behind an error it goes on in the next line, over
+/// the same connection.
 fn client(node: &Node, user: &str, password: &str, sql: &str) -> String {
-    let ended = Command::new(std::env::var_os("PINLEAF_MYSQL").expect("PINLEAF_MYSQL"))
+    let mut client = Command::new(std::env::var_os("PINLEAF_MYSQL").expect("PINLEAF_MYSQL"))
         .args([
             "--no-defaults",
             "--protocol=tcp",
+            "--force",
             "-h127.0.0.1",
             "-N",
             "-B",
             "-P",
         ])
         .arg(node.port().to_string())
-        .args([
-            &format!("-u{user}"),
-            &format!("--password={password}"),
-            "-e",
-            sql,
-        ])
-        .stdin(Stdio::null())
-        .output()
+        .args([&format!("-u{user}"), &format!("--password={password}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // One that is not let in does not read it.
+    let _ = client.stdin.take().unwrap().write_all(sql.as_bytes());
+    let ended = client.wait_with_output().unwrap();
     let said = [ended.stdout, ended.stderr].concat();
     String::from_utf8_lossy(&said).into_owned()
 }

@@ -3,8 +3,9 @@
 //!
 //! No key of a secret is taken yet; what somebody tries all the same is one, also where it does not belong.
 
-/// What the text of such a statement has, in lower case: the clause, or a key of TLS or SASL.
-const MARKS: &[&str] = &["credentials", "sasl.", "ssl."];
+/// What the text of such a statement has, in lower case: the clause, a key of TLS or SASL, or what stands before
+/// a user's password in SQL. A column that is called so hides its statement too, which costs less.
+const MARKS: &[&str] = &["credentials", "sasl.", "ssl.", "identified", "password"];
 
 /// Whether a statement's text may hold one.
 #[must_use]
@@ -17,7 +18,7 @@ pub fn may_be_in(sql: &str) -> bool {
 #[must_use]
 pub fn shown(sql: &str) -> &str {
     if may_be_in(sql) {
-        "(a statement with CREDENTIALS or keys of TLS or SASL)"
+        "(a statement with CREDENTIALS, a password, or keys of TLS or SASL)"
     } else {
         sql
     }

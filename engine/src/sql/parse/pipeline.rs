@@ -14,6 +14,7 @@ use super::table::{check_name, literal};
 use crate::aggregator::OffsetsTo;
 use crate::catalog::RetryOptions;
 use crate::sql::error::{Code, SqlError};
+use crate::sql::secret;
 
 /// CREATE PIPELINE as written; the mapping is not yet resolved against the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -246,11 +247,13 @@ impl Clauses {
     fn next(&mut self, cursor: &mut Cursor<'_>) -> Result<(), SqlError> {
         if cursor.is("CONFIG") {
             once(cursor, self.config.is_some(), "CONFIG")?;
-            self.config = Some(json_clause::config(
-                "CONFIG",
-                &cursor.string()?,
-                Secrets::Shown,
-            )?);
+            let text = cursor.string()?;
+            let secrets = if secret::may_be_in(&text) {
+                Secrets::Hidden
+            } else {
+                Secrets::Shown
+            };
+            self.config = Some(json_clause::config("CONFIG", &text, secrets)?);
         } else if cursor.is("CREDENTIALS") {
             once(cursor, self.credentials, "CREDENTIALS")?;
             self.credentials = true;

@@ -981,12 +981,36 @@ fn an_error_of_syntax_shows_nothing_of_a_statement_that_may_hold_a_secret() {
         format!("create pipeline p as load data kafka 'h/t' credentials '{key} into table t"),
         format!("crate pipeline p as load data kafka 'h/t' config '{key}' into table t"),
         format!("select * from (select 1 where a = '{key}'"),
+        "crate user ann identified by 'hunter2'".to_owned(),
+        "crate user ann password = 'hunter2'".to_owned(),
     ] {
         let error = parse(&sql).expect_err("no statement");
         assert_eq!(error.code, 1064, "{error}");
         let near = "near '(not shown: it may hold a secret)' at line 1";
         assert!(error.message.ends_with(near), "{error}");
     }
+}
+
+#[test]
+fn a_config_that_may_hold_a_secret_is_not_quoted() {
+    for text in [
+        "\"sasl.password=hunter2\"",
+        "[\"ssl.key.password\", \"hunter2\"]",
+        "{\"sasl.password\": \"hunter2\", \"sasl.password\": \"hunter2\"}",
+        "{\"sasl.password\": \"hunter2",
+    ] {
+        let sql = format!(
+            "create pipeline p as load data kafka 'h/t' config '{text}' into table t format json"
+        );
+        let error = parse(&sql).expect_err("no CONFIG").message;
+        assert!(error.starts_with("CONFIG: not "), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let sql = "create pipeline p as load data kafka 'h/t' config '\"sasl.password=hunter2\"' into table t";
+    assert_eq!(
+        parse(sql).expect_err("no CONFIG").message,
+        "CONFIG: not a JSON object of distinct keys, at line 1 column 23"
+    );
 }
 
 /// Any text is an answer or an error, never a panic.
