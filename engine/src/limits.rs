@@ -136,6 +136,8 @@ pub const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 pub const READ_CHUNK_BYTES_MIN: usize = 4 * 1024;
 /// The longest such piece. Each must have arrived within `net_read_timeout`.
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+/// A user's or a database's name in a login; MySQL has 32 and 64 characters.
+pub const LOGIN_NAME_BYTES_MAX: usize = 256;
 /// Connections that are not logged in, where `max_connections` are fewer.
 pub const LOGINS_MIN: usize = 256;
 /// And where they are more: a start of that many clients at once is no flood yet.
@@ -162,6 +164,8 @@ pub const SHOWN_USER_CHARS_MAX: usize = 48;
 pub const LOG_BURST_MS: u64 = 10_000;
 /// After a connection that the kernel did not give for want of files or memory.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// A client whose session ends has so long to take the error that says why.
+pub const LAST_ERROR_MS: u64 = 1_000;
 /// At the end, how long statements that run may still take to answer.
 pub const LAST_ANSWERS_MS: u64 = 1_000;
 
@@ -207,6 +211,13 @@ pub const fn logins_open_max(connections_max: usize) -> usize {
     } else {
         connections_max
     }
+}
+
+/// Clients' sockets that may be open beside those of `connections_max` sessions: of connections that are not
+/// logged in, and of those that are told why they end.
+#[must_use]
+pub const fn sockets_beside_sessions_max(connections_max: usize) -> usize {
+    logins_open_max(connections_max) + ENDINGS_MAX
 }
 
 // Whoever waits for a stop that gives statements their last moment can still end it at once.

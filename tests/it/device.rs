@@ -140,7 +140,10 @@ fn kafka_preload_writes_that_are_short_are_gone_on_with() {
     let mut shop = Shop::open(home.path());
     let folder = folder_of(&shop.node, 0);
     shop.faults.begin(Fault::WriteShort, &folder);
+    let mut tries = 0;
     while shop.faults.times(Fault::WriteShort) < 100 {
+        tries += 1;
+        assert!(tries < 1_000, "{}", shop.node.log());
         shop.send(SOME);
         assert!(states(&shop.node, "orders")[0].starts_with("Running"));
     }

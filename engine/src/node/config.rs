@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{KEYS, Key, Kind, SECTIONS, of_section};
 use super::text_file;
 use crate::catalog::Variable;
-use crate::limits::{CONFIG_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, LOGIN_NAME_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
 
 /// What is wrong with a configuration, in one line: where, what, and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -349,6 +349,14 @@ impl File<'_> {
                     Some(name.span()),
                     "[users] has a name that is empty or has a NUL in it: no client can log in with it"
                         .into(),
+                ));
+            }
+            if name.get_ref().len() > LOGIN_NAME_BYTES_MAX {
+                return Err(self.error(
+                    Some(name.span()),
+                    format!(
+                        "[users] has a name of more than {LOGIN_NAME_BYTES_MAX} bytes: no client can log in with it"
+                    ),
                 ));
             }
             // The one key of a table, and its value: a text that is not empty.

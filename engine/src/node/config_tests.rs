@@ -191,6 +191,21 @@ fn a_value_that_makes_no_sense_is_answered_with_its_key_and_mend() {
 }
 
 #[test]
+fn a_users_name_is_as_long_as_a_login_takes_and_no_longer() {
+    let of = |bytes: usize| {
+        parse(&format!(
+            "data_dir = \"d\"\n[users]\n{} = \"x\"",
+            "a".repeat(bytes)
+        ))
+    };
+    assert_eq!(of(256).expect("valid").users.len(), 1);
+    assert_eq!(
+        of(257).expect_err("too long").to_string(),
+        "p.toml:3: [users] has a name of more than 256 bytes: no client can log in with it"
+    );
+}
+
+#[test]
 fn a_password_file_that_holds_none_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, shown) = (folder.path().join("p.toml"), folder.path().display());

@@ -193,14 +193,14 @@ pub const KEYS: &[Key] = &[
         "net_read_timeout_s",
         Kind::Number { min: 1, max: 3_600 },
         Some("30"),
-        "s for the next 64 KiB of a packet that has begun; SET net_read_timeout beats it",
+        "s for the next piece of a packet that has begun, 64 KiB at most; SET net_read_timeout beats it",
     ),
     key(
         "server",
         "net_write_timeout_s",
         Kind::Number { min: 1, max: 3_600 },
         Some("60"),
-        "s for a client to take the next 64 KiB of an answer; SET net_write_timeout beats it",
+        "s for a client to take the next piece of an answer, 64 KiB at most; SET net_write_timeout beats it",
     ),
     key(
         "server",
@@ -210,7 +210,7 @@ pub const KEYS: &[Key] = &[
             max: 1 << 30,
         },
         Some("67108864"),
-        "bytes of one statement or parameter",
+        "bytes of one statement or parameter, and of one row of an answer",
     ),
     key(
         "log",
@@ -335,8 +335,9 @@ column. Commits of fewer than 8,192 rows on the mean are merged, to 65,536 rows 
 columns take 70 to 570 MB.
 
 Beside it stands what clients send too: of each connection a statement or parameters up to twice
-`max_allowed_packet_bytes`, 16 MiB of user variables, 16 MiB of prepared texts and up to 32 MiB of their trees. One
-that sends none of these takes less than 200 KiB.
+`max_allowed_packet_bytes`, 16 MiB of user variables, 16 MiB of prepared texts and up to 32 MiB of their trees; and of
+what it is answered one row, up to `max_allowed_packet_bytes`. One that sends none of these and asks for no such rows
+takes less than 200 KiB.
 ";
 
 const ENDING: &str = "\

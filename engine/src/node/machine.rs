@@ -8,7 +8,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, Uid};
 
-use crate::limits::{ENDINGS_MAX, OPEN_FILES_BESIDE_CONNECTIONS, logins_open_max};
+use crate::limits::{OPEN_FILES_BESIDE_CONNECTIONS, sockets_beside_sessions_max};
 
 /// What this process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +148,8 @@ pub fn raise_open_files(connections_max: u64) -> Result<(), String> {
 
 /// What is open beside so many sessions.
 fn open_files_beside(connections_max: u64) -> u64 {
-    let logins = logins_open_max(usize::try_from(connections_max).unwrap_or(usize::MAX));
-    OPEN_FILES_BESIDE_CONNECTIONS + (logins + ENDINGS_MAX) as u64
+    let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
+    OPEN_FILES_BESIDE_CONNECTIONS + sockets_beside_sessions_max(connections_max) as u64
 }
 
 /// Makes sure that the kernel lets this process use io_uring.

@@ -1,7 +1,8 @@
 //! One client's connection once it is logged in: commands one after another until it ends.
 //!
 //! A client may send the next command before it has read the last answer; commands are answered in
-//! order. While a statement runs the socket is watched: a client that went away ends its query.
+//! order. While a statement runs the socket is watched: a client that went away ends its query. KILL ends
+//! whatever the connection waits for, also a client that does not read.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,9 +20,9 @@ use super::execute::Statements;
 use super::handshake::Login;
 use super::packet::{ConnectionError, Packets};
 use super::rows::{Protocol, RowEncoder};
+use crate::limits::LAST_ERROR_MS;
 use crate::sql::{
-    Answer, Code, Done, Engine, Identity, KillWatch, ResultColumn, Rows, Session, SqlError,
-    split_statements,
+    Answer, Code, Done, Engine, Identity, ResultColumn, Rows, Session, SqlError, split_statements,
 };
 
 /// What a connection is once it is logged in.
@@ -56,17 +57,21 @@ pub async fn serve(
         connection_id: id,
     };
     let session = Session::new(engine, identity);
-    let kill = session.kill_watch();
+    let mut kill = session.kill_watch();
     let mut connection = Connection {
         packets,
         capabilities: login.capabilities,
         session,
-        kill,
         // What one parameter may hold, all of them may together.
         statements: Statements::new(settings.max_allowed_packet_bytes),
+        row_bytes_max: settings.max_allowed_packet_bytes,
         stop,
     };
-    let ended = connection.run(login.database).await;
+    let ended = tokio::select! {
+        biased;
+        ended = connection.run(login.database) => ended,
+        () = kill.connection_killed() => Err(ConnectionError::Killed),
+    };
     if ended.is_err() {
         let counts = connection.session.engine().processes().counts();
         counts.aborted_clients.add_one();
@@ -76,11 +81,20 @@ pub async fn serve(
         Err(error) => {
             tracing::info!(host, connection = id, "connection ended: {error}");
             if let Some(error) = last_words(&error) {
-                // The stream may be broken already; the log has the reason.
-                let _ = connection.packets.write(&answer::error(&error)).await;
-                let _ = connection.packets.flush().await;
+                tell(connection.packets, &error).await;
             }
         }
+    }
+}
+
+/// Tells a client why its connection ends.
+async fn tell(mut packets: Packets<TcpStream>, error: &SqlError) {
+    // In the midst of a packet it would not be understood, and the client does not read.
+    if packets.is_flushed() {
+        packets.set_write_timeout(Duration::from_millis(LAST_ERROR_MS));
+        // The stream may be broken already; the log has the reason.
+        let _ = packets.write(&answer::error(error)).await;
+        let _ = packets.flush().await;
     }
 }
 
@@ -114,8 +128,9 @@ struct Connection {
     packets: Packets<TcpStream>,
     capabilities: CapabilityFlags,
     session: Session,
-    kill: KillWatch,
     statements: Statements,
+    /// Of an answer.
+    row_bytes_max: usize,
     stop: watch::Receiver<bool>,
 }
 
@@ -135,7 +150,6 @@ impl Connection {
             self.packets.set_read_timeout(Duration::from_secs(seconds));
             let payload = tokio::select! {
                 biased;
-                () = self.kill.connection_killed() => return Err(ConnectionError::Killed),
                 () = stopped(&mut self.stop) => return Ok(()),
                 payload = self.packets.read(Duration::from_secs(self.session.wait_timeout_s())) => payload?.to_vec(),
             };
@@ -148,7 +162,7 @@ impl Connection {
                     true
                 }
             };
-            unless_killed(&mut self.kill, self.packets.flush()).await?;
+            self.packets.flush().await?;
             if !goes_on {
                 return Ok(());
             }
@@ -226,12 +240,7 @@ impl Connection {
             .capabilities
             .contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS)
         {
-            let answer = watched(
-                self.packets.stream(),
-                &mut self.kill,
-                self.session.execute(sql),
-            )
-            .await?;
+            let answer = watched(self.packets.stream(), self.session.execute(sql)).await?;
             return self.send(answer, Protocol::Text, false).await.map(|_| ());
         }
         let pieces = match split_statements(sql) {
@@ -245,12 +254,7 @@ impl Connection {
             pieces.iter().map(|piece| piece.text).collect()
         };
         for (at, text) in texts.iter().enumerate() {
-            let answer = watched(
-                self.packets.stream(),
-                &mut self.kill,
-                self.session.execute(text),
-            )
-            .await?;
+            let answer = watched(self.packets.stream(), self.session.execute(text)).await?;
             if !self
                 .send(answer, Protocol::Text, at + 1 < texts.len())
                 .await?
@@ -309,7 +313,6 @@ impl Connection {
         let values = values?;
         let answer = watched(
             self.packets.stream(),
-            &mut self.kill,
             self.session.execute_prepared(id, values),
         )
         .await?;
@@ -345,7 +348,7 @@ impl Connection {
             mut batches,
         } = rows;
         // The first batch before the columns: an error at its start is then the only answer.
-        let mut next = watched(self.packets.stream(), &mut self.kill, batches.next()).await?;
+        let mut next = watched(self.packets.stream(), batches.next()).await?;
         if let Some(Err(error)) = next {
             self.error(&error).await?;
             return Ok(false);
@@ -365,7 +368,7 @@ impl Connection {
         let (mut payload, mut scratch) = (Vec::new(), Vec::new());
         while let Some(batch) = next {
             let encoder = match &batch {
-                Ok(batch) => RowEncoder::new(batch, &columns, protocol)
+                Ok(batch) => RowEncoder::new(batch, &columns, protocol, self.row_bytes_max)
                     .map_err(|no_form| SqlError::new(Code::Unknown, no_form.to_string())),
                 Err(error) => Err(error.clone()),
             };
@@ -378,15 +381,19 @@ impl Connection {
             };
             let rows = batch.as_ref().map_or(0, |batch| batch.num_rows());
             for row in 0..rows {
-                encoder.encode(row, &mut payload, &mut scratch);
-                unless_killed(&mut self.kill, self.packets.write(&payload)).await?;
+                if let Err(too_long) = encoder.encode(row, &mut payload, &mut scratch) {
+                    let error = SqlError::new(Code::PacketTooLarge, too_long.to_string());
+                    self.error(&error).await?;
+                    return Ok(false);
+                }
+                self.packets.write(&payload).await?;
             }
             next = match batches.next().now_or_never() {
                 Some(next) => next,
                 None => {
                     // What is known goes out before anything is waited for: an audit may take long.
-                    unless_killed(&mut self.kill, self.packets.flush()).await?;
-                    watched(self.packets.stream(), &mut self.kill, batches.next()).await?
+                    self.packets.flush().await?;
+                    watched(self.packets.stream(), batches.next()).await?
                 }
             };
         }
@@ -427,10 +434,9 @@ impl Connection {
     }
 }
 
-/// Awaits `work`, unless the connection is killed or the client goes away first.
+/// Awaits `work`, unless the client goes away first.
 async fn watched<T>(
     stream: &TcpStream,
-    kill: &mut KillWatch,
     work: impl Future<Output = T>,
 ) -> Result<T, ConnectionError> {
     tokio::pin!(work);
@@ -439,25 +445,12 @@ async fn watched<T>(
         tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            () = kill.connection_killed() => return Err(ConnectionError::Killed),
             peeked = peek(stream), if watching => match peeked? {
                 0 => return Err(ConnectionError::Closed),
                 // The next command waits already; it is read when this one is answered.
                 _ => watching = false,
             },
         }
-    }
-}
-
-/// Writes, unless the connection is killed while its client does not read.
-async fn unless_killed(
-    kill: &mut KillWatch,
-    written: impl Future<Output = Result<(), ConnectionError>>,
-) -> Result<(), ConnectionError> {
-    tokio::select! {
-        biased;
-        written = written => written,
-        () = kill.connection_killed() => Err(ConnectionError::Killed),
     }
 }
 

@@ -17,7 +17,7 @@ use super::bursts::{Bursts, Refusal};
 use super::failures::{Failures, Place, Turn};
 use super::half_open::{HalfOpen, Ticket};
 use super::source::Source;
-use crate::limits::{ENDINGS_MAX, logins_open_max};
+use crate::limits::{logins_open_max, sockets_beside_sessions_max};
 use crate::sql::{Code, Processes, SqlError};
 
 /// One server's door.
@@ -51,7 +51,7 @@ impl Door {
     /// end.
     #[must_use]
     pub fn sockets_max(&self) -> usize {
-        self.connections_max + logins_open_max(self.connections_max) + ENDINGS_MAX
+        self.connections_max + sockets_beside_sessions_max(self.connections_max)
     }
 
     /// Takes a connection in; another may have to go for it.
@@ -87,7 +87,10 @@ impl Door {
             counts.over_max_connections.add_one();
             return Err(SqlError::new(
                 Code::TooManyConnections,
-                "Too many connections",
+                format!(
+                    "Too many connections: {} are logged in; try again, or raise [server] max_connections",
+                    self.connections_max
+                ),
             ));
         }
         counts.max_used.raise_to(before as u64 + 1);
@@ -168,9 +171,9 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// It has said who it is.
-    pub fn answered(&self) {
-        lock(&self.door.half_open).answered(self.ticket);
+    /// Whether it waits now, because of earlier failures.
+    pub fn set_waits(&self, waits: bool) {
+        lock(&self.door.half_open).set_waits(self.ticket, waits);
     }
 
     /// Where it comes from.
@@ -214,6 +217,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether it has to wait for its turn.
+    #[must_use]
+    pub fn has_to_wait(&self) -> bool {
+        self.delay.is_some()
+    }
+
     /// Waits for its turn; answers how long that was.
     pub async fn wait(&mut self) -> Duration {
         let Some(delay) = self.delay else {

@@ -58,10 +58,7 @@ pub async fn serve(
             }
             return tell(packets, &refused.error).await;
         }
-        Some(Err(ConnectionError::Closed)) => {
-            tracing::debug!(host, connection = id, "closed before a login");
-            return door.closed();
-        }
+        Some(Err(ConnectionError::Closed)) => return door.closed(),
         Some(Err(error)) => {
             let (refusal, what) = match error {
                 ConnectionError::TimedOut { .. } => (Refusal::TimedOut, "login timed out"),
@@ -87,12 +84,7 @@ pub async fn serve(
         Ok(session) => session,
         Err(error) => {
             if door.refused(Refusal::TooMany) {
-                tracing::warn!(
-                    host,
-                    connection = id,
-                    "login refused: {error}: {} are logged in",
-                    settings.connections_max
-                );
+                tracing::warn!(host, connection = id, "login refused: {error}");
             }
             return tell(packets, &error).await;
         }

@@ -10,7 +10,9 @@
 //! 3. At most `FAILURE_WAITING_MAX` logins of one place wait; another is refused before anybody looks at its
 //!    password. So a place tries as many passwords in `FAILURE_DELAY_MS_MAX` and no more, however many
 //!    connections it opens.
-//! 4. A success clears a place. One that fails no more is forgotten after `FAILURES_FORGOTTEN_MS`.
+//! 4. A success takes back what the same name failed since another one did, so that a guesser whose own name
+//!    shares the counter clears no guesses with it. A place that fails no more is forgotten after
+//!    `FAILURES_FORGOTTEN_MS`.
 //! 5. The table holds `FAILURE_PLACES_MAX`; where it is full, the place that failed longest ago goes.
 
 use std::collections::HashMap;
@@ -23,9 +25,26 @@ use crate::limits::{
     FAILURE_WAITING_MAX, FAILURES_FORGOTTEN_MS, FAILURES_FREE,
 };
 
-/// Where a login comes from, and one of the counters that its source has for users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Where a login comes from and who it says it is, as far as one is told from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    source: Source,
+    /// The name's hash, which also chooses the counter.
+    name: u64,
+}
+
+impl Place {
+    fn counter(self) -> Counter {
+        Counter {
+            source: self.source,
+            bucket: self.name % FAILURE_BUCKETS,
+        }
+    }
+}
+
+/// One of the counters that a source has for the names of users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Counter {
     source: Source,
     bucket: u64,
 }
@@ -47,6 +66,9 @@ pub enum Turn {
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     failures: u32,
+    /// Of these the last ones, all of one name: how many, and whose.
+    last_failures: u32,
+    last_name: u64,
     last_ms: u64,
     waiting: u32,
 }
@@ -54,7 +76,7 @@ struct Entry {
 /// The table.
 #[derive(Debug, Default)]
 pub struct Failures {
-    places: HashMap<Place, Entry>,
+    places: HashMap<Counter, Entry>,
     hash: RandomState,
 }
 
@@ -62,17 +84,18 @@ impl Failures {
     /// The place of a user who logs in from a source.
     #[must_use]
     pub fn place(&self, source: Source, user: &str) -> Place {
-        let bucket = self.hash.hash_one(user) % FAILURE_BUCKETS;
-        Place { source, bucket }
+        let name = self.hash.hash_one(user);
+        Place { source, name }
     }
 
     /// Whose turn it is: a login has said who it is.
     pub fn begin(&mut self, now_ms: u64, place: Place) -> Turn {
-        let Some(entry) = self.places.get_mut(&place) else {
+        let counter = place.counter();
+        let Some(entry) = self.places.get_mut(&counter) else {
             return Turn::Now;
         };
         if is_forgotten(now_ms, entry) {
-            self.places.remove(&place);
+            self.places.remove(&counter);
             return Turn::Now;
         }
         match delay_ms(entry.failures) {
@@ -87,47 +110,57 @@ impl Failures {
 
     /// One that waited does no more.
     pub fn waited(&mut self, place: Place) {
-        if let Some(entry) = self.places.get_mut(&place) {
+        if let Some(entry) = self.places.get_mut(&place.counter()) {
             entry.waiting = entry.waiting.saturating_sub(1);
-            self.drop_if_empty(place);
+            self.drop_if_empty(place.counter());
         }
     }
 
     /// The password was wrong, or the user is not known.
     pub fn failed(&mut self, now_ms: u64, place: Place) {
-        if self.places.len() >= FAILURE_PLACES_MAX && !self.places.contains_key(&place) {
+        let counter = place.counter();
+        if self.places.len() >= FAILURE_PLACES_MAX && !self.places.contains_key(&counter) {
             self.places.retain(|_, entry| !is_forgotten(now_ms, entry));
             let oldest = self
                 .places
                 .iter()
                 .min_by_key(|(_, entry)| (entry.waiting > 0, entry.last_ms));
-            if let Some(oldest) = oldest.map(|(place, _)| *place)
+            if let Some(oldest) = oldest.map(|(counter, _)| *counter)
                 && self.places.len() >= FAILURE_PLACES_MAX
             {
                 self.places.remove(&oldest);
             }
         }
-        let entry = self.places.entry(place).or_default();
+        let entry = self.places.entry(counter).or_default();
         if is_forgotten(now_ms, entry) {
-            entry.failures = 0;
+            *entry = Entry::default();
+        }
+        if entry.last_name != place.name {
+            entry.last_name = place.name;
+            entry.last_failures = 0;
         }
         entry.failures = entry.failures.saturating_add(1);
+        entry.last_failures = entry.last_failures.saturating_add(1);
         entry.last_ms = now_ms;
     }
 
     /// The password was right.
     pub fn succeeded(&mut self, place: Place) {
-        if let Some(entry) = self.places.get_mut(&place) {
-            entry.failures = 0;
-            self.drop_if_empty(place);
+        let counter = place.counter();
+        if let Some(entry) = self.places.get_mut(&counter)
+            && entry.last_name == place.name
+        {
+            entry.failures = entry.failures.saturating_sub(entry.last_failures);
+            entry.last_failures = 0;
+            self.drop_if_empty(counter);
         }
     }
 
     /// Whoever waits stays counted.
-    fn drop_if_empty(&mut self, place: Place) {
-        let entry = self.places.get(&place);
+    fn drop_if_empty(&mut self, counter: Counter) {
+        let entry = self.places.get(&counter);
         if entry.is_some_and(|entry| entry.failures == 0 && entry.waiting == 0) {
-            self.places.remove(&place);
+            self.places.remove(&counter);
         }
     }
 }
@@ -180,6 +213,43 @@ mod tests {
         assert_eq!(delay_ms(u32::MAX), FAILURE_DELAY_MS_MAX);
     }
 
+    /// Two names of one counter: who guesses at one of them may have the other.
+    #[test]
+    fn a_success_takes_back_only_what_its_own_name_failed() {
+        let mut failures = Failures::default();
+        let ann = failures.place(source(1), "ann");
+        let names = (0..100 * FAILURE_BUCKETS).map(|name| name.to_string());
+        let bob = names
+            .map(|name| failures.place(source(1), &name))
+            .find(|place| place.counter() == ann.counter())
+            .expect("one of so many names");
+        for _ in 0..FAILURES_FREE {
+            failures.failed(0, ann);
+        }
+        let delay = |failures: &mut Failures, factor| {
+            let turn = failures.begin(0, ann);
+            assert_eq!(turn, Turn::AfterMs(factor * FAILURE_DELAY_MS));
+            failures.waited(ann);
+        };
+        failures.succeeded(bob);
+        delay(&mut failures, 1);
+        // Nor does it help to fail once oneself before.
+        failures.failed(0, bob);
+        delay(&mut failures, 2);
+        failures.succeeded(bob);
+        delay(&mut failures, 1);
+        failures.failed(0, ann);
+        delay(&mut failures, 2);
+        // What came before another's failure is not taken back, what came since is.
+        failures.succeeded(ann);
+        delay(&mut failures, 1);
+        // Of another's nothing is left: all of it was one's own.
+        let eve = failures.place(source(2), "eve");
+        failures.failed(0, eve);
+        failures.succeeded(eve);
+        assert_eq!(failures.places.len(), 1);
+    }
+
     #[test]
     fn a_place_is_forgotten_in_time_and_no_sooner() {
         let mut failures = Failures::default();
@@ -226,7 +296,12 @@ mod tests {
         let failures = Failures::default();
         let mut met = std::collections::HashSet::new();
         for name in 0..100 * FAILURE_BUCKETS {
-            met.insert(failures.place(source(1), &name.to_string()).bucket);
+            met.insert(
+                failures
+                    .place(source(1), &name.to_string())
+                    .counter()
+                    .bucket,
+            );
         }
         assert_eq!(met.len() as u64, FAILURE_BUCKETS);
         let other = Failures::default();

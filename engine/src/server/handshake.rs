@@ -2,8 +2,10 @@
 //!
 //! 1. The whole exchange has one deadline, however few bytes come how often. What the server itself waits
 //!    because of earlier failures is added to it.
-//! 2. Before it is logged in a client sends two packets of `LOGIN_PACKET_BYTES_MAX` at most.
-//! 3. Nobody's password is looked at but in its turn ([`super::failures`]).
+//! 2. Before it is logged in a client sends two packets of `LOGIN_PACKET_BYTES_MAX` at most. The attributes
+//!    of a connection are not read, and names are short: no more is made of these bytes than they are.
+//! 3. Nobody's password is looked at but in its turn ([`super::failures`]). Who hangs up before it comes, or
+//!    sends anything, has given it up.
 
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use super::bursts::Refusal;
 use super::door::Entered;
 use super::login::{NONCE_BYTES, Plugin, Users, nonce};
 use super::packet::{ConnectionError, Packets};
-use crate::limits::SHOWN_USER_CHARS_MAX;
+use crate::limits::{LOGIN_NAME_BYTES_MAX, SHOWN_USER_CHARS_MAX};
 use crate::sql::{Code, SqlError};
 
 /// What the server offers. TLS and compression are not among it.
@@ -177,26 +179,20 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
             "TLS is not offered here; connect with --ssl-mode=DISABLED",
         );
     }
-    let answer = HandshakeResponse::deserialize((), &mut ParseBuf(bytes))
-        .map_err(|_| ConnectionError::Malformed("handshake response"))?;
-    let login = Login {
-        user: String::from_utf8_lossy(answer.user()).into_owned(),
-        database: answer
-            .db_name()
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .filter(|n| !n.is_empty()),
-        capabilities: answer.capabilities() & CAPABILITIES,
+    let Some(answered) = Answered::read(bytes)? else {
+        return refused(
+            1470,
+            "HY000",
+            &format!(
+                "The name of a user or a database is longer than {LOGIN_NAME_BYTES_MAX} bytes"
+            ),
+        );
     };
-    let announced = match answer.auth_plugin() {
-        Some(AuthPlugin::CachingSha2Password) => Some(Plugin::CachingSha2),
-        Some(AuthPlugin::MysqlNativePassword) | None => Some(Plugin::Native),
-        Some(_) => None,
-    };
-    let mut response = answer.scramble_buf().to_vec();
-    if response == [0] {
-        response.clear();
-    }
-    entrance.entered.answered();
+    let Answered {
+        login,
+        announced,
+        response,
+    } = answered;
     let mut claim = Claim {
         plugin: announced.unwrap_or(Plugin::CachingSha2),
         nonce: greeted,
@@ -207,14 +203,20 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
     // right, for an empty password, it is asked once more, for its own plugin.
     claim.is_last = !(announced == Some(Plugin::Native) && claim.response.is_empty());
     let mut verdict = match announced {
-        Some(_) => entrance.verdict(&login, &claim, &mut deadline).await,
+        Some(_) => {
+            entrance
+                .verdict(packets, &login, &claim, &mut deadline)
+                .await?
+        }
         None => Verdict::AskAgain,
     };
     if matches!(verdict, Verdict::AskAgain) {
         claim = deadline
             .keep(ask_again(packets, claim.plugin, within))
             .await?;
-        verdict = entrance.verdict(&login, &claim, &mut deadline).await;
+        verdict = entrance
+            .verdict(packets, &login, &claim, &mut deadline)
+            .await?;
     }
     match verdict {
         Verdict::Admitted => {}
@@ -230,6 +232,51 @@ pub async fn log_in<S: AsyncReadExt + AsyncWriteExt + Unpin>(
         packets.write(&payload).await?;
     }
     Ok(LoginOutcome::Admitted(login))
+}
+
+/// What a client answers to the greeting.
+struct Answered {
+    login: Login,
+    /// The plugin that it answers with; `None`: one that is not known here.
+    announced: Option<Plugin>,
+    response: Vec<u8>,
+}
+
+impl Answered {
+    /// `None`: a name is longer than it may be.
+    fn read(payload: &[u8]) -> Result<Option<Answered>, ConnectionError> {
+        let malformed = || ConnectionError::Malformed("handshake response");
+        let mut payload = payload.to_vec();
+        let flags = payload.first_chunk_mut::<4>().ok_or_else(malformed)?;
+        // Nothing asks for the attributes, and a table of many tiny ones takes 25 times what was sent.
+        let attributes = CapabilityFlags::CLIENT_CONNECT_ATTRS.bits();
+        *flags = (u32::from_le_bytes(*flags) & !attributes).to_le_bytes();
+        let answer =
+            HandshakeResponse::deserialize((), &mut ParseBuf(&payload)).map_err(|_| malformed())?;
+        let names = [answer.user(), answer.db_name().unwrap_or_default()];
+        if names.iter().any(|name| name.len() > LOGIN_NAME_BYTES_MAX) {
+            return Ok(None);
+        }
+        let [user, database] = names.map(|name| String::from_utf8_lossy(name).into_owned());
+        let announced = match answer.auth_plugin() {
+            Some(AuthPlugin::CachingSha2Password) => Some(Plugin::CachingSha2),
+            Some(AuthPlugin::MysqlNativePassword) | None => Some(Plugin::Native),
+            Some(_) => None,
+        };
+        let response = match answer.scramble_buf() {
+            [0] => Vec::new(),
+            response => response.to_vec(),
+        };
+        Ok(Some(Answered {
+            login: Login {
+                user,
+                database: Some(database).filter(|name| !name.is_empty()),
+                capabilities: answer.capabilities() & CAPABILITIES,
+            },
+            announced,
+            response,
+        }))
+    }
 }
 
 /// What a client answers to a nonce.
@@ -249,20 +296,34 @@ enum Verdict {
 }
 
 impl Entrance<'_> {
-    async fn verdict(&self, login: &Login, claim: &Claim, deadline: &mut Deadline) -> Verdict {
+    async fn verdict<S: AsyncReadExt + AsyncWriteExt + Unpin>(
+        &self,
+        packets: &mut Packets<S>,
+        login: &Login,
+        claim: &Claim,
+        deadline: &mut Deadline,
+    ) -> Result<Verdict, ConnectionError> {
         let (door, source) = (self.entered.door(), self.entered.source());
         let mut attempt = match door.turn(source, &login.user) {
             Ok(attempt) => attempt,
-            Err(retry_in) => return Verdict::NotNow(retry_in),
+            Err(retry_in) => return Ok(Verdict::NotNow(retry_in)),
         };
-        deadline.0 += attempt.wait().await;
+        if attempt.has_to_wait() {
+            self.entered.set_waits(true);
+            tokio::select! {
+                biased;
+                waited = attempt.wait() => deadline.0 += waited,
+                error = packets.out_of_turn() => return Err(error),
+            }
+            self.entered.set_waits(false);
+        }
         let Claim {
             plugin,
             nonce,
             response,
             is_last,
         } = claim;
-        if self.users.admit(&login.user, *plugin, nonce, response) {
+        Ok(if self.users.admit(&login.user, *plugin, nonce, response) {
             attempt.succeeded();
             Verdict::Admitted
         } else if *is_last {
@@ -270,7 +331,7 @@ impl Entrance<'_> {
             Verdict::Denied
         } else {
             Verdict::AskAgain
-        }
+        })
     }
 
     fn denied(&self, user: &str, using_password: bool) -> LoginOutcome {
@@ -324,4 +385,152 @@ async fn ask_again<S: AsyncReadExt + AsyncWriteExt + Unpin>(
         response: response.to_vec(),
         is_last: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use tokio::io::DuplexStream;
+
+    use super::super::door::Door;
+    use super::super::source::Source;
+    use super::*;
+    use crate::limits::{FAILURES_FREE, LOGIN_PACKET_BYTES_MAX};
+    use crate::sql::Processes;
+
+    const WAIT: Duration = Duration::from_secs(60);
+    /// Less than the delay after so many failures.
+    const SOON: Duration = Duration::from_secs(4);
+    const FAILURES: u32 = FAILURES_FREE + 5;
+
+    /// A handshake response with a password that is wrong; behind it `more`.
+    fn response(user: &str, database: &str, capabilities: CapabilityFlags, more: &[u8]) -> Vec<u8> {
+        let capabilities = capabilities
+            | CapabilityFlags::CLIENT_PROTOCOL_41
+            | CapabilityFlags::CLIENT_SECURE_CONNECTION
+            | CapabilityFlags::CLIENT_CONNECT_WITH_DB
+            | CapabilityFlags::CLIENT_PLUGIN_AUTH;
+        let mut payload = capabilities.bits().to_le_bytes().to_vec();
+        payload.extend((1_u32 << 24).to_le_bytes());
+        payload.push(COLLATION);
+        payload.extend([0; 23]);
+        payload.extend([user.as_bytes(), b"\0\x03bad"].concat());
+        payload.extend([database.as_bytes(), b"\0caching_sha2_password\0"].concat());
+        payload.extend(more);
+        payload
+    }
+
+    #[test]
+    fn the_attributes_of_a_connection_are_not_read() {
+        let attributes = CapabilityFlags::CLIENT_CONNECT_ATTRS;
+        let tiny: Vec<u8> = (0_u16..10_000)
+            .flat_map(|at| [[2].as_slice(), &at.to_le_bytes(), &[0]].concat())
+            .collect();
+        let tiny = [&[0xfc][..], &40_000_u16.to_le_bytes(), &tiny[..]].concat();
+        // Also those that are none: that their length is wrong would be an error, were it looked at.
+        for more in [&tiny[..], b"\xff\xff\xff", b""] {
+            let payload = response("ann", "shop", attributes, more);
+            let read = Answered::read(&payload).expect("a response");
+            let Answered {
+                login,
+                announced,
+                response,
+            } = read.expect("its names are short");
+            assert_eq!(login.user, "ann");
+            assert_eq!(login.database.as_deref(), Some("shop"));
+            assert!(!login.capabilities.contains(attributes));
+            assert_eq!(announced, Some(Plugin::CachingSha2));
+            assert_eq!(response, b"bad");
+        }
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_it_may_be_and_no_longer() {
+        let (long, too_long) = (
+            "a".repeat(LOGIN_NAME_BYTES_MAX),
+            "a".repeat(LOGIN_NAME_BYTES_MAX + 1),
+        );
+        for (user, database, is_taken) in [
+            (&long, &long, true),
+            (&too_long, &long, false),
+            (&long, &too_long, false),
+        ] {
+            let payload = response(user, database, CapabilityFlags::empty(), b"");
+            let read = Answered::read(&payload).expect("a response");
+            assert_eq!(read.is_some(), is_taken);
+        }
+        assert!(Answered::read(b"abc").is_err() && Answered::read(&[0; 8]).is_err());
+    }
+
+    /// Logs in with what a client sends, whose end it is given.
+    async fn logged_in(
+        door: &Arc<Door>,
+        near: DuplexStream,
+    ) -> Result<LoginOutcome, ConnectionError> {
+        let users = Users::new(HashMap::from([("ann".into(), "right".into())]));
+        let (entered, _must_go) = door.enter(Source::of([127, 0, 0, 1].into()));
+        let entrance = Entrance {
+            users: &users,
+            entered: &entered,
+            host: "localhost",
+            server_version: "8.0",
+            connection_id: 7,
+            within: WAIT,
+        };
+        let mut packets = Packets::new(near, LOGIN_PACKET_BYTES_MAX, WAIT, WAIT);
+        log_in(&mut packets, &entrance).await
+    }
+
+    /// `payload` as a client's first packet.
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        let bytes = u32::try_from(payload.len()).expect("short").to_le_bytes();
+        [&[bytes[0], bytes[1], bytes[2], 1], payload].concat()
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_or_speaks_while_the_delay_runs_has_given_it_up() {
+        let door = Door::new(1, Processes::new());
+        let source = Source::of([127, 0, 0, 1].into());
+        for _ in 0..FAILURES {
+            door.turn(source, "ann").expect("there is room").failed();
+        }
+        let wrong = packet(&response("ann", "", CapabilityFlags::empty(), b""));
+        for (more, ends_with) in [
+            (&b""[..], "the client closed the connection"),
+            (b"\x01", "malformed packet: bytes out of turn"),
+        ] {
+            let (near, mut far) = tokio::io::duplex(1 << 10);
+            far.write_all(&wrong).await.expect("room");
+            if more.is_empty() {
+                far.shutdown().await.expect("the end");
+            } else {
+                far.write_all(more).await.expect("room");
+            }
+            let began = Instant::now();
+            let outcome = logged_in(&door, near).await;
+            let error = outcome.err().expect("it has given up").to_string();
+            assert_eq!(error, ends_with);
+            assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_too_long_is_refused_and_not_repeated() {
+        let door = Door::new(1, Processes::new());
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let user = "a".repeat(LOGIN_NAME_BYTES_MAX + 1);
+        let long = packet(&response(&user, "", CapabilityFlags::empty(), b""));
+        far.write_all(&long).await.expect("room");
+        let Ok(LoginOutcome::Refused(refused)) = logged_in(&door, near).await else {
+            panic!("it is refused");
+        };
+        let expected = "The name of a user or a database is longer than 256 bytes";
+        assert_eq!(
+            (refused.error.code, &*refused.error.message),
+            (1470, expected)
+        );
+        assert_eq!(refused.logged, expected);
+    }
 }

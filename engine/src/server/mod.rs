@@ -8,7 +8,8 @@
 //!
 //! 1. A command that is not known gets MySQL's error, never OK.
 //! 2. Every wait has an end: login, a packet that has begun, a client that does not read, idleness.
-//! 3. A connection holds one batch of rows and one write buffer, however large its result.
+//! 3. A connection holds one batch of rows, one row of at most `max_allowed_packet` and one write buffer,
+//!    however large its result.
 //! 4. A connection is taken in at once and never waited for; one that is not logged in takes no session's
 //!    place.
 
@@ -33,6 +34,7 @@ pub mod type_code;
 mod captures;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,16 +114,12 @@ pub async fn run(
         };
         // Small answers leave at once; a failure here costs latency alone.
         let _ = stream.set_nodelay(true);
-        let host = if peer.ip().is_loopback() {
-            "localhost".into()
-        } else {
-            peer.ip().to_string()
-        };
-        let (entered, must_go) = door.enter(Source::of(peer.ip()));
+        let address = peer.ip().to_canonical();
+        let (entered, must_go) = door.enter(Source::of(address));
         let (engine, settings) = (Arc::clone(&engine), Arc::clone(&settings));
         connections.spawn(entry::serve(
             stream,
-            host,
+            host(address),
             engine,
             settings,
             (entered, must_go),
@@ -134,4 +132,33 @@ pub async fn run(
         tracing::info!("statements are cut off by the shutdown");
     }
     connections.shutdown().await;
+}
+
+/// Where a client is, as errors and the log say it.
+fn host(address: IpAddr) -> String {
+    if address.is_loopback() {
+        "localhost".into()
+    } else {
+        address.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_as_the_one_that_it_is_counted_for() {
+        for (written, shown) in [
+            ("127.0.0.1", "localhost"),
+            ("127.0.0.9", "localhost"),
+            ("::1", "localhost"),
+            ("::ffff:127.0.0.1", "localhost"),
+            ("::ffff:10.0.0.7", "10.0.0.7"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            let address: IpAddr = written.parse().expect("an address");
+            assert_eq!(host(address.to_canonical()), shown);
+        }
+    }
 }

@@ -5,8 +5,9 @@
 //!
 //! 1. No payload grows beyond `payload_bytes_max`: its length is added up before it is read.
 //! 2. Sequence numbers count from 0 at each command; a client that breaks the count is cut off.
-//! 3. What is written gathers in one buffer, which is written out at `WRITE_BUFFER_BYTES`; a client
-//!    that does not take so much within `write_timeout` is cut off, so nothing waits for it in memory.
+//! 3. What is written gathers in one buffer, which is written out at `WRITE_BUFFER_BYTES` and never holds
+//!    twice as much, however long a payload is; a client that does not take so much within
+//!    `write_timeout` is cut off, so nothing waits for it in memory.
 //! 4. Memory for a payload grows with the bytes that have arrived, not with the length announced.
 //! 5. A packet that has begun arrives in pieces of `READ_CHUNK_BYTES` at most, each within
 //!    `read_timeout`: a long statement over a slow line takes its time, and a client that drips its bytes
@@ -93,7 +94,8 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
         self.read_timeout = within;
     }
 
-    /// Whether all that was written has left.
+    /// Whether all that was written has left, to its last packet's end. Where it has not, nothing may be
+    /// written any more once a write was given up: nobody knows how much of it left.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.out.is_empty()
@@ -106,9 +108,19 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
     }
 
     /// What is written next answers what the client is about to send, or has sent: the error that ends a
-    /// login in its midst.
+    /// login in its midst. The server's packets of a login have even numbers, the client's odd ones.
     pub fn answer_unasked(&mut self) {
-        self.sequence = self.sequence.max(2);
+        self.sequence = self.sequence.max(2).wrapping_add(1) & !1;
+    }
+
+    /// Completes when the client hangs up, or sends something while it is the server's turn; the latter is
+    /// lost. Nothing is where this is given up before.
+    pub async fn out_of_turn(&mut self) -> ConnectionError {
+        match self.stream.read(&mut [0]).await {
+            Ok(0) => ConnectionError::Closed,
+            Ok(_) => ConnectionError::Malformed("bytes out of turn"),
+            Err(error) => error.into(),
+        }
     }
 
     /// From now on a client may take so long to read.
@@ -189,9 +201,11 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
             self.out
                 .extend_from_slice(&[bytes[0], bytes[1], bytes[2], self.sequence]);
             self.sequence = self.sequence.wrapping_add(1);
-            self.out.extend_from_slice(now);
-            if self.out.len() >= WRITE_BUFFER_BYTES {
-                self.flush().await?;
+            for piece in now.chunks(WRITE_BUFFER_BYTES) {
+                self.out.extend_from_slice(piece);
+                if self.out.len() >= WRITE_BUFFER_BYTES {
+                    self.flush().await?;
+                }
             }
             rest = later;
             if now.len() < PACKET_BYTES_MAX {
@@ -315,6 +329,53 @@ mod tests {
             packets.flush().await,
             Err(ConnectionError::TimedOut { .. })
         ));
+        assert!(!packets.is_flushed(), "a part of it has left");
+    }
+
+    /// The greeting is 0 and the client's answer 1, a switch 2 and what is answered to it 3.
+    #[tokio::test]
+    async fn an_error_in_the_midst_of_a_login_has_the_number_that_the_client_waits_for() {
+        for (exchanges, expected) in [(1, 2), (2, 4)] {
+            let (near, mut far) = tokio::io::duplex(1 << 10);
+            let mut packets = Packets::new(near, 100, WAIT, WAIT);
+            for exchange in 0..exchanges {
+                packets.write(b"asked").await.expect("buffered");
+                packets.flush().await.expect("room");
+                // The last is not answered, or its answer is not read yet.
+                if exchange + 1 < exchanges {
+                    let answer = [1, 0, 0, 2 * exchange + 1, 7];
+                    far.write_all(&answer).await.expect("room");
+                    assert_eq!(packets.read(WAIT).await.expect("its answer"), [7]);
+                }
+            }
+            packets.answer_unasked();
+            packets.write(b"ended").await.expect("buffered");
+            packets.flush().await.expect("room");
+            let mut heard = vec![0; (4 + 5) * (usize::from(exchanges) + 1)];
+            far.read_exact(&mut heard).await.expect("all of it");
+            let ended = [&[5, 0, 0, expected], &b"ended"[..]].concat();
+            assert!(heard.ends_with(&ended), "{heard:?}");
+        }
+        // Its answer was read, and then it goes.
+        let (near, mut far) = tokio::io::duplex(1 << 10);
+        let mut packets = Packets::new(near, 100, WAIT, WAIT);
+        packets.write(b"asked").await.expect("buffered");
+        far.write_all(&[1, 0, 0, 1, 7]).await.expect("room");
+        assert_eq!(packets.read(WAIT).await.expect("its answer"), [7]);
+        packets.answer_unasked();
+        assert_eq!(packets.sequence, 2);
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_or_speaks_out_of_turn_is_noticed() {
+        let (near, mut far) = tokio::io::duplex(100);
+        let mut packets = Packets::new(near, 100, WAIT, WAIT);
+        far.write_all(&[1]).await.expect("room");
+        let error = packets.out_of_turn().await.to_string();
+        assert_eq!(error, "malformed packet: bytes out of turn");
+        drop(far);
+        let error = packets.out_of_turn().await;
+        assert!(matches!(error, ConnectionError::Closed), "{error}");
     }
 
     /// A byte at a time, each well within the timeout; how many were taken before the end.
@@ -382,6 +443,7 @@ mod tests {
         let mut packets = Packets::new(near, usize::MAX, SOON, within);
         let row = vec![1; 6 * WRITE_BUFFER_BYTES];
         packets.write(&row).await.expect("taken");
+        assert!(packets.out.capacity() <= 2 * WRITE_BUFFER_BYTES);
         packets.flush().await.expect("taken");
         drop(packets);
         assert_eq!(takes.await.expect("ended"), row.len() + 4);

@@ -4,6 +4,9 @@
 //! arrays into one reused buffer. The text protocol writes every value as text with a length; the
 //! binary one writes it as the column definition's type says, behind a bitmap of NULLs.
 //!
+//! Nothing reserves memory for a row, so that it has a bound of its own: what would make it longer than
+//! `bytes_max` is an error before it is written, and the buffer takes no more than that and one number.
+//!
 //! Source: MySQL's protocol documentation, "Text Resultset" and "Binary Protocol Resultset".
 
 use std::io::Write as _;
@@ -40,6 +43,20 @@ pub struct NoForm {
     pub data_type: String,
 }
 
+/// A row that is longer than a packet may be.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "Got a packet bigger than 'max_allowed_packet' bytes: a row of the answer is longer than {bytes_max}; read fewer \
+     or shorter columns, or raise [server] max_allowed_packet_bytes"
+)]
+pub struct RowTooLong {
+    /// What is allowed.
+    pub bytes_max: usize,
+}
+
+/// A DATETIME in the binary protocol; no other value that is no text is as long.
+const NUMBER_BYTES_MAX: usize = 12;
+
 /// One value on its way out.
 enum Cell<'a> {
     Null,
@@ -57,10 +74,11 @@ enum Cell<'a> {
 pub struct RowEncoder<'a> {
     columns: Vec<(&'a ArrayRef, &'a ResultColumn)>,
     protocol: Protocol,
+    bytes_max: usize,
 }
 
 impl<'a> RowEncoder<'a> {
-    /// Looks at a batch's columns.
+    /// Looks at a batch's columns. Its rows may be `bytes_max` long.
     ///
     /// # Errors
     /// Where the batch has another number of columns than `columns`, or one of a type without a form.
@@ -68,6 +86,7 @@ impl<'a> RowEncoder<'a> {
         batch: &'a RecordBatch,
         columns: &'a [ResultColumn],
         protocol: Protocol,
+        bytes_max: usize,
     ) -> Result<RowEncoder<'a>, NoForm> {
         if batch.num_columns() != columns.len() {
             return Err(NoForm {
@@ -86,38 +105,109 @@ impl<'a> RowEncoder<'a> {
         Ok(RowEncoder {
             columns: batch.columns().iter().zip(columns).collect(),
             protocol,
+            bytes_max,
         })
     }
 
     /// Writes row `row` into `payload`, which is cleared first. `scratch` is only reused.
-    pub fn encode(&self, row: usize, payload: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// Where it would be longer than it may; `payload` then holds what came before.
+    pub fn encode(
+        &self,
+        row: usize,
+        payload: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), RowTooLong> {
         payload.clear();
         match self.protocol {
             Protocol::Text => {
                 for (array, column) in &self.columns {
                     match cell(array, row, scratch) {
-                        Cell::Null => payload.push(0xfb),
+                        Cell::Null => {
+                            self.make_room(payload, 1)?;
+                            payload.push(0xfb);
+                        }
                         cell => {
                             let text = text(&cell, column.decimals, scratch);
-                            payload.put_lenenc_str(text);
+                            self.text(text, payload)?;
                         }
                     }
                 }
             }
             Protocol::Binary => {
+                let bitmap_bytes = (self.columns.len() + 2).div_ceil(8);
+                self.make_room(payload, 1 + bitmap_bytes)?;
                 payload.push(0);
                 let bitmap = payload.len();
-                payload.resize(bitmap + (self.columns.len() + 2).div_ceil(8), 0);
+                payload.resize(bitmap + bitmap_bytes, 0);
                 for (at, (array, column)) in self.columns.iter().enumerate() {
                     match cell(array, row, scratch) {
                         // The bitmap begins with two reserved bits.
                         Cell::Null => payload[bitmap + (at + 2) / 8] |= 1 << ((at + 2) % 8),
-                        cell => binary(&cell, column, payload, scratch),
+                        cell => self.binary(&cell, column, payload, scratch)?,
                     }
                 }
             }
         }
+        Ok(())
     }
+
+    fn text(&self, text: &[u8], payload: &mut Vec<u8>) -> Result<(), RowTooLong> {
+        self.make_room(payload, lenenc_bytes(text))?;
+        payload.put_lenenc_str(text);
+        Ok(())
+    }
+
+    fn binary(
+        &self,
+        cell: &Cell<'_>,
+        column: &ResultColumn,
+        payload: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), RowTooLong> {
+        self.reserve(payload, NUMBER_BYTES_MAX);
+        if number(cell, column, payload) {
+            self.check(payload.len())
+        } else {
+            self.text(text(cell, column.decimals, scratch), payload)
+        }
+    }
+
+    /// For so many bytes more.
+    fn make_room(&self, payload: &mut Vec<u8>, bytes: usize) -> Result<(), RowTooLong> {
+        self.check(payload.len() + bytes)?;
+        self.reserve(payload, bytes);
+        Ok(())
+    }
+
+    fn check(&self, bytes: usize) -> Result<(), RowTooLong> {
+        let bytes_max = self.bytes_max;
+        if bytes > bytes_max {
+            return Err(RowTooLong { bytes_max });
+        }
+        Ok(())
+    }
+
+    /// As a `Vec` does by itself, which doubles, but for its bound.
+    fn reserve(&self, payload: &mut Vec<u8>, bytes: usize) {
+        let needed = payload.len() + bytes;
+        if needed > payload.capacity() {
+            let doubled = (2 * payload.capacity()).min(self.bytes_max);
+            payload.reserve_exact(needed.max(doubled) - payload.len());
+        }
+    }
+}
+
+/// What a text takes with its length.
+fn lenenc_bytes(text: &[u8]) -> usize {
+    let length = match text.len() {
+        0..=0xfa => 1,
+        0xfb..=0xffff => 3,
+        0x1_0000..=0xff_ffff => 4,
+        _ => 9,
+    };
+    length + text.len()
 }
 
 fn has_form(data_type: &DataType) -> bool {
@@ -246,7 +336,8 @@ fn float(value: f64, plain: &str, exponent: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn binary(cell: &Cell<'_>, column: &ResultColumn, payload: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+/// Writes a value that the binary protocol does not write as text; whether this is one.
+fn number(cell: &Cell<'_>, column: &ResultColumn, payload: &mut Vec<u8>) -> bool {
     let int = match *cell {
         Cell::Int(value) => Some(value),
         Cell::UInt(value) => Some(value.cast_signed()),
@@ -273,11 +364,9 @@ fn binary(cell: &Cell<'_>, column: &ResultColumn, payload: &mut Vec<u8>, scratch
         (type_code::DATE | type_code::DATETIME | type_code::TIMESTAMP, Cell::Time(time), _) => {
             time.write_binary(column.type_code == type_code::DATE, payload);
         }
-        _ => {
-            let text = text(cell, column.decimals, scratch);
-            payload.put_lenenc_str(text);
-        }
+        _ => return false,
     }
+    true
 }
 
 #[cfg(test)]
@@ -306,10 +395,50 @@ mod tests {
     fn encode(array: ArrayRef, type_code: u8, decimals: u8, protocol: Protocol) -> Vec<u8> {
         let batch = RecordBatch::try_from_iter([("c", array)]).expect("a batch");
         let columns = [column(type_code, decimals)];
-        let encoder = RowEncoder::new(&batch, &columns, protocol).expect("a form");
+        let encoder = RowEncoder::new(&batch, &columns, protocol, 1 << 20).expect("a form");
         let mut payload = Vec::new();
-        encoder.encode(0, &mut payload, &mut Vec::new());
+        let encoded = encoder.encode(0, &mut payload, &mut Vec::new());
+        encoded.expect("it is short");
         payload
+    }
+
+    /// One string in many columns: what reserved memory for it did so once.
+    #[test]
+    fn a_row_is_as_long_as_a_packet_may_be_and_no_longer() {
+        const COLUMNS: usize = 40;
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1_000)]));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let null: ArrayRef = Arc::new(Int8Array::from(vec![None]));
+        for (array, type_code, text_bytes, binary_bytes) in [
+            (text, type_code::VAR_STRING, 1_003, 1_003),
+            (number, type_code::LONGLONG, 2, 8),
+            (null, type_code::TINY, 1, 0),
+        ] {
+            let columns = vec![column(type_code, 0); COLUMNS];
+            let named = (0..COLUMNS).map(|at| (at.to_string(), Arc::clone(&array)));
+            let batch = RecordBatch::try_from_iter_with_nullable(
+                named.map(|(name, array)| (name, array, true)),
+            )
+            .expect("a batch");
+            for (protocol, row_bytes) in [
+                (Protocol::Text, COLUMNS * text_bytes),
+                // Behind a byte and the NULLs' bits.
+                (Protocol::Binary, 1 + 6 + COLUMNS * binary_bytes),
+            ] {
+                let mut payload = Vec::new();
+                let mut encode = |bytes_max| {
+                    let encoder = RowEncoder::new(&batch, &columns, protocol, bytes_max);
+                    let encoder = encoder.expect("a form");
+                    let encoded = encoder.encode(0, &mut payload, &mut Vec::new());
+                    assert!(payload.capacity() <= row_bytes + NUMBER_BYTES_MAX);
+                    encoded.map(|()| payload.len())
+                };
+                for bytes_max in [0, row_bytes / 2, row_bytes - 1] {
+                    assert_eq!(encode(bytes_max), Err(RowTooLong { bytes_max }));
+                }
+                assert_eq!(encode(row_bytes), Ok(row_bytes));
+            }
+        }
     }
 
     #[test]
@@ -435,6 +564,7 @@ mod tests {
             Arc::new(DurationSecondArray::from(vec![1])) as ArrayRef,
         )])
         .expect("a batch");
-        assert!(RowEncoder::new(&batch, &[column(type_code::TINY, 0)], Protocol::Text).is_err());
+        let columns = [column(type_code::TINY, 0)];
+        assert!(RowEncoder::new(&batch, &columns, Protocol::Text, 1 << 20).is_err());
     }
 }
