@@ -220,7 +220,8 @@ impl Leaf {
         }
         let said = LogSaid::of(head);
         told.said = (!head.error.is_error()).then_some(said);
-        let (asked, log_end) = (told.asked, said.end(key.read_committed));
+        let read_committed = key.read_committed;
+        let (asked, log_end) = (told.asked, said.end(read_committed));
         let mut filter = AbortedFilter::default();
         if out(Rule::AbortedListIsTheResponses) {
             filter = last_filter(frames, asked.slot);
@@ -249,7 +250,7 @@ impl Leaf {
         } else if !head.error.is_error()
             && let Some(partition) = self.get_mut(asked.slot)
         {
-            partition.log_said(now, &said);
+            partition.log_said(now, &said, read_committed);
         }
         Ok(())
     }
@@ -307,13 +308,14 @@ impl Leaf {
             return;
         }
         let unchanged = frame.changes && !frame.throttled;
+        let read_committed = self.lanes[index].key.read_committed;
         for (asked, said) in self.unnamed(index, request) {
             if !self.queue_again(&asked) || !unchanged {
                 continue;
             }
             if let (Some(said), Some(partition)) = (said, self.get_mut(asked.slot)) {
                 partition.answered();
-                partition.log_said(now, &said);
+                partition.log_said(now, &said, read_committed);
                 self.count(Row::Unchanged);
                 self.log_end_known(now, asked.slot, out);
             }

@@ -430,13 +430,9 @@ impl Partition {
     }
 
     /// Takes what a response says of the log, or does not say anew.
-    pub fn log_said(&mut self, now: Now, said: &LogSaid) {
+    pub fn log_said(&mut self, now: Now, said: &LogSaid, read_committed: bool) {
         let standing = &self.standing;
-        let end = match said.last_stable_offset {
-            ..0 => said.high_watermark,
-            end => end,
-        };
-        standing.say_log_end(end, now.unix_ms());
+        standing.say_log_end(said.end(read_committed).0, now.unix_ms());
         if said.log_start_offset >= 0 {
             standing
                 .log_start_offset
@@ -445,7 +441,7 @@ impl Partition {
         self.heard_us = Some(now.us);
     }
 
-    /// The log's end as last told: the last stable offset.
+    /// The log's end as last told, as a reader of the pipeline's isolation level finds it.
     #[must_use]
     pub fn log_end(&self) -> Option<Offset> {
         Some(Offset(self.standing.log_end()?.offset))

@@ -1,7 +1,7 @@
 //! How each leaf partition stands, in words for people: a wait is never without its reason.
 //!
 //! `Running: ...` goes on by itself in a moment; `Held: ...` waits for something outside the leaf, and
-//! says for what. "Caught up" is said while the visible cursor has reached the last stable offset as a
+//! says for what. "Caught up" is said while the visible cursor has reached the log's end as a
 //! broker told it within [`limits::HEARD_MS_MAX`], and not a moment longer: what is older says nothing
 //! of now. A partition that nothing holds but its neighbour is told behind whom it waits, and why that
 //! one does.

@@ -115,7 +115,7 @@ pub struct Standing {
     pub leader: ArcSwapOption<super::order::Leader>,
     /// The next offset to ask for; fetched >= visible.
     pub fetched: AtomicI64,
-    /// The last stable offset as last told; -1 unknown.
+    /// The log's end as last told, for a reader of the pipeline's isolation level; -1 unknown.
     last_stable_offset: AtomicI64,
     /// When that was, ms since 1970.
     heard_unix_ms: AtomicI64,
@@ -163,7 +163,7 @@ impl Standing {
         self.heard_unix_ms.store(unix_ms, Ordering::Release);
     }
 
-    /// The last stable offset as last told; `None` while no broker has said it.
+    /// The log's end as last told, for a reader of the pipeline's isolation level; `None` while no broker has said it.
     #[must_use]
     pub fn log_end(&self) -> Option<LogEnd> {
         let unix_ms = self.heard_unix_ms.load(Ordering::Acquire);

@@ -38,6 +38,28 @@ fn foreground_ends_where_the_log_below_its_target_was_compacted_away() {
     );
 }
 
+/// A transaction is open from offset 4 on: read_committed ends before it, read_uncommitted behind it.
+#[test]
+fn foreground_ends_where_a_reader_of_its_isolation_level_finds_the_end() {
+    for (name, read_committed, end) in [("committed", true, 4), ("uncommitted", false, 9)] {
+        let mut setup = Setup::new(name);
+        setup.settings.read_committed = read_committed;
+        let mut rig = Rig::new(setup);
+        rig.run(FOREGROUND);
+        for from in (0..end).step_by(4) {
+            assert_eq!(caught_up(&rig), [], "{name}");
+            let said = Said {
+                last_stable_offset: 4,
+                ..Said::records(9, &[rows(from, (end - from).min(4))])
+            };
+            rig.answer(&said);
+        }
+        rig.pass(200);
+        assert_eq!(caught_up(&rig), [(1, end, end as u64)], "{name}");
+        assert_eq!(rig.lag_of(1), Some(0), "{name}");
+    }
+}
+
 #[test]
 fn foreground_goes_on_where_an_answer_had_no_room_or_was_throttled() {
     let mut setup = Setup::new("no-room");
