@@ -275,7 +275,6 @@ impl<'a> Drive<'a> {
         self.crash_in = None;
         self.late.clear();
         self.ordered.clear();
-        self.at_rest.clear();
         self.cut_short()?;
         let Some(process) = self.process.take() else {
             return Ok(());

@@ -10,6 +10,7 @@ use storage::ids::LeafPartitionId;
 
 use super::drive::{CRASH_STEPS_MAX, Drive};
 use super::process::{Slot, take};
+use crate::sim::kafka::Log;
 use crate::sim::world::Law;
 
 /// The statements.
@@ -127,8 +128,35 @@ pub(super) struct Statement {
     pub lineages: BTreeMap<u64, u64>,
     /// SET OFFSETS of some partitions: the numbers.
     pub listed: BTreeMap<i32, i64>,
-    /// Where the logs began and ended, and how often the topic had been made.
-    pub logs: (Vec<(i64, i64)>, u8),
+    /// The logs as they were, and how often the topic had been made.
+    pub logs: (Vec<LogThen>, u8),
+}
+
+/// A log when a statement was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogThen {
+    start: i64,
+    /// The end that the pipelines see.
+    latest: i64,
+    /// How often it had lost its end.
+    histories: usize,
+}
+
+impl LogThen {
+    pub fn of(log: &Log, read_committed: bool) -> LogThen {
+        LogThen {
+            start: log.start,
+            latest: latest(log, read_committed),
+            histories: log.histories.len(),
+        }
+    }
+}
+
+fn latest(log: &Log, read_committed: bool) -> i64 {
+    match read_committed {
+        true => log.stable(),
+        false => log.end(),
+    }
 }
 
 impl Statement {
@@ -265,6 +293,15 @@ impl Drive<'_> {
                     if !rests || !self.is_drained(id) {
                         return not(&format!("leaf partition {id} is {:?}", one.phase));
                     }
+                    let log = one.pairing.kafka_partition as usize;
+                    let wanted = self.grown(statement, log).map(|(then, _)| then.latest);
+                    let visible = one.visible().0;
+                    if statement.kind == Kind::Foreground && wanted.is_some_and(|end| visible < end)
+                    {
+                        return not(&format!(
+                            "leaf partition {id} is at {visible}, the log ended at {wanted:?}"
+                        ));
+                    }
                     self.at_rest.insert(id, one.visible().0);
                 }
                 Ok(())
@@ -295,21 +332,15 @@ impl Drive<'_> {
                 ));
             }
             let log = pairing.kafka_partition;
-            let cluster = &self.world.cluster;
-            let ((first, _), now) = (
-                statement
-                    .logs
-                    .0
-                    .get(log as usize)
-                    .copied()
-                    .unwrap_or_default(),
-                &cluster.logs[log as usize],
-            );
-            let same = cluster.topics_made == statement.logs.1 && cluster.topic_id.is_some();
-            let so = match statement.kind {
-                Kind::SetListed => statement.listed.get(&log) == Some(&start),
-                Kind::SetEarliest => !same || (first..=now.start).contains(&start),
-                Kind::SetLatest => !same || start >= first,
+            let read_committed = self.world.rules.read_committed;
+            let grown = self.grown(statement, log as usize);
+            let so = match (statement.kind, grown) {
+                (Kind::SetListed, _) => statement.listed.get(&log) == Some(&start),
+                (Kind::SetEarliest, Some((then, now))) => (then.start..=now.start).contains(&start),
+                (Kind::SetLatest, Some((then, now))) => {
+                    (then.latest..=latest(now, read_committed)).contains(&start)
+                }
+                (Kind::SetEarliest | Kind::SetLatest, None) => true,
                 _ => pairing.live_lineage == pairing.lineage,
             };
             if !so {
@@ -319,6 +350,14 @@ impl Drive<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A log when a statement was given, and now: it has only grown meanwhile, at either end.
+    fn grown(&self, statement: &Statement, log: usize) -> Option<(LogThen, &Log)> {
+        let cluster = &self.world.cluster;
+        let (then, now) = (statement.logs.0.get(log)?, cluster.logs.get(log)?);
+        let same = cluster.topics_made == statement.logs.1 && cluster.topic_id.is_some();
+        (same && then.histories == now.histories.len()).then_some((*then, now))
     }
 
     /// The process ends: each statement is done or not, whole.

@@ -14,7 +14,7 @@ use ingest::pipeline::{JsonMapping, MappedColumn, Path, SkipErrors, SqlType};
 
 use super::drive::{CRASH_STEPS_MAX, Drive, EVENTS};
 use super::process::{Slot, put};
-use super::statement::{Kind, Statement};
+use super::statement::{Kind, LogThen, Statement};
 use crate::sim::kafka::cluster::TOPIC;
 use crate::sim::law::Rules;
 use crate::sim::world::Law;
@@ -140,7 +140,8 @@ impl Drive<'_> {
         let lineages = view.pairings().filter(about);
         let lineages = lineages.map(|pairing| (pairing.leaf_partition.0, pairing.lineage.0));
         let cluster = &self.world.cluster;
-        let logs = cluster.logs.iter().map(|log| (log.start, log.end()));
+        let read_committed = self.world.rules.read_committed;
+        let logs = (cluster.logs.iter()).map(|log| LogThen::of(log, read_committed));
         let statement = Statement {
             kind,
             at,
