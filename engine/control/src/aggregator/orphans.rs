@@ -109,7 +109,7 @@ pub fn mend(
     expected: &Expected,
 ) -> Result<Vec<PathBuf>, AggregatorError> {
     let tables = data_dir.join("tables");
-    make_directory(disk, &tables)?;
+    make_directories(disk, data_dir, std::iter::once(&tables))?;
     let found = look(disk, &tables)?;
     let (mends, missing) = decide(expected, &found);
     if let Some(path) = missing.first() {
@@ -166,21 +166,23 @@ pub fn mend(
     Ok(moved)
 }
 
-/// Makes a leaf partition's directory; its name is on disk when this returns.
+/// Makes the directories of leaf partitions of a table; their names are on disk when this returns. Each directory
+/// above them is synced once, however many they are.
 ///
 /// # Errors
 /// `Disk`.
-pub fn make_leaf_partition(
+pub fn make_leaf_partitions(
     disk: &dyn Disk,
     data_dir: &Path,
     table: TableId,
-    leaf_partition: LeafPartitionId,
+    leaf_partitions: &[LeafPartitionId],
 ) -> Result<(), AggregatorError> {
     let tables = data_dir.join("tables");
     let table = tables.join(table.to_string());
-    make_directory(disk, &tables)?;
-    make_directory(disk, &table)?;
-    make_directory(disk, &table.join(leaf_partition.to_string()))
+    make_directories(disk, data_dir, std::iter::once(&tables))?;
+    make_directories(disk, &tables, std::iter::once(&table))?;
+    let directory = |id: &LeafPartitionId| table.join(id.to_string());
+    make_directories(disk, &table, leaf_partitions.iter().map(directory))
 }
 
 /// Removes a dropped table's directory once its leaf partitions are gone.
@@ -216,13 +218,19 @@ fn remove_all(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
         .map_err(|error| refused(doing, &error))
 }
 
-/// Its name is on disk when this returns, whoever made it.
-fn make_directory(disk: &dyn Disk, path: &Path) -> Result<(), AggregatorError> {
-    disk.make_directory(path)
-        .map_err(|error| refused("making a directory", &error))?;
-    match path.parent() {
-        Some(parent) if !out(Rule::DirectoryBeforePairing) => sync_directory(disk, parent),
-        _ => Ok(()),
+/// Makes directories in one; their names are on disk when this returns, whoever made them.
+fn make_directories(
+    disk: &dyn Disk,
+    parent: &Path,
+    paths: impl Iterator<Item = impl AsRef<Path>>,
+) -> Result<(), AggregatorError> {
+    for path in paths {
+        disk.make_directory(path.as_ref())
+            .map_err(|error| refused("making a directory", &error))?;
+    }
+    match out(Rule::DirectoryBeforePairing) {
+        true => Ok(()),
+        false => sync_directory(disk, parent),
     }
 }
 
@@ -275,7 +283,7 @@ fn entries(disk: &dyn Disk, path: &Path) -> Result<Vec<(PathBuf, bool)>, Aggrega
 /// A name in `orphans/` that is not taken: `<table>-<leaf partition>`, then with a number.
 fn free_name(disk: &dyn Disk, data_dir: &Path, path: &Path) -> Result<PathBuf, AggregatorError> {
     let orphans = data_dir.join("orphans");
-    make_directory(disk, &orphans)?;
+    make_directories(disk, data_dir, std::iter::once(&orphans))?;
     let name: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
     let name = name.join("-");
     let taken: BTreeSet<PathBuf> = entries(disk, &orphans)?
@@ -419,11 +427,12 @@ mod tests {
     /// A sync that failed before leaves its error to nobody: what it was of goes to the disk with a name that comes
     /// and goes.
     #[test]
-    fn a_directory_is_touched_before_it_is_synced() {
+    fn a_directory_is_touched_before_it_is_synced_once() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path();
         let disk = Noted::default();
-        make_leaf_partition(&disk, data_dir, TableId(1), LeafPartitionId(10)).unwrap();
+        let many = [10, 11, 12].map(LeafPartitionId);
+        make_leaf_partitions(&disk, data_dir, TableId(1), &many).unwrap();
         remove_table(&disk, data_dir, TableId(1)).unwrap();
         let noted = disk.0.lock().unwrap();
         let tables = data_dir.join("tables");
@@ -438,8 +447,10 @@ mod tests {
     #[test]
     fn a_new_leaf_partition_has_its_directory_first() {
         let directory = tempfile::tempdir().unwrap();
-        make_leaf_partition(&RealDisk, directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
-        make_leaf_partition(&RealDisk, directory.path(), TableId(1), LeafPartitionId(10)).unwrap();
+        for _ in 0..2 {
+            let one = [LeafPartitionId(10)];
+            make_leaf_partitions(&RealDisk, directory.path(), TableId(1), &one).unwrap();
+        }
         assert!(directory.path().join("tables/1/10").is_dir());
         // The pairing row was not committed: the next start removes it.
         let expected = Expected {

@@ -7,7 +7,7 @@ use storage::ids::{LeafPartitionId, Offset};
 
 use super::client::{Brokers, TopicState};
 use super::error::AggregatorError;
-use super::orphans::make_leaf_partition;
+use super::orphans::make_leaf_partitions;
 use super::shared::Shared;
 use crate::catalog::{Change, PairingRow, PipelineId};
 use crate::limits::{PAIRINGS_MAX, PIPELINE_PARTITIONS_MAX};
@@ -78,12 +78,10 @@ impl Shared {
             })
             .collect();
         let (data_dir, table) = (self.config.data_dir.clone(), pipeline.table);
-        let ids: Vec<u64> = rows.iter().map(|row| row.leaf_partition).collect();
-        self.on_disk(move |disk| {
-            let make = |id| make_leaf_partition(disk, &data_dir, table, LeafPartitionId(id));
-            ids.into_iter().try_for_each(make)
-        })
-        .await?;
+        let ids = rows.iter().map(|row| LeafPartitionId(row.leaf_partition));
+        let ids: Vec<LeafPartitionId> = ids.collect();
+        self.on_disk(move |disk| make_leaf_partitions(disk, &data_dir, table, &ids))
+            .await?;
         let generation = view.next_generation();
         let mut changes: Vec<Change> = rows
             .into_iter()
