@@ -3,9 +3,9 @@
 //!
 //! Everything the aggregator waits for but a leaf's report and the catalog's answer comes from here, so
 //! that the simulation can stand in: it runs the tasks in one thread in an order of its own, answers when
-//! it likes, and ends the process between any two of them. [`TokioPort`] is the one of a running node, and
-//! the only place that knows tokio's tasks and timers; its tokens of waiting (channels, locks) need no
-//! runtime.
+//! it likes, and ends the process between any two of them. [`TokioPort`] is the one of a running node; it and
+//! what it gives, the [`Client`], alone know tokio's tasks, timers and sockets. Channels and locks need no
+//! runtime, and stand anywhere.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -81,7 +81,7 @@ pub(super) struct State {
     pub testing: BTreeSet<PipelineId>,
     pub places: BTreeMap<LeafPartitionId, Place>,
     pub unreachable: BTreeMap<PipelineId, String>,
-    /// Pipelines that have failed, which could not be kept yet: it is tried again.
+    /// Pipelines with a partition that has failed, which could not be kept yet: it is tried again.
     unkept: BTreeSet<PipelineId>,
     pub leaves_ended: usize,
     pub ending: bool,
@@ -319,12 +319,14 @@ impl Shared {
         let kept = loop {
             match self.keep_failure(id, of, &failure, unix_ms).await {
                 // What waits for room on the disk, or for who holds the catalog, is tried again: until it is kept
-                // the pipeline runs, and START would change nothing. One of a pipeline's failures is enough.
+                // the pipeline runs, and START would change nothing. One of its partitions' failures is enough; its
+                // topic's is the source's, which goes on if nothing comes of it.
                 Err(AggregatorError::Catalog(
                     error @ (CatalogError::Disk { .. } | CatalogError::Locked { .. }),
                 )) => {
                     if !waits {
-                        if !self.state().unkept.insert(id) {
+                        let is_partition = matches!(of, Failed::Partition(_));
+                        if is_partition && !self.state().unkept.insert(id) {
                             return;
                         }
                         waits = true;
@@ -333,14 +335,13 @@ impl Shared {
                     }
                     self.port.sleep(FAILURE_AGAIN_MS).await;
                     if !self.is_failed_still(id, of) {
-                        self.state().unkept.remove(&id);
-                        return;
+                        break Ok(false);
                     }
                 }
                 kept => break kept,
             }
         };
-        if waits {
+        if waits && matches!(of, Failed::Partition(_)) {
             self.state().unkept.remove(&id);
         }
         match kept {
