@@ -226,28 +226,24 @@ impl SessionVariables {
     /// `wait_timeout`, seconds: the session's where it was set, else the server's.
     #[must_use]
     pub fn wait_timeout_s(&self) -> u64 {
-        self.set
-            .get("wait_timeout")
-            .and_then(|seconds| seconds.parse().ok())
-            .unwrap_or(self.facts.wait_timeout_s)
+        self.seconds("wait_timeout", self.facts.wait_timeout_s)
     }
 
     /// `net_read_timeout`, seconds: the session's where it was set, else the server's.
     #[must_use]
     pub fn net_read_timeout_s(&self) -> u64 {
-        self.set
-            .get("net_read_timeout")
-            .and_then(|seconds| seconds.parse().ok())
-            .unwrap_or(self.facts.net_read_timeout_s)
+        self.seconds("net_read_timeout", self.facts.net_read_timeout_s)
     }
 
     /// `net_write_timeout`, seconds: the session's where it was set, else the server's.
     #[must_use]
     pub fn net_write_timeout_s(&self) -> u64 {
-        self.set
-            .get("net_write_timeout")
-            .and_then(|seconds| seconds.parse().ok())
-            .unwrap_or(self.facts.net_write_timeout_s)
+        self.seconds("net_write_timeout", self.facts.net_write_timeout_s)
+    }
+
+    fn seconds(&self, name: &str, of_server: u64) -> u64 {
+        let set = self.set.get(name).and_then(|seconds| seconds.parse().ok());
+        set.unwrap_or(of_server)
     }
 
     fn text(&self, variable: &SystemVariable, global: bool) -> String {
