@@ -20,7 +20,6 @@ use super::execute::Statements;
 use super::handshake::Login;
 use super::packet::{ConnectionError, Packets};
 use super::rows::{Protocol, RowEncoder};
-use crate::limits::LAST_ERROR_MS;
 use crate::sql::{
     Answer, Code, Done, Engine, Identity, ResultColumn, Rows, Session, SqlError, split_statements,
 };
@@ -81,20 +80,9 @@ pub async fn serve(
         Err(error) => {
             tracing::info!(host, connection = id, "connection ended: {error}");
             if let Some(error) = last_words(&error) {
-                tell(connection.packets, &error).await;
+                connection.packets.break_with(&answer::error(&error)).await;
             }
         }
-    }
-}
-
-/// Tells a client why its connection ends.
-async fn tell(mut packets: Packets<TcpStream>, error: &SqlError) {
-    // In the midst of a packet it would not be understood, and the client does not read.
-    if packets.is_flushed() {
-        packets.set_write_timeout(Duration::from_millis(LAST_ERROR_MS));
-        // The stream may be broken already; the log has the reason.
-        let _ = packets.write(&answer::error(error)).await;
-        let _ = packets.flush().await;
     }
 }
 

@@ -56,7 +56,7 @@ pub async fn serve(
             if door.refused(refused.refusal) {
                 tracing::info!(host, connection = id, "login refused: {}", refused.logged);
             }
-            return tell(packets, &refused.error).await;
+            return packets.end_with(&answer::error(&refused.error)).await;
         }
         Some(Err(ConnectionError::Closed)) => return door.closed(),
         Some(Err(error)) => {
@@ -77,7 +77,9 @@ pub async fn serve(
                     "a connection that had not logged in made room for another"
                 );
             }
-            return tell_unasked(packets, &made_room()).await;
+            let payload = unasked(&mut packets, &made_room());
+            // Behind a greeting that has not left it would not be understood.
+            return packets.break_with(&payload).await;
         }
     };
     let session = match door.admit() {
@@ -86,7 +88,7 @@ pub async fn serve(
             if door.refused(Refusal::TooMany) {
                 tracing::warn!(host, connection = id, "login refused: {error}");
             }
-            return tell(packets, &error).await;
+            return packets.end_with(&answer::error(&error)).await;
         }
     };
     let begun = Begun {
@@ -100,24 +102,13 @@ pub async fn serve(
     drop(session);
 }
 
-async fn tell(mut packets: Packets<TcpStream>, error: &SqlError) {
-    // The client may be gone already; it was to be told no more than this.
-    let _ = packets.write(&answer::error(error)).await;
-    let _ = packets.flush().await;
-}
-
-/// The same in the midst of a login.
-async fn tell_unasked(mut packets: Packets<TcpStream>, error: &SqlError) {
-    let payload = if packets.has_begun() {
+/// What is told to a client in the midst of its login.
+fn unasked(packets: &mut Packets<TcpStream>, error: &SqlError) -> Vec<u8> {
+    if packets.has_begun() {
         packets.answer_unasked();
         answer::error(error)
     } else {
         answer::error_before_login(error)
-    };
-    // Behind a greeting that has not left it would not be understood, and the client does not read.
-    if packets.is_flushed() {
-        let _ = packets.write(&payload).await;
-        let _ = packets.flush().await;
     }
 }
 

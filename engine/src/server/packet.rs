@@ -19,7 +19,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::limits::{PACKET_BYTES_MAX, READ_CHUNK_BYTES, READ_CHUNK_BYTES_MIN, WRITE_BUFFER_BYTES};
+use crate::limits::{
+    LAST_ERROR_MS, PACKET_BYTES_MAX, READ_CHUNK_BYTES, READ_CHUNK_BYTES_MIN, WRITE_BUFFER_BYTES,
+};
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +98,7 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
 
     /// Whether all that was written has left, to its last packet's end. Where it has not, nothing may be
     /// written any more once a write was given up: nobody knows how much of it left.
-    #[must_use]
-    pub fn is_flushed(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         self.out.is_empty()
     }
 
@@ -211,6 +212,23 @@ impl<S: AsyncReadExt + AsyncWriteExt + Unpin> Packets<S> {
             if now.len() < PACKET_BYTES_MAX {
                 return Ok(());
             }
+        }
+    }
+
+    /// Tells a client why its connection ends, and ends it. It has not long to take that, and may be gone.
+    pub async fn end_with(mut self, payload: &[u8]) {
+        self.write_timeout = Duration::from_millis(LAST_ERROR_MS);
+        if self.write(payload).await.is_ok() {
+            // Err: the stream was broken already, or the client does not read.
+            let _ = self.flush().await;
+        }
+    }
+
+    /// The same where something else was given up for it: in the midst of a packet it would not be understood,
+    /// and the client does not read.
+    pub async fn break_with(self, payload: &[u8]) {
+        if self.is_flushed() {
+            self.end_with(payload).await;
         }
     }
 
