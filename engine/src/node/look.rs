@@ -69,11 +69,11 @@ fn memory_is_there(config: &Config, cores: &Cores, there: u64) -> Result<(), Con
         return Ok(());
     }
     let what = format!(
-        "[memory] adds up to {} MiB (leaf_bytes {} MiB for each of {} leaves, query_bytes {} MiB, and what stands \
-         beside them) and this process may use {} MiB: lower leaf_bytes or query_bytes, or give it more",
+        "[memory] adds up to {} MiB ({} x leaf_bytes {} MiB, query_bytes {} MiB, and what stands beside \
+         them) and this process may use {} MiB: lower leaf_bytes or query_bytes, or give it more",
         mib(needed),
-        mib(config.number("memory", "leaf_bytes")),
         cores.leaves.len(),
+        mib(config.number("memory", "leaf_bytes")),
         mib(config.number("memory", "query_bytes")),
         mib(there),
     );
