@@ -52,7 +52,8 @@ pub const FETCH_PAUSE_MS: u64 = 1;
 pub const TURN_BYTES: usize = 256 * 1024;
 
 /// START ... FOREGROUND ends after so many answers in a row in which the broker had no record at all,
-/// though the log's end lies ahead of the cursor: what stood there was compacted away.
+/// though the log's end lies ahead of the cursor: what stood there was compacted away. And where the log
+/// ends before FOREGROUND does, its range is asked after as many.
 pub const EMPTY_ANSWERS_MAX: u32 = 3;
 
 /// A connection that is not up by then is given up.

@@ -11,10 +11,13 @@ use super::partition::{Fetch, Hold, Question};
 use super::rows::Row;
 use crate::kafka::ErrorCode;
 use crate::kafka::error::ErrorClass;
+use crate::limits;
 
 impl Leaf {
-    /// The broker has nothing of a partition below `log_end`. FOREGROUND counts that where its own end
-    /// lies ahead of the cursor and not beyond `log_end`: a new leader's high watermark lags at first.
+    /// The broker has nothing of a partition below `log_end`, though FOREGROUND's end lies ahead of the cursor.
+    /// Below the log's end that is counted: it was compacted away. A log that ends before it was cut by an
+    /// unclean election, or its new leader's high watermark lags: the range says which, as no broker
+    /// answers ListOffsets while its own lags (KIP-207).
     pub(super) fn answered_nothing(
         &mut self,
         now: Now,
@@ -26,18 +29,23 @@ impl Leaf {
             return;
         };
         let visible = partition.visible();
-        let live = partition.fetch_number == asked.fetch;
+        let live = partition.fetch_number == asked.fetch && asked.offset == visible;
         let Some(foreground) = &mut partition.foreground else {
             return;
         };
-        if live
-            && asked.offset == visible
-            && foreground
-                .end
-                .is_some_and(|end| visible < end && end <= log_end)
-        {
+        let Some(end) = foreground.end.filter(|end| live && visible < *end) else {
+            return;
+        };
+        if end <= log_end {
             foreground.empty_answers += 1;
-            self.foreground_due(now, asked.slot, out);
+            return self.foreground_due(now, asked.slot, out);
+        }
+        foreground.short_answers += 1;
+        let fetches = matches!(partition.fetch, Fetch::Queued | Fetch::InFlight);
+        if foreground.short_answers >= limits::EMPTY_ANSWERS_MAX && fetches {
+            foreground.short_answers = 0;
+            partition.fetch = Fetch::Locating(Question::Range);
+            self.locate(now, asked.slot, out);
         }
     }
 

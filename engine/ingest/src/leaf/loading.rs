@@ -281,7 +281,7 @@ impl Leaf {
             partition.epoch_reaches = gains.next_offset;
         }
         if let Some(foreground) = &mut partition.foreground {
-            foreground.empty_answers = 0;
+            (foreground.empty_answers, foreground.short_answers) = (0, 0);
         }
         if let Some((_, most)) = gains.timestamps_ms {
             partition.timestamp_said(most);

@@ -267,8 +267,13 @@ impl Leaf {
                 self.lose(now, slot, out);
             }
         } else {
+            if let Some(foreground) = &mut partition.foreground {
+                let cut = Some(Offset(log_end_offset));
+                foreground.end = foreground.end.min(cut);
+            }
             partition.fetch = Fetch::Queued;
             self.locate(now, slot, out);
+            self.foreground_due(now, slot, out);
         }
     }
 }

@@ -376,6 +376,7 @@ impl Leaf {
                     rejects_before,
                     generation,
                     empty_answers: 0,
+                    short_answers: 0,
                     reached: false,
                 })
             }

@@ -96,7 +96,7 @@ pub enum Load {
 /// START ... FOREGROUND: where it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreground {
-    /// The log's end as the first response showed it.
+    /// The log's end as the first response showed it; less where the log was cut since.
     pub end: Option<Offset>,
     /// Commits left; none without LIMIT.
     pub batches_left: Option<u64>,
@@ -110,6 +110,8 @@ pub struct Foreground {
     pub generation: u64,
     /// Answers in a row without a record though the log's end lies ahead.
     pub empty_answers: u32,
+    /// Answers without a record from a log that ends before it, since its range was asked.
+    pub short_answers: u32,
     /// It is reached; the drain is under way.
     pub reached: bool,
 }
@@ -362,7 +364,7 @@ impl Partition {
         self.foreground_commits.clear();
         if let Some(foreground) = &mut self.foreground {
             foreground.reached = false;
-            foreground.empty_answers = 0;
+            (foreground.empty_answers, foreground.short_answers) = (0, 0);
             if let Some(left) = &mut foreground.batches_left {
                 *left += gone;
             }

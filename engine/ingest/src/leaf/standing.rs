@@ -276,7 +276,7 @@ impl Partition {
                 leader()
             ),
             Fetch::Locating(Question::Range) => {
-                "Locating: asks what the log holds, the cursor is out of its range".to_owned()
+                "Locating: asks what the log holds, the cursor or the end of FOREGROUND is out of its range".to_owned()
             }
             Fetch::Held {
                 why: Hold::Broker(code),
@@ -478,7 +478,7 @@ mod tests {
             (Fetch::Stopped, "Ended: the handed-over range is loaded"),
             (
                 Fetch::Locating(Question::Range),
-                "Locating: asks what the log holds, the cursor is out of its range",
+                "Locating: asks what the log holds, the cursor or the end of FOREGROUND is out of its range",
             ),
             (
                 Fetch::Locating(Question::Epoch(4)),

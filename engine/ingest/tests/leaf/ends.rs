@@ -1,8 +1,9 @@
 //! Where a load ends: FOREGROUND's target, and a range that is handed over.
 
-use ingest::leaf::order::{Goal, Report};
+use ingest::leaf::event::Event;
+use ingest::leaf::order::{Goal, Order, Report};
 
-use crate::rig::{Rig, Said, Setup, rows};
+use crate::rig::{PARTITION, Rig, Said, Setup, rows};
 
 fn caught_up(rig: &Rig) -> Vec<(u64, i64, u64)> {
     let cursor = |report: &Report| match *report {
@@ -83,20 +84,50 @@ fn foreground_goes_on_where_an_answer_had_no_room_or_was_throttled() {
     assert_eq!(caught_up(&rig), [(2, 9, 9)]);
 }
 
-#[test]
-fn foreground_goes_on_where_a_new_leader_does_not_know_the_end_yet() {
-    let mut rig = Rig::new(Setup::new("lagging"));
+/// The log that FOREGROUND loads ends at 4 where it ended at 9, until its range is asked.
+fn ends_short(name: &'static str) -> Rig {
+    let mut rig = Rig::new(Setup::new(name));
     rig.run(FOREGROUND);
     rig.answer(&Said::records(9, &[rows(0, 4)]));
-    // The leader moved: its high watermark is behind what the one before it said.
-    for _ in 0..5 {
+    let asked = |report: &Report| matches!(report, Report::RangeUnknown { offset: 4, .. });
+    for _ in 0..3 {
+        assert!(!rig.reports.iter().any(asked));
         rig.answer(&Said::nothing(4));
         rig.pass(200);
     }
+    assert!(rig.reports.iter().any(asked));
+    assert_eq!(caught_up(&rig), []);
+    rig
+}
+
+fn log_range(rig: &mut Rig, log_end_offset: i64) {
+    rig.on(Event::Order(Order::LogRange {
+        leaf_partition: PARTITION,
+        log_start_offset: 0,
+        log_end_offset,
+    }));
+    rig.settle();
+}
+
+#[test]
+fn foreground_goes_on_where_a_new_leader_does_not_know_the_end_yet() {
+    // The leader moved: its high watermark was behind what the one before it said.
+    let mut rig = ends_short("lagging");
+    log_range(&mut rig, 9);
+    rig.answer(&Said::nothing(4));
+    rig.pass(200);
     assert_eq!(caught_up(&rig), []);
     rig.answer(&Said::records(9, &[rows(4, 5)]));
     rig.pass(200);
     assert_eq!(caught_up(&rig), [(1, 9, 9)]);
+}
+
+#[test]
+fn foreground_ends_where_an_unclean_election_cut_the_log() {
+    let mut rig = ends_short("cut");
+    log_range(&mut rig, 4);
+    rig.pass(200);
+    assert_eq!(caught_up(&rig), [(1, 4, 4)]);
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(super) const EVENTS: [&str; 4] = [
 /// The longest that a process lives which begins in order to end.
 pub(super) const CRASH_STEPS_MAX: u64 = 300;
 
+/// The longest that it lives after a commit or an order that it ends with.
+const COMMIT_STEPS_MAX: u64 = 24;
+const ORDER_STEPS_MAX: u64 = 8;
+
 /// See the module.
 pub struct Drive<'a> {
     pub(super) world: World<'a>,
@@ -246,6 +250,7 @@ impl<'a> Drive<'a> {
         };
         if let Some((id, generation, goal)) = goal {
             self.ordered.insert(id, (generation, goal));
+            self.ends_soon(ORDER_STEPS_MAX);
         }
         self.world.order(node, order)
     }
@@ -264,18 +269,26 @@ impl<'a> Drive<'a> {
         let change = after.change;
         self.world
             .say(|| format!("the catalog is at change {change}"));
-        for statement in &mut self.statements {
-            statement.commits += 1;
+        self.committed(&before, &after)?;
+        self.ends_soon(COMMIT_STEPS_MAX);
+        Ok(())
+    }
+
+    /// Perhaps the process is to end within so many steps: what stands between a statement's commit, its
+    /// orders and its answer is over in as few.
+    fn ends_soon(&mut self, steps_max: u64) {
+        if !self.statements.is_empty() && self.crash_in.is_none() && !self.world.healed {
+            let steps = self.world.random.below(steps_max);
+            self.crash_in = self.world.random.chance(250).then_some(steps);
         }
-        self.committed(&before, &after)
     }
 
     /// The process ends, or the machine, wherever each of its tasks is.
     pub(super) fn crash(&mut self) -> Law {
         self.crash_in = None;
         self.late.clear();
-        self.ordered.clear();
         self.cut_short()?;
+        self.ordered.clear();
         let Some(process) = self.process.take() else {
             return Ok(());
         };

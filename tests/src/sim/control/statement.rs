@@ -120,12 +120,12 @@ pub(super) struct Statement {
     /// The table, and its pipeline.
     pub at: usize,
     pub slot: Slot<Result<(), AggregatorError>>,
-    /// Transactions since it was given, its own or another's.
-    pub commits: u32,
     /// No other was under way meanwhile.
     pub alone: bool,
     /// The lineages of the leaf partitions that it is about.
     pub lineages: BTreeMap<u64, u64>,
+    /// The last generation of any of them.
+    pub generation: u64,
     /// SET OFFSETS of some partitions: the numbers.
     pub listed: BTreeMap<i32, i64>,
     /// The logs as they were, and how often the topic had been made.
@@ -360,17 +360,35 @@ impl Drive<'_> {
         (same && then.histories == now.histories.len()).then_some((*then, now))
     }
 
+    /// How far a statement has come: by what the catalog says of its leaf partitions, and what of that their
+    /// leaves have taken.
+    fn moment(&self, statement: &Statement, view: &CatalogView) -> Moment {
+        let mut moment = Moment::BeforeCommit;
+        for (id, lineage) in &statement.lineages {
+            let Some(pairing) = view.pairing(LeafPartitionId(*id)) else {
+                // It is dropped, and no order follows.
+                return Moment::BehindOrders;
+            };
+            let committed = match statement.kind.rewinds() {
+                true => pairing.lineage.0 > *lineage,
+                false => pairing.generation.0 > statement.generation,
+            };
+            let taken = self.ordered.get(id).map_or(0, |order| order.0);
+            if committed && taken < pairing.generation.0 {
+                return Moment::BehindCommit;
+            }
+            if committed {
+                moment = Moment::BehindOrders;
+            }
+        }
+        moment
+    }
+
     /// The process ends: each statement is done or not, whole.
     pub(super) fn cut_short(&mut self) -> Law {
-        let orders = self.process().links.iter().map(|link| link.orders());
-        let orders = orders.sum::<usize>();
         let view = self.view();
         for statement in std::mem::take(&mut self.statements) {
-            let moment = match (statement.commits, orders) {
-                (0, _) => Moment::BeforeCommit,
-                (_, 1..) => Moment::BehindCommit,
-                _ => Moment::BehindOrders,
-            };
+            let moment = self.moment(&statement, &view);
             let words = statement.kind.words();
             if statement.alone {
                 let hit = format!("{words}: {}", moment.words());

@@ -137,8 +137,9 @@ impl Drive<'_> {
                 .as_ref()
                 .is_some_and(|one| one.id == pairing.pipeline),
         };
-        let lineages = view.pairings().filter(about);
-        let lineages = lineages.map(|pairing| (pairing.leaf_partition.0, pairing.lineage.0));
+        let own: Vec<_> = view.pairings().filter(about).collect();
+        let lineages = (own.iter()).map(|pairing| (pairing.leaf_partition.0, pairing.lineage.0));
+        let generation = own.iter().map(|pairing| pairing.generation.0).max();
         let cluster = &self.world.cluster;
         let read_committed = self.world.rules.read_committed;
         let logs = (cluster.logs.iter()).map(|log| LogThen::of(log, read_committed));
@@ -146,9 +147,9 @@ impl Drive<'_> {
             kind,
             at,
             slot: Slot::default(),
-            commits: 0,
             alone: self.statements.is_empty(),
             lineages: lineages.collect(),
+            generation: generation.unwrap_or_default(),
             listed: listed.clone(),
             logs: (logs.collect(), cluster.topics_made),
         };
