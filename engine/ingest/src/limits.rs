@@ -9,7 +9,7 @@ pub const ORDERS_QUEUED_MAX: usize = 4_096;
 pub const REPORTS_QUEUED_MAX: usize = 4_096;
 /// Leaf partitions that one leaf serves.
 pub const LEAF_PARTITIONS_MAX: usize = 1_024;
-/// Brokers that one leaf is connected to.
+/// Connections of one leaf to brokers.
 pub const LANES_MAX: usize = 256;
 /// Responses of one lane in memory: one is loaded while one is on its way.
 pub const FRAMES_PER_LANE_MAX: usize = 2;

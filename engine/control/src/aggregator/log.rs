@@ -11,6 +11,7 @@ use ingest::kafka::fetch::{
 };
 use ingest::kafka::requests::{Api, Sent};
 use ingest::leaf::order::Leader;
+use ingest::leaf::told::LogSaid;
 use ingest::limits::FETCH_PARTITION_BYTES_MAX;
 use storage::ids::{Offset, TopicId};
 
@@ -154,10 +155,7 @@ fn headers(response: Response, from: Offset, read_committed: bool) -> Result<Fet
                 if head.error.is_error() {
                     error = head.error;
                 }
-                end = match head.last_stable_offset {
-                    stable if read_committed && stable >= 0 => stable,
-                    _ => head.high_watermark,
-                };
+                end = LogSaid::of(&head).end(read_committed).0;
             }
             FrameEvent::Batch(range) => next = next.max(range.header.next_offset()),
             FrameEvent::Oversize {

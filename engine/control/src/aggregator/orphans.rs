@@ -177,6 +177,9 @@ pub fn make_leaf_partitions(
     table: TableId,
     leaf_partitions: &[LeafPartitionId],
 ) -> Result<(), AggregatorError> {
+    if leaf_partitions.is_empty() {
+        return Ok(());
+    }
     let tables = data_dir.join("tables");
     let table = tables.join(table.to_string());
     make_directories(disk, data_dir, std::iter::once(&tables))?;

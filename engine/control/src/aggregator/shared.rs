@@ -299,7 +299,7 @@ impl Shared {
             let shared = self.clone();
             let failed = async move {
                 shared
-                    .pipeline_failed(pipeline, Failed::Partition(kafka_partition), failure)
+                    .partition_failed(pipeline, kafka_partition, failure)
                     .await;
             };
             self.port.spawn(failed.boxed());
@@ -311,72 +311,69 @@ impl Shared {
         }
     }
 
-    /// A partition, or the topic as a whole, has failed: the pipeline is in Error and stops.
-    pub async fn pipeline_failed(self: &Arc<Shared>, id: PipelineId, of: Failed, failure: Failure) {
+    /// A partition has failed: the pipeline is in Error and stops.
+    async fn partition_failed(self: &Arc<Shared>, id: PipelineId, index: i32, failure: Failure) {
         let unix_ms = self.port.unix_ms();
-        let foreground = self.is_foreground(id);
-        let mut waits = false;
-        let kept = loop {
-            match self.keep_failure(id, of, &failure, unix_ms).await {
-                // What waits for room on the disk, or for who holds the catalog, is tried again: until it is kept
-                // the pipeline runs, and START would change nothing. One of its partitions' failures is enough; its
-                // topic's is the source's, which goes on if nothing comes of it.
-                Err(AggregatorError::Catalog(
-                    error @ (CatalogError::Disk { .. } | CatalogError::Locked { .. }),
-                )) => {
-                    if !waits {
-                        let is_partition = matches!(of, Failed::Partition(_));
-                        if is_partition && !self.state().unkept.insert(id) {
-                            return;
-                        }
-                        waits = true;
-                        tracing::error!(pipeline = %id, %error, failure = failure.text,
-                            "the pipeline has failed, and that could not be kept: it is tried again");
-                    }
-                    self.port.sleep(FAILURE_AGAIN_MS).await;
-                    if !self.is_failed_still(id, of) {
-                        break Ok(false);
-                    }
-                }
-                kept => break kept,
-            }
-        };
-        if waits && matches!(of, Failed::Partition(_)) {
-            self.state().unkept.remove(&id);
+        let of = Failed::Partition(index);
+        if !self.keeps_failing(id, of, &failure, unix_ms).await {
+            return;
         }
+        // One of its partitions' failures is enough.
+        if !self.state().unkept.insert(id) {
+            return;
+        }
+        loop {
+            self.port.sleep(FAILURE_AGAIN_MS).await;
+            let again = self.is_failed_still(id, index);
+            if !again || !self.keeps_failing(id, of, &failure, unix_ms).await {
+                break;
+            }
+        }
+        self.state().unkept.remove(&id);
+    }
+
+    /// A partition, or the topic as a whole, has failed: the pipeline is in Error and stops. Whether it is to be
+    /// said again: what waits for room on the disk, or for who holds the catalog, could not be kept, and until it
+    /// is the pipeline runs, and START would change nothing.
+    pub async fn keeps_failing(
+        self: &Arc<Shared>,
+        id: PipelineId,
+        of: Failed,
+        failure: &Failure,
+        unix_ms: i64,
+    ) -> bool {
+        let foreground = self.is_foreground(id);
+        let kept = self.keep_failure(id, of, failure, unix_ms).await;
+        let again = matches!(
+            kept,
+            Err(AggregatorError::Catalog(
+                CatalogError::Disk { .. } | CatalogError::Locked { .. }
+            ))
+        );
         match kept {
             Ok(true) => {
                 tracing::error!(pipeline = %id, ?of, offset = failure.offset, failure = failure.text, foreground,
                     "the pipeline has failed");
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(pipeline = %id, %error, failure = failure.text,
+            Err(error) => tracing::error!(pipeline = %id, %error, failure = failure.text, again,
                 "the pipeline has failed, and that could not be kept"),
         }
         self.carry_out();
+        again
     }
 
-    /// Whether it fails still: nobody has stopped it, started it anew or accepted another topic meanwhile.
-    fn is_failed_still(&self, id: PipelineId, of: Failed) -> bool {
+    /// Whether the partition fails still: nobody has stopped or started it anew meanwhile.
+    fn is_failed_still(&self, id: PipelineId, index: i32) -> bool {
         let view = self.view();
         let state = self.state();
-        if state.ending {
-            return false;
-        }
-        match of {
-            Failed::Topic(_) => {
-                let pipeline = view.pipeline_by_id(id);
-                pipeline.is_some_and(|pipeline| pipeline.state == PipelineState::Running)
-            }
-            Failed::Partition(index) => {
-                let mut pairings = view.pairings_of(id);
-                pairings.any(|pairing| {
-                    let known = state.supervisor.known(pairing.leaf_partition);
-                    pairing.kafka_partition == index
-                        && known.is_some_and(|known| known.failed.is_some())
-                })
-            }
-        }
+        let mut pairings = view.pairings_of(id);
+        !state.ending
+            && pairings.any(|pairing| {
+                let known = state.supervisor.known(pairing.leaf_partition);
+                pairing.kafka_partition == index
+                    && known.is_some_and(|known| known.failed.is_some())
+            })
     }
 
     /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, there is none, or its
@@ -536,7 +533,7 @@ pub(super) fn ordered(view: &CatalogView, leaf_partitions: Vec<LeafPartitionId>)
     }
 }
 
-/// Whether all of these rest at their catalog's generation; the first that failed instead.
+/// Whether all of these rest at their catalog's generation; the first that could not be drained instead.
 pub(super) fn resting(
     state: &State,
     view: &CatalogView,
@@ -551,7 +548,7 @@ pub(super) fn resting(
         if !known.rests(generation) {
             return None;
         }
-        if let Some(failure) = &known.failed {
+        if let Some(failure) = known.undrained() {
             failed.get_or_insert((*id, failure.clone()));
         }
     }

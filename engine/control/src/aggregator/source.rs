@@ -21,8 +21,8 @@ use super::supervisor::Question;
 use super::watch::{Seen, Watch};
 use crate::catalog::{PipelineDef, PipelineId};
 use crate::limits::{
-    GROUP_OFFSET_INTERVAL_MS, GROUP_OFFSET_REFRESH_MS, SOURCE_QUEUE_QUESTIONS_MAX,
-    UNREACHABLE_PAUSE_MS,
+    FAILURE_AGAIN_MS, GROUP_OFFSET_INTERVAL_MS, GROUP_OFFSET_REFRESH_MS,
+    SOURCE_QUEUE_QUESTIONS_MAX, UNREACHABLE_PAUSE_MS,
 };
 use crate::planted::{Rule, out};
 
@@ -114,7 +114,8 @@ struct Running {
 #[derive(Default)]
 struct Open {
     leaders: BTreeSet<LeafPartitionId>,
-    ranges: BTreeMap<i32, LeafPartitionId>,
+    /// Beside its generation and its cursor.
+    ranges: BTreeMap<i32, (LeafPartitionId, u64, i64)>,
     /// Beside the epoch the leader's, as the leaf knows it.
     epochs: BTreeMap<i32, (LeafPartitionId, i32, i32)>,
 }
@@ -164,7 +165,8 @@ impl Running {
             let now_ms = self.shared.port.now_ms();
             if watch.due_ms() <= now_ms {
                 watch.asked(now_ms);
-                if !self.look(&topic, &mut watch, &mut open, &mut state).await {
+                let known = &mut state;
+                if !(self.look(&topic, &mut watch, &mut open, known, &mut stopped)).await {
                     break;
                 }
             }
@@ -203,13 +205,15 @@ impl Running {
         known.unwrap_or_default()
     }
 
-    /// Asks who leads and carries out what that means. False: the topic is lost.
+    /// Asks who leads and carries out what that means. False: the topic is lost, or the pipeline was stopped
+    /// meanwhile, and what was answered says nothing of a run that has begun since.
     async fn look(
         &mut self,
         topic: &str,
         watch: &mut Watch,
         open: &mut Open,
         known: &mut Option<TopicState>,
+        stopped: &mut oneshot::Receiver<()>,
     ) -> bool {
         let asked_of = self.topic_id();
         let answer = match self.client.topic(topic).await {
@@ -223,6 +227,9 @@ impl Running {
                 return true;
             }
         };
+        if has_come(stopped) {
+            return false;
+        }
         let now_of = self.topic_id();
         if asked_of != now_of {
             // SET OFFSETS accepted another topic meanwhile: what was answered may be said of the one before.
@@ -270,9 +277,19 @@ impl Running {
             deterministic: true,
             alone: false,
         };
-        self.shared
-            .pipeline_failed(self.pipeline, Failed::Topic(now_of), failure)
-            .await;
+        // While the disk is full, or another holds the catalog, the pipeline runs on.
+        let unix_ms = self.shared.port.unix_ms();
+        let of = Failed::Topic(now_of);
+        while (self.shared)
+            .keeps_failing(self.pipeline, of, &failure, unix_ms)
+            .await
+        {
+            tokio::select! {
+                biased;
+                _ = &mut *stopped => return false,
+                () = self.shared.port.sleep(FAILURE_AGAIN_MS) => {}
+            }
+        }
         let now_of_another = self.topic_id() != now_of;
         if now_of_another {
             // Accepted while that was being kept, so it was not: the new one is watched.
@@ -345,11 +362,13 @@ impl Running {
                 .offsets(topic, state, &indices, OffsetSpec::Latest);
             // An error leaves the question open: the leaf asks again, by then with another leader.
             if let (Ok(first), Ok(end)) = (first.await, end.await) {
-                for (index, id) in ranges {
+                for (index, (id, generation, offset)) in ranges {
                     self.shared.answer(
                         id,
                         Order::LogRange {
                             leaf_partition: id.0,
+                            generation,
+                            offset,
                             log_start_offset: first.get(&index).map_or(-1, |offset| offset.0),
                             log_end_offset: end.get(&index).map_or(-1, |offset| offset.0),
                         },
@@ -511,14 +530,20 @@ impl Running {
     }
 }
 
+/// Whether it was said, or whoever would have said it is gone.
+fn has_come(stopped: &mut oneshot::Receiver<()>) -> bool {
+    !matches!(stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
 fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
     match ask.question {
         Question::Leader => {
             open.leaders.insert(ask.leaf_partition);
             watch.want();
         }
-        Question::Range => {
-            open.ranges.insert(ask.kafka_partition, ask.leaf_partition);
+        Question::Range { generation, offset } => {
+            let asked = (ask.leaf_partition, generation, offset);
+            open.ranges.insert(ask.kafka_partition, asked);
         }
         Question::Epoch {
             epoch,

@@ -61,6 +61,8 @@ pub struct Known {
     pub failed: Option<Failure>,
     /// When, ms since 1970.
     pub failed_unix_ms: i64,
+    /// Its Stop, the last goal told, waits for room on the disk.
+    pub no_room: Option<Failure>,
     /// FOREGROUND reached its end: rows loaded and messages rejected.
     pub caught_up: Option<(u64, u64)>,
     /// The durable cursor, once known.
@@ -79,12 +81,19 @@ impl Known {
         Some((self.failed_unix_ms, failure))
     }
 
-    /// Whether it rests: stopped and durable, or failed; with its generation.
+    /// Whether nothing is to be waited for: stopped and durable, or failed, or without room to become durable;
+    /// with its generation.
     #[must_use]
     pub fn rests(&self, generation: Generation) -> bool {
         self.generation >= generation
             && self.attached
-            && ((self.goal == Goal::Stop && self.reached) || self.failed.is_some())
+            && ((self.goal == Goal::Stop && self.reached) || self.undrained().is_some())
+    }
+
+    /// Why what it shows is not durable, where that is not to be waited for.
+    #[must_use]
+    pub fn undrained(&self) -> Option<&Failure> {
+        self.failed.as_ref().or(self.no_room.as_ref())
     }
 }
 
@@ -141,7 +150,12 @@ pub enum Question {
     /// Who leads?
     Leader,
     /// What does the log hold?
-    Range,
+    Range {
+        /// The generation that asks.
+        generation: u64,
+        /// Its cursor.
+        offset: i64,
+    },
     /// Where does this epoch end, in the log of a leader with that one?
     Epoch {
         /// The epoch of the last committed record batch.
@@ -383,6 +397,7 @@ impl Supervisor {
                     return Heard::Late;
                 }
                 known.reached = true;
+                known.no_room = None;
                 known.durable = Some(Offset(*cursor));
                 if let Goal::Rewind { lineage, .. } = goal {
                     known.stands_in(Lineage(*lineage));
@@ -401,6 +416,18 @@ impl Supervisor {
                 }
                 known.caught_up = Some((*rows, *rejects));
                 known.durable = Some(Offset(*cursor));
+                Heard::Noted
+            }
+            Report::NoRoom {
+                generation,
+                failure,
+                ..
+            } => {
+                if !is_own(*generation) || known.goal != Goal::Stop {
+                    return Heard::Late;
+                }
+                known.attached = true;
+                known.no_room = Some(failure.clone());
                 Heard::Noted
             }
             Report::Failed {
@@ -442,7 +469,15 @@ impl Supervisor {
                 }
             }
             Report::LeaderUnknown { .. } => ask(pairing, Question::Leader),
-            Report::RangeUnknown { .. } => ask(pairing, Question::Range),
+            Report::RangeUnknown {
+                generation, offset, ..
+            } => ask(
+                pairing,
+                Question::Range {
+                    generation: *generation,
+                    offset: *offset,
+                },
+            ),
             Report::EpochUnchecked {
                 leader_epoch,
                 epoch,
@@ -479,6 +514,7 @@ impl Known {
             attached: false,
             reached: false,
             failed: None,
+            no_room: None,
             failed_unix_ms: 0,
             caught_up: None,
             durable: None,

@@ -207,8 +207,12 @@ impl Shared {
             });
         }
         let data_dir = self.config.data_dir.clone();
-        self.on_disk(move |disk| remove_table(disk, &data_dir, table))
-            .await?;
+        {
+            // Pairing makes directories beside it in its own turn: one must not take the other's failed sync.
+            let _turn = self.commit_turn().await;
+            self.on_disk(move |disk| remove_table(disk, &data_dir, table))
+                .await?;
+        }
         self.transact(|_| Ok((vec![Change::TableDropped { table: table.0 }], ())))
             .await?;
         self.carry_out();

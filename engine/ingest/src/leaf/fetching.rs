@@ -28,6 +28,9 @@ pub struct LaneKey {
     pub read_committed: bool,
     /// `client.id`.
     pub client_id: String,
+    /// The generation of a FOREGROUND run; 0 for all that run on. That the broker has nothing for it is told by
+    /// whole answers without a record, and others' records would hide it.
+    pub foreground: u64,
     /// Which of the lanes that differ in nothing else.
     pub copy: u32,
 }
@@ -136,6 +139,7 @@ impl Leaf {
             port: leader.port,
             read_committed: settings.read_committed,
             client_id: settings.client_id.clone(),
+            foreground: partition.foreground.map_or(0, |run| run.generation),
             copy: 0,
         };
         let same = |other: &Partition| {
@@ -172,7 +176,7 @@ impl Leaf {
             }
             None => {
                 tracing::error!(
-                    "a leaf is connected to at most {} brokers",
+                    "a leaf has at most {} connections to brokers",
                     limits::LANES_MAX
                 );
                 return;

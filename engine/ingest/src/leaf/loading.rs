@@ -141,6 +141,11 @@ impl Leaf {
         if gains.counts.rejected > 0 {
             self.count(Row::Rejected);
         }
+        if records > 0
+            && let Some(partition) = self.get_mut(slot)
+        {
+            partition.corrupt_at = None;
+        }
         match end {
             StepEnd::Turn => {}
             StepEnd::OffsetsMax => self.count(Row::CutAtMax),
@@ -158,11 +163,6 @@ impl Leaf {
                 self.poisoned(now, slot, &poison, batch, out);
             }
             StepEnd::Malformed(fault) => self.malformed(now, slot, &fault, out),
-        }
-        if records > 0
-            && let Some(partition) = self.get_mut(slot)
-        {
-            partition.corrupt_at = None;
         }
         self.loaded(now, place, out);
     }

@@ -64,6 +64,7 @@ impl Leaf {
             },
             Question::Range => Report::RangeUnknown {
                 leaf_partition,
+                generation: partition.generation,
                 offset: partition.visible().0,
             },
         };
@@ -201,20 +202,25 @@ impl Leaf {
         self.locate(now, slot, out);
     }
 
+    /// `asked`: the generation that asked, and its cursor then. `range`: the log's start and end.
     pub(super) fn learn_range(
         &mut self,
         now: Now,
         leaf_partition: u64,
-        log_start_offset: i64,
-        log_end_offset: i64,
+        asked: (u64, Offset),
+        range: (i64, i64),
         out: &mut Effects,
     ) {
+        let (log_start_offset, log_end_offset) = range;
         let Some(&slot) = self.by_id.get(&leaf_partition) else {
             return;
         };
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
+        if asked != (partition.generation, partition.visible()) {
+            return;
+        }
         let standing = Arc::clone(&partition.standing);
         standing
             .log_start_offset

@@ -274,6 +274,7 @@ impl Leaf {
         self.run_lanes(now, out);
         self.freshness.show(now.ms(), &self.gauges);
         self.say_disk_full(now);
+        self.say_no_room();
         self.show(now);
         self.end_if_done(now, out);
     }

@@ -159,6 +159,10 @@ pub enum Order {
     LogRange {
         /// Which one.
         leaf_partition: u64,
+        /// The generation that asked,
+        generation: u64,
+        /// and its cursor then: what it has passed says nothing of where it is now.
+        offset: i64,
         /// The first offset it still holds.
         log_start_offset: i64,
         /// The offset after its last.
@@ -269,6 +273,16 @@ pub enum Report {
         /// Why.
         failure: Failure,
     },
+    /// The goal is Stop, and what is visible waits for room on the disk to become durable; Reached follows
+    /// when there is some. Once a generation.
+    NoRoom {
+        /// Which one.
+        leaf_partition: u64,
+        /// The order's generation.
+        generation: u64,
+        /// What waits, and what to do.
+        failure: Failure,
+    },
     /// Who leads this one? At most one open question a topic.
     LeaderUnknown {
         /// Which one.
@@ -276,10 +290,12 @@ pub enum Report {
         /// What the leaf last knew; -1 nothing.
         epoch: i32,
     },
-    /// What does the log hold? The cursor is out of its range.
+    /// What does the log hold? The cursor, or the end of FOREGROUND, is out of its range.
     RangeUnknown {
         /// Which one.
         leaf_partition: u64,
+        /// The order's generation.
+        generation: u64,
         /// The cursor.
         offset: i64,
     },
@@ -318,6 +334,7 @@ impl Report {
             | Report::Durable { leaf_partition, .. }
             | Report::Reached { leaf_partition, .. }
             | Report::Failed { leaf_partition, .. }
+            | Report::NoRoom { leaf_partition, .. }
             | Report::LeaderUnknown { leaf_partition, .. }
             | Report::RangeUnknown { leaf_partition, .. }
             | Report::EpochUnchecked { leaf_partition, .. }

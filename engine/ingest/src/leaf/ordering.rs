@@ -61,9 +61,15 @@ impl Leaf {
             } => self.learn_leader(now, leaf_partition, leader, out),
             Order::LogRange {
                 leaf_partition,
+                generation,
+                offset,
                 log_start_offset,
                 log_end_offset,
-            } => self.learn_range(now, leaf_partition, log_start_offset, log_end_offset, out),
+            } => {
+                let asked = (generation, Offset(offset));
+                let range = (log_start_offset, log_end_offset);
+                self.learn_range(now, leaf_partition, asked, range, out);
+            }
             Order::EpochEnd {
                 leaf_partition,
                 leader_epoch,

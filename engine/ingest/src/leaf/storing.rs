@@ -320,6 +320,34 @@ impl Leaf {
         self.reports.push(report);
     }
 
+    /// Says of each that drains for a Stop and finds no room on the disk that it waits: whoever asked for the
+    /// Stop is not to wait for as long.
+    pub(super) fn say_no_room(&mut self) {
+        for partition in self.partitions.iter_mut().flatten() {
+            let waits = partition.phase == Phase::Draining
+                && partition.goal == Goal::Stop
+                && partition.store.is_disk_full();
+            if !waits || partition.no_room_said == Some(partition.generation) {
+                continue;
+            }
+            partition.no_room_said = Some(partition.generation);
+            let durable = partition.store.cursors().durable;
+            let text = format!(
+                "the disk is full: what is visible from offset {durable} on is not durable and waits for room, \
+                 after which it is committed; free some, or DROP a TABLE that nothing loads"
+            );
+            let failure = Failure {
+                alone: true,
+                ..failure(FailureKind::Load, durable.0, text, false)
+            };
+            self.reports.push(Report::NoRoom {
+                leaf_partition: partition.pairing.leaf_partition,
+                generation: partition.generation,
+                failure,
+            });
+        }
+    }
+
     /// A dropped partition's place is free again.
     fn forget(&mut self, slot: Slot) {
         if let Some(partition) = self.partitions[slot.index as usize].take() {

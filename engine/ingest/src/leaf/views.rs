@@ -116,7 +116,7 @@ pub struct Standing {
     /// The next offset to ask for; fetched >= visible.
     pub fetched: AtomicI64,
     /// The log's end as last told, for a reader of the pipeline's isolation level; -1 unknown.
-    last_stable_offset: AtomicI64,
+    log_end: AtomicI64,
     /// When that was, ms since 1970.
     heard_unix_ms: AtomicI64,
     /// The first offset of the log as last told; -1 unknown.
@@ -141,7 +141,7 @@ impl Standing {
             running: AtomicBool::new(false),
             leader: ArcSwapOption::empty(),
             fetched: AtomicI64::new(-1),
-            last_stable_offset: AtomicI64::new(-1),
+            log_end: AtomicI64::new(-1),
             heard_unix_ms: AtomicI64::new(0),
             log_start_offset: AtomicI64::new(-1),
             last_timestamp_ms: AtomicI64::new(-1),
@@ -158,7 +158,7 @@ impl Standing {
 
     /// A broker said where the log ends for a reader of the pipeline's isolation level.
     pub fn say_log_end(&self, offset: i64, unix_ms: i64) {
-        self.last_stable_offset.store(offset, Ordering::Relaxed);
+        self.log_end.store(offset, Ordering::Relaxed);
         // Behind the offset: a time is never that of an earlier one.
         self.heard_unix_ms.store(unix_ms, Ordering::Release);
     }
@@ -167,7 +167,7 @@ impl Standing {
     #[must_use]
     pub fn log_end(&self) -> Option<LogEnd> {
         let unix_ms = self.heard_unix_ms.load(Ordering::Acquire);
-        let offset = self.last_stable_offset.load(Ordering::Relaxed);
+        let offset = self.log_end.load(Ordering::Relaxed);
         (offset >= 0).then_some(LogEnd { offset, unix_ms })
     }
 

@@ -101,12 +101,22 @@ fn ends_short(name: &'static str) -> Rig {
 }
 
 fn log_range(rig: &mut Rig, log_end_offset: i64) {
-    rig.on(Event::Order(Order::LogRange {
-        leaf_partition: PARTITION,
-        log_start_offset: 0,
-        log_end_offset,
-    }));
-    rig.settle();
+    let generation = rig.leaf.partition(PARTITION).unwrap().generation;
+    let mut say = |generation, offset, log_end_offset| {
+        rig.on(Event::Order(Order::LogRange {
+            leaf_partition: PARTITION,
+            generation,
+            offset,
+            log_start_offset: 0,
+            log_end_offset,
+        }));
+        rig.settle();
+        caught_up(rig)
+    };
+    // Of an earlier run, and of where the cursor stood before: neither says anything of now.
+    assert_eq!(say(generation - 1, 4, 4), []);
+    assert_eq!(say(generation, 3, 3), []);
+    say(generation, 4, log_end_offset);
 }
 
 #[test]
@@ -128,6 +138,28 @@ fn foreground_ends_where_an_unclean_election_cut_the_log() {
     log_range(&mut rig, 4);
     rig.pass(200);
     assert_eq!(caught_up(&rig), [(1, 4, 4)]);
+}
+
+#[test]
+fn foreground_ends_where_another_pipeline_loads_from_the_same_broker() {
+    let mut setup = Setup::new("apart");
+    setup.partitions = 2;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.goal_of(2, Goal::Stop);
+    rig.goal_of(2, FOREGROUND);
+    let (nothing, mut loaded) = (Said::nothing(9), 0);
+    for _ in 0..20 {
+        let Some(fetch) = rig.fetches.front() else {
+            break;
+        };
+        let some = Said::records(90, &[rows(loaded, 1)]);
+        loaded += i64::from(fetch.asked.iter().any(|&(partition, _)| partition == 0));
+        rig.answer_each(0, |partition| if partition == 0 { &some } else { &nothing });
+        rig.pass(200);
+    }
+    assert_eq!(caught_up(&rig), [(2, 0, 0)]);
+    assert_eq!((rig.visible(), rig.failed()), (loaded, None));
 }
 
 #[test]

@@ -101,6 +101,8 @@ fn lost(rig: &mut Rig) {
     rig.answer_with(0, &[(0, ErrorCode::OffsetOutOfRange, &nothing)]);
     rig.on(Event::Order(Order::LogRange {
         leaf_partition: PARTITION,
+        generation: rig.leaf.partition(PARTITION).unwrap().generation,
+        offset: rig.visible(),
         log_start_offset: 50,
         log_end_offset: 60,
     }));

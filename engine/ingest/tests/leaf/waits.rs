@@ -1,7 +1,7 @@
 //! Every wait has its reason in SQL, and nothing is said of now that was heard long ago.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::order::{Goal, Order};
+use ingest::leaf::order::{Goal, Order, Report};
 use ingest::leaf::{Event, LogEnd};
 use ingest::limits;
 
@@ -105,6 +105,22 @@ fn a_full_disk_is_said_where_nothing_waits_to_be_loaded_and_while_it_drains() {
     rig.goal(Goal::Stop);
     assert_eq!(rig.words_of(1), format!("Draining{full}"));
     assert_eq!(rig.words_of(2), "Stopped");
+    let no_room = |rig: &Rig| -> Vec<String> {
+        let text = |report: &Report| match report {
+            Report::NoRoom { failure, .. } => Some(failure.text.clone()),
+            _ => None,
+        };
+        rig.reports.iter().filter_map(text).collect()
+    };
+    rig.pass(1_000);
+    let said = no_room(&rig);
+    assert_eq!(said.len(), 1, "once: {said:?}");
+    assert!(
+        said[0].contains("visible from offset 0 on is not durable"),
+        "{said:?}"
+    );
+    rig.goal(Goal::Stop);
+    assert_eq!(no_room(&rig).len(), 2, "whoever asks again hears it again");
     rig.disk_full = false;
     for _ in 0..4 {
         rig.pass(1_000);

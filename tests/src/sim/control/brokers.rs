@@ -11,6 +11,7 @@ use storage::ids::{Offset, TopicId};
 
 use super::drive::Drive;
 use super::port::{Answer, Effect, Question, unanswered};
+use super::statement::Kind;
 use crate::sim::disk::FUSE;
 use crate::sim::kafka::cluster::{Cluster, TOPIC};
 use crate::sim::world::Law;
@@ -79,9 +80,27 @@ impl Drive<'_> {
                 } else {
                     give();
                 }
+                if is_topic && self.restless && self.world.random.chance(500) {
+                    self.accept_another();
+                }
             }
         }
         Ok(())
+    }
+
+    /// A user who knows of the topic that was made anew accepts it in the moment in which a source is told.
+    fn accept_another(&mut self) {
+        let view = self.view();
+        let now = self.world.cluster.topic_id.map(TopicId);
+        let is_of_another = |at: &usize| {
+            let pipeline = view.pipeline("d", &format!("p{at}"));
+            let known = pipeline.and_then(|pipeline| pipeline.topic_id);
+            now.is_some()
+                && known.is_some_and(|known| known != TopicId::default() && Some(known) != now)
+        };
+        if let Some(at) = (0..self.tables).find(is_of_another) {
+            self.give_if_free(Kind::SetEarliest, at);
+        }
     }
 
     fn happens(&mut self, fault: usize) -> bool {

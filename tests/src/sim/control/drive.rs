@@ -250,7 +250,7 @@ impl<'a> Drive<'a> {
         };
         if let Some((id, generation, goal)) = goal {
             self.ordered.insert(id, (generation, goal));
-            self.ends_soon(ORDER_STEPS_MAX);
+            self.ends_soon(400, ORDER_STEPS_MAX);
         }
         self.world.order(node, order)
     }
@@ -270,16 +270,16 @@ impl<'a> Drive<'a> {
         self.world
             .say(|| format!("the catalog is at change {change}"));
         self.committed(&before, &after)?;
-        self.ends_soon(COMMIT_STEPS_MAX);
+        self.ends_soon(250, COMMIT_STEPS_MAX);
         Ok(())
     }
 
-    /// Perhaps the process is to end within so many steps: what stands between a statement's commit, its
+    /// Perhaps, of a thousand times so often, the process is to end within so many steps: what stands between a statement's commit, its
     /// orders and its answer is over in as few.
-    fn ends_soon(&mut self, steps_max: u64) {
+    fn ends_soon(&mut self, often: u64, steps_max: u64) {
         if !self.statements.is_empty() && self.crash_in.is_none() && !self.world.healed {
             let steps = self.world.random.below(steps_max);
-            self.crash_in = self.world.random.chance(250).then_some(steps);
+            self.crash_in = self.world.random.chance(often).then_some(steps);
         }
     }
 

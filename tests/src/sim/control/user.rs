@@ -48,11 +48,12 @@ impl Drive<'_> {
                 Kind::SetListed,
                 Kind::SetEarliest,
                 Kind::SetLatest,
+                Kind::SetLatest,
                 Kind::Truncate,
                 Kind::Truncate,
                 Kind::DropPipeline,
                 Kind::DropPipeline,
-            ][random.below(13) as usize],
+            ][random.below(14) as usize],
         };
         // What is rare is cut short more often.
         let often = match kind {

@@ -141,6 +141,8 @@ impl Drive<'_> {
             }
             // A report below the last order's generation has passed.
             Report::Reached { .. } | Report::Failed { .. } | Report::CaughtUp { .. } => Ok(()),
+            // Reached follows.
+            Report::NoRoom { .. } => Ok(()),
             Report::LeaderUnknown { .. }
             | Report::RangeUnknown { .. }
             | Report::EpochUnchecked { .. } => {

@@ -57,8 +57,12 @@ impl Drive<'_> {
                 leaf_partition,
                 leader: self.leader(log),
             }),
-            Report::RangeUnknown { .. } => Some(Order::LogRange {
+            Report::RangeUnknown {
+                generation, offset, ..
+            } => Some(Order::LogRange {
                 leaf_partition,
+                generation,
+                offset,
                 log_start_offset: cluster.logs[log].start,
                 log_end_offset: cluster.logs[log].end(),
             }),

@@ -85,6 +85,7 @@ pub(super) fn tell(
     known.goal = goal;
     known.reached = false;
     known.failed = None;
+    known.no_room = None;
     known.caught_up = None;
     if let Goal::Rewind { lineage, .. } = goal {
         known.lineage = Lineage(lineage);

@@ -297,6 +297,40 @@ fn set_offsets_that_reaches_one_of_two_leaves_reaches_the_other_later() {
 }
 
 #[test]
+fn a_stop_without_room_on_the_disk_is_not_waited_for_and_is_reached_later() {
+    let mut world = World::new();
+    world.state(PipelineState::Running);
+    world.plan();
+    world.attached();
+    let stopped = world.ordered(&[A, B]);
+    world.supervisor.hold(A, Held::Stopped);
+    world.plan();
+    let no_room = |generation: u64| Report::NoRoom {
+        leaf_partition: A.0,
+        generation,
+        failure: Failure {
+            kind: FailureKind::Load,
+            offset: 3,
+            column: None,
+            text: "the disk is full".into(),
+            deterministic: false,
+            alone: true,
+        },
+    };
+    let rests = |world: &World| world.supervisor.known(A).unwrap().rests(stopped);
+    assert_eq!(world.hear(no_room(stopped.0 - 1)), Heard::Late);
+    assert!(!rests(&world));
+    assert_eq!(world.hear(no_room(stopped.0)), Heard::Noted);
+    assert!(rests(&world));
+    let known = world.supervisor.known(A).unwrap();
+    assert_eq!(known.undrained().unwrap().text, "the disk is full");
+    assert_eq!(known.failed, None, "and it loads on when it is started");
+    world.reached(A, 60);
+    assert!(rests(&world));
+    assert_eq!(world.supervisor.known(A).unwrap().undrained(), None);
+}
+
+#[test]
 fn a_late_report_of_an_earlier_generation_changes_nothing() {
     let mut world = World::new();
     world.state(PipelineState::Running);

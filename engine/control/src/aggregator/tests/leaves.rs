@@ -22,6 +22,8 @@ pub struct Seen {
     pub recovers: bool,
     /// Shutdown is taken and never answered: a disk that stays full.
     pub lingers: bool,
+    /// The disk is full: a Stop finds no room for what is visible.
+    pub full: bool,
     /// FOREGROUND does not end by itself.
     pub loads_on: bool,
     /// Of the leader that was told last.
@@ -67,6 +69,11 @@ impl FakeLeaf {
 
     pub fn lingers(&self) {
         self.seen.lock().unwrap().lingers = true;
+    }
+
+    /// Whether its disk is full from now on.
+    pub fn full(&self, full: bool) {
+        self.seen.lock().unwrap().full = full;
     }
 
     /// FOREGROUND does not end by itself.
@@ -172,6 +179,18 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                         rejects: 1,
                     }]
                 }
+                Goal::Stop if seen.full => vec![Report::NoRoom {
+                    leaf_partition,
+                    generation,
+                    failure: Failure {
+                        kind: FailureKind::Load,
+                        offset: 3,
+                        column: None,
+                        text: "the disk is full".into(),
+                        deterministic: false,
+                        alone: true,
+                    },
+                }],
                 Goal::Stop => vec![reached(disk[&leaf_partition].1)],
                 Goal::Rewind { .. } if seen.deaf => vec![],
                 Goal::Rewind {
@@ -208,6 +227,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
             leaf_partition,
             log_start_offset,
             log_end_offset,
+            ..
         } => {
             seen.orders.push(format!(
                 "range {leaf_partition} {log_start_offset}..{log_end_offset}"

@@ -4,6 +4,7 @@ mod audit;
 pub(crate) mod broker;
 mod ending;
 mod foreground;
+mod full;
 mod leaves;
 mod surplus;
 mod whole;
@@ -520,6 +521,7 @@ async fn new_partitions_and_new_leaders_are_found() {
     for report in [
         Report::RangeUnknown {
             leaf_partition: new,
+            generation: 1,
             offset: 1,
         },
         Report::EpochUnchecked {
