@@ -89,6 +89,24 @@ fn said(node: &Node) -> usize {
         .count()
 }
 
+/// What needs room to become durable says so, and is not waited for.
+fn no_statement_waits(node: &Node) {
+    for statement in [
+        "TRUNCATE TABLE shop.orders",
+        "ALTER PIPELINE shop.orders SET OFFSETS EARLIEST",
+        "STOP PIPELINE shop.orders",
+    ] {
+        let error = node.try_sql(statement).expect_err(statement);
+        assert!(
+            error.contains("is not durable and waits for room"),
+            "{statement}: {error}"
+        );
+    }
+    let shown = node.sql("SHOW PIPELINES FROM shop");
+    assert_eq!(shown[0][1], "Stopped", "{shown:?}");
+    node.sql("START PIPELINE shop.orders");
+}
+
 /// A node whose data directory is the mount's, filled to the last byte while it loads.
 fn fills_up(home: &Path, node: &mut Node, disk: &Mount) {
     let leaves = 2;
@@ -121,6 +139,7 @@ fn fills_up(home: &Path, node: &mut Node, disk: &Mount) {
         );
     }
     assert!((1..=leaves).contains(&said(node)), "{}", node.log());
+    no_statement_waits(node);
 
     // A kill takes what is visible and not committed; no start can do anything about the disk.
     node.kill();

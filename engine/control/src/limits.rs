@@ -20,6 +20,8 @@ pub const PAIRINGS_MAX: usize = 65_536;
 pub const NAME_CHARS_MAX: usize = 64;
 /// A comment, as MySQL bounds it.
 pub const COMMENT_CHARS_MAX: usize = 2_048;
+/// What is kept of the disk for the catalog's WAL: twice as much as it grows to while it can be checkpointed.
+pub const CATALOG_ROOM_BYTES: u64 = 8 * 1024 * 1024;
 /// One change as it stands in the catalog.
 pub const CATALOG_CHANGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -4,6 +4,9 @@
 //! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
 //! nothing is repaired or left out silently.
 //!
+//! Room for [`CATALOG_ROOM_BYTES`] of WAL is allocated at the open, so that statements commit on a disk that is
+//! full to its last byte: STOP and DROP are what makes room there.
+//!
 //! A COMMIT that fails leaves the statement's outcome unknown: its frames may lie in the WAL, whole,
 //! although their sync failed, and SQLite takes such frames up at the next open. So the first one
 //! poisons the store: it answers nothing but that error, and the process ends.
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, params};
 use serde::Serialize;
+use storage::disk::{Disk as _, RealDisk};
 use storage::ids::{LeafPartitionId, TableId};
 
 use super::change::Change;
@@ -22,8 +26,8 @@ use super::defs::{DatabaseId, PipelineId};
 use super::error::CatalogError;
 use super::view::CatalogView;
 use crate::limits::{
-    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, DATABASES_MAX, PAIRINGS_MAX, PIPELINES_MAX,
-    TABLES_MAX,
+    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, CATALOG_ROOM_BYTES, DATABASES_MAX,
+    PAIRINGS_MAX, PIPELINES_MAX, TABLES_MAX,
 };
 
 mod load;
@@ -76,7 +80,9 @@ impl Store {
                 .map_err(disk("sync of its directory"))?;
         }
         let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
-        Store::start(connection, path.to_owned())
+        let store = Store::start(connection, path.to_owned())?;
+        keep_room(&wal_path(path));
+        Ok(store)
     }
 
     /// A catalog in memory: for tests.
@@ -263,6 +269,25 @@ impl Store {
             view,
             poison: None,
         })
+    }
+}
+
+/// Where SQLite writes what is committed first.
+pub(super) fn wal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Allocates the WAL's room; its length stays SQLite's. A disk that is full by now has none to keep, and statements
+/// say so themselves.
+fn keep_room(wal: &Path) {
+    let kept = RealDisk
+        .open(wal)
+        .and_then(|file| file.allocate(0, CATALOG_ROOM_BYTES));
+    if let Err(error) = kept {
+        tracing::warn!(%error, bytes = CATALOG_ROOM_BYTES,
+            "no room is kept for the catalog: on a full disk statements that change something fail");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The catalog's file: round trips, replay, damage.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 
 use ingest::leaf::order::{Failure, FailureKind};
 use ingest::pipeline::{JsonMapping, Literal, MappedColumn, Path as JsonPath, SkipErrors, SqlType};
@@ -386,6 +387,27 @@ fn a_commit_that_failed_is_unknown_and_nothing_is_answered_after_it() {
 }
 
 #[test]
+fn room_is_kept_for_statements_whatever_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let kept = || {
+        let wal = fs::metadata(wal_path(&path)).unwrap();
+        assert!(wal.len() < CATALOG_ROOM_BYTES, "SQLite's own length");
+        wal.blocks() * 512
+    };
+    let mut store = Store::open(&path).unwrap();
+    assert!(kept() >= CATALOG_ROOM_BYTES);
+    for changes in history() {
+        store.commit(&changes, 5).unwrap();
+    }
+    assert!(kept() >= CATALOG_ROOM_BYTES);
+    // Its end in good order gave the room back.
+    drop(store);
+    let _store = Store::open(&path).unwrap();
+    assert!(kept() >= CATALOG_ROOM_BYTES);
+}
+
+#[test]
 fn frames_in_the_wal_come_back_so_a_failed_sync_says_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("catalog.db");
@@ -396,7 +418,6 @@ fn frames_in_the_wal_come_back_so_a_failed_sync_says_nothing() {
     // What a process that died right behind the write of its frames leaves, synced or not.
     let copy = directory.path().join("copy.db");
     fs::copy(&path, &copy).unwrap();
-    let wal = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
-    fs::copy(wal(&path), wal(&copy)).unwrap();
+    fs::copy(wal_path(&path), wal_path(&copy)).unwrap();
     assert_eq!(Store::open(&copy).unwrap().view(), store.view());
 }
