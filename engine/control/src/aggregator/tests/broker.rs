@@ -32,6 +32,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// (key, newest version that it speaks, first flexible version)
@@ -87,6 +88,10 @@ pub struct State {
     pub refusals: VecDeque<i16>,
     /// What the next questions for the earliest offset are answered, whatever the logs hold.
     pub earliest: VecDeque<i64>,
+    /// The next answer to Metadata, as it is then, is sent when this says so.
+    pub held: Option<oneshot::Receiver<()>>,
+    /// Whether the connection that waited so has ended.
+    pub held_ended: bool,
     /// How often each api was asked.
     pub asked: BTreeMap<i16, u32>,
 }
@@ -156,30 +161,43 @@ impl Drop for Cluster {
     }
 }
 
-async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+    let was_held = serve_until_it_ends(stream, &state).await;
+    state.lock().unwrap().held_ended |= was_held;
+}
+
+/// Whether an answer of it was held.
+async fn serve_until_it_ends(mut stream: TcpStream, state: &Mutex<State>) -> bool {
+    let mut was_held = false;
     loop {
         let mut length = [0; 4];
         if stream.read_exact(&mut length).await.is_err() {
-            return;
+            return was_held;
         }
         let mut request = vec![0; u32::from_be_bytes(length) as usize];
         if stream.read_exact(&mut request).await.is_err() {
-            return;
+            return was_held;
         }
-        let answer = {
+        let (answer, held) = {
             let mut state = state.lock().unwrap();
             let key = i16::from_be_bytes([request[0], request[1]]);
             *state.asked.entry(key).or_default() += 1;
             if state.silent {
                 continue;
             }
-            match state.garbage.take() {
+            let held = state.held.take_if(|_| key == 3);
+            let answer = match state.garbage.take() {
                 Some(garbage) => (garbage, true),
                 None => (state.answer(request), state.close_after),
-            }
+            };
+            (answer, held)
         };
+        if let Some(held) = held {
+            was_held = true;
+            held.await.unwrap();
+        }
         if stream.write_all(&answer.0).await.is_err() || answer.1 {
-            return;
+            return was_held;
         }
     }
 }

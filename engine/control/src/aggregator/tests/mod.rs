@@ -568,6 +568,37 @@ async fn a_replaced_topic_stops_by_name_and_set_offsets_accepts_it() {
     node.shut_down().await;
 }
 
+#[tokio::test]
+async fn what_a_stopped_run_asked_says_nothing_of_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let disk = Disk::default();
+    let node = Node::start(directory.path(), &disk).await;
+    made(&node, &cluster).await;
+    let aggregator = &node.aggregator;
+    aggregator.start_pipeline(start()).await.unwrap();
+    let (answer_now, held) = tokio::sync::oneshot::channel();
+    {
+        let mut state = cluster.state();
+        (state.topic_id, state.held) = ([2; 16], Some(held));
+    }
+    soon("its source has asked", || cluster.state().held.is_none()).await;
+    cluster.state().topic_id = [1; 16];
+    aggregator.stop_pipeline(name("p"), false).await.unwrap();
+    aggregator.start_pipeline(start()).await.unwrap();
+    answer_now.send(()).unwrap();
+    soon("that source has ended", || cluster.state().held_ended).await;
+    assert_eq!(node.state(), ("Running", None));
+    let lost = |order: &String| order.starts_with("lost");
+    assert!(
+        !node
+            .leaves
+            .iter()
+            .any(|leaf| leaf.orders().iter().any(lost))
+    );
+    node.shut_down().await;
+}
+
 /// The pipeline runs, and its source has not looked at the topic since it was made anew.
 #[tokio::test]
 async fn a_topic_that_set_offsets_accepted_runs_on_with_its_own_epochs() {
