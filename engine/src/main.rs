@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use engine::node::{Config, Node, NodeError, Signals, SignalsFor, keys, logs, look, quickstart};
+use engine::node::{
+    Config, Node, NodeError, Signals, SignalsFor, keys, logs, look, quickstart, said,
+};
 use nix::sys::stat::{Mode, umask};
 
 #[derive(Parser)]
@@ -87,21 +89,26 @@ fn run(command: Command) -> Result<ExitCode, String> {
         }
         Command::Check {
             print_keys: true, ..
-        } => print!("{}", keys::documentation()),
+        } => say(keys::documentation().trim_end())?,
         Command::Check { config, .. } => {
             let config = read(&config.unwrap_or_default())?;
             let looked = look(&config).map_err(line)?;
-            println!("{}", looked.plan(&config).map_err(line)?);
+            say(&looked.plan(&config).map_err(line)?)?;
         }
         Command::Inspect { path } => {
             let report = storage::inspect::inspect(&path).map_err(|error| error.to_string())?;
-            println!("{report}");
+            say(&report.to_string())?;
             if !report.is_sound() {
                 return Ok(ExitCode::from(2));
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say(text: &str) -> Result<(), String> {
+    let said = said::say(text).map(|_read| ());
+    said.map_err(|error| format!("standard output: {error}"))
 }
 
 fn hear() -> Result<Signals, String> {

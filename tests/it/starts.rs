@@ -435,3 +435,30 @@ fn inspect_of_what_is_no_segment_says_so() {
     );
     is_refusal(&inspect("none.arrow"), &line);
 }
+
+/// `pinleaf ... | head`: no fault, and no bug.
+#[test]
+fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Command::new(binary())
+        .args(["check", "--print-keys"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((ended.status.code(), ended.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn a_quickstart_whose_lines_nobody_reads_ends_with_every_row() {
+    let home = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Command::new(binary())
+        .args(["quickstart", "--rate", "1000", "--dir"])
+        .arg(home.path().join("q"))
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((ended.status.code(), ended.stderr), (Some(0), vec![]));
+}

@@ -9,6 +9,7 @@ pub mod look;
 pub mod machine;
 pub mod quickstart;
 pub mod run;
+pub mod said;
 pub mod signals;
 mod startup_sql;
 mod stop;

@@ -3,11 +3,12 @@
 //! Writes a configuration and the SQL that it uses into a directory that it keeps, starts the engine
 //! with them exactly as `pinleaf run` would, produces order events, and shows a line a second. Files
 //! that somebody changed are kept ([`files`]). What it says at the end is asked over SQL: rows produced,
-//! rows there. It ends after so many seconds, at Ctrl-C, and when the engine or the producer ends by
-//! itself; a second Ctrl-C ends it at once.
+//! rows there. It ends after so many seconds, at Ctrl-C, when nobody reads its lines any more, and when the
+//! engine or the producer ends by itself; a second Ctrl-C ends it at once.
 
 mod files;
 
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 use self::files::Written;
 use super::config::Config;
 use super::run::{Node, NodeError, SignalsFor};
+use super::said::say;
 use super::signals::{Heard, Signals};
 use crate::sql::{Answer, Engine, Identity, Session, SqlError};
 
@@ -126,26 +128,33 @@ pub fn run(
     sql.write()?;
     let configuration = Written::configuration(&dir)?;
     configuration.write()?;
-    println!("configuration   {}", configuration.shown());
-    println!("its SQL         {}", sql.shown());
-    println!(
+    tell(format_args!("configuration   {}", configuration.shown()));
+    tell(format_args!("its SQL         {}", sql.shown()));
+    tell(format_args!(
         "broker          {} (topic {TOPIC}, {PARTITIONS} partitions)",
         broker.addr()
-    );
+    ));
 
     let config = Config::read(configuration.path(), &|name| std::env::var(name).ok())?;
     let Some(node) = Node::start(config, signals, SignalsFor::Holder)? else {
         runtime.block_on(broker.shutdown());
-        println!("stopped while it was starting; {} is kept", dir.display());
+        tell(format_args!(
+            "stopped while it was starting; {} is kept",
+            dir.display()
+        ));
         return Ok(());
     };
     let port = node.mysql.port();
-    println!("connect         mysql -h 127.0.0.1 -P {port} -u root shop");
-    println!(
+    tell(format_args!(
+        "connect         mysql -h 127.0.0.1 -P {port} -u root shop"
+    ));
+    tell(format_args!(
         "try             SELECT symbol, COUNT(*), SUM(price * quantity) FROM orders GROUP BY symbol ORDER BY 2 DESC;"
-    );
-    println!("                SELECT * FROM information_schema.pipelines_partitions;");
-    println!();
+    ));
+    tell(format_args!(
+        "                SELECT * FROM information_schema.pipelines_partitions;"
+    ));
+    tell("");
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut producing = runtime.spawn(produce(
@@ -167,10 +176,10 @@ pub fn run(
         Over::Engine => return Err(runtime.block_on(ended_by_itself(node, broker))),
         Over::Time => joined(runtime.block_on(producing)),
         Over::Signal(heard) => {
-            println!(
+            tell(format_args!(
                 "{}: no more rows are produced, the last ones settle; a second one ends it at once",
                 heard.name
-            );
+            ));
             joined(runtime.block_on(producing))
         }
     };
@@ -182,12 +191,17 @@ pub fn run(
     runtime.block_on(broker.shutdown());
     outcome?;
     let loaded = summary?;
-    println!();
+    tell("");
     if loaded != produced {
         return Err(QuickstartError::Rows { produced, loaded });
     }
-    println!("{produced} rows produced, {loaded} rows by SELECT COUNT(*): each once");
-    println!("{} is kept: start again and it goes on", dir.display());
+    tell(format_args!(
+        "{produced} rows produced, {loaded} rows by SELECT COUNT(*): each once"
+    ));
+    tell(format_args!(
+        "{} is kept: start again and it goes on",
+        dir.display()
+    ));
     Ok(())
 }
 
@@ -271,6 +285,11 @@ async fn produce(
     Ok(())
 }
 
+/// Shows a line, to whoever reads: the one a second finds out that nobody does.
+fn tell(line: impl Display) {
+    let _ = say(line);
+}
+
 /// Prints a line a second until it is over.
 async fn show(
     node: &Node,
@@ -285,10 +304,10 @@ async fn show(
     tokio::pin!(ended);
     let (mut rows_last, mut seen) = (visible(&node.views), 0);
     let mut freshness_last = node.views.freshness();
-    println!(
+    tell(format_args!(
         "{:>6}  {:>12}  {:>10}  {:>8}  {:>14}  {:>14}",
         "second", "rows", "rows/s", "lag", "fresh p50 ms", "fresh p99 ms"
-    );
+    ));
     loop {
         tokio::select! {
             biased;
@@ -307,14 +326,15 @@ async fn show(
         // What was counted a second ago is part of what is counted now.
         let _ = second.subtract(&freshness_last);
         let ms = |quantile: f64| second.value_at_quantile(quantile) as f64 / 1_000.0;
-        println!(
+        let read = say(format_args!(
             "{seen:>6}  {rows:>12}  {:>10}  {lag:>8}  {:>14.2}  {:>14.2}",
             rows.saturating_sub(rows_last),
             ms(0.5),
             ms(0.99)
-        );
+        ));
         (rows_last, freshness_last) = (rows, now);
-        if seconds.is_some_and(|seconds| seen >= seconds) {
+        // A reader that has gone ends it as its time does.
+        if !matches!(read, Ok(true)) || seconds.is_some_and(|seconds| seen >= seconds) {
             return Over::Time;
         }
     }

@@ -5,11 +5,14 @@
 //!
 //! Source: MySQL's protocol documentation, "OK_Packet", "EOF_Packet", "Column Definition".
 
+use std::borrow::Cow;
+
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::BufMutExt;
 use mysql_common::packets::{ErrPacket, ServerError, SqlState};
 use mysql_common::proto::MySerialize;
 
+use crate::limits::ERROR_BYTES_MAX;
 use crate::sql::{Done, ResultColumn, SqlError};
 
 /// The session commits each statement; so it stays.
@@ -50,20 +53,33 @@ pub fn end(capabilities: CapabilityFlags, warnings: u16, status: u16) -> Vec<u8>
 #[must_use]
 pub fn error(error: &SqlError) -> Vec<u8> {
     let state = error.state.as_bytes().try_into().unwrap_or(*b"HY000");
+    let message = shown(&error.message);
     let packet = ErrPacket::Error(ServerError::new(
         error.code,
         Some(SqlState::new(state)),
-        error.message.as_bytes(),
+        message.as_bytes(),
     ));
     let mut payload = Vec::new();
     packet.serialize(&mut payload);
     payload
 }
 
+/// A message as far as a client is shown it: what it quotes of a statement may be as long as that.
+fn shown(message: &str) -> Cow<'_, str> {
+    match message.len() <= ERROR_BYTES_MAX {
+        true => message.into(),
+        false => {
+            let cut = message.floor_char_boundary(ERROR_BYTES_MAX);
+            format!("{}...", &message[..cut]).into()
+        }
+    }
+}
+
 /// An error packet before capabilities are agreed: without the state, as the protocol wants it.
 #[must_use]
 pub fn error_before_login(error: &SqlError) -> Vec<u8> {
-    let packet = ErrPacket::Error(ServerError::new(error.code, None, error.message.as_bytes()));
+    let message = shown(&error.message);
+    let packet = ErrPacket::Error(ServerError::new(error.code, None, message.as_bytes()));
     let mut payload = Vec::new();
     packet.serialize(&mut payload);
     payload
@@ -152,6 +168,24 @@ mod tests {
             (46, 1020, 4)
         );
         assert_eq!((read.column_type() as u8, read.flags().bits()), (253, 1));
+    }
+
+    #[test]
+    fn an_error_that_quotes_a_statement_is_cut_between_its_characters() {
+        let told = |message: &str| {
+            let error = error(&SqlError {
+                code: 1064,
+                state: "42000",
+                message: message.into(),
+            });
+            String::from_utf8(error[9..].to_vec()).expect("whole characters")
+        };
+        let fits = "x".repeat(ERROR_BYTES_MAX);
+        assert_eq!(told(&fits), fits);
+        let long = format!("x{}", "\u{e9}".repeat(ERROR_BYTES_MAX));
+        let cut = told(&long);
+        assert!(cut.ends_with("\u{e9}...") && cut.len() <= ERROR_BYTES_MAX + 3);
+        assert!(long.starts_with(cut.trim_end_matches('.')));
     }
 
     #[test]

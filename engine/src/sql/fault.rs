@@ -32,7 +32,8 @@ impl From<AggregatorError> for SqlError {
             ) => Code::PipelineState,
             AggregatorError::Setting { .. }
             | AggregatorError::Broker { .. }
-            | AggregatorError::Failed { .. } => Code::PipelineFault,
+            | AggregatorError::Failed { .. }
+            | AggregatorError::NotDurable { .. } => Code::PipelineFault,
             AggregatorError::Disk { .. } | AggregatorError::OlderCatalog { .. } => Code::DiskError,
             AggregatorError::Full { .. } => Code::LimitReached,
             AggregatorError::ShuttingDown | AggregatorError::LeafLost { .. } => {

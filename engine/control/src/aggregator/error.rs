@@ -46,6 +46,14 @@ pub enum AggregatorError {
         /// Where and why.
         failure: PipelineFailure,
     },
+    /// What a partition shows could not be made durable for the statement; it is when there is room.
+    #[error("pipeline '{pipeline}' is not durable yet: {failure}")]
+    NotDurable {
+        /// The pipeline.
+        pipeline: String,
+        /// Where and why.
+        failure: PipelineFailure,
+    },
     /// The catalog: its disk, or a bound of it.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

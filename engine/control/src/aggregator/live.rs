@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingest::leaf::order::Failure;
-use storage::ids::LeafPartitionId;
+use storage::ids::{LeafPartitionId, Offset};
 
 use crate::catalog::{PipelineDef, PipelineId, PipelineState};
 
@@ -41,6 +41,15 @@ impl LiveView {
     }
 }
 
+/// What recovery lost of a leaf partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where its offsets end: durable up to there, they are loaded again.
+    pub until: Offset,
+    /// What is missing and why, one line.
+    pub text: String,
+}
+
 /// One leaf partition's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -54,8 +63,8 @@ pub struct Place {
     pub asked_unix_ms: i64,
     /// The offset last published to Kafka for the group; -1 none.
     pub group_offset: i64,
-    /// What recovery lost, named: the cursor came back below the published group offset.
-    pub damage: Option<String>,
+    /// What recovery lost: the cursor came back below the published group offset. None once it is loaded again.
+    pub damage: Option<Damage>,
     /// How many partitions the topic has, where it no longer has this one: it was made anew with fewer.
     pub surplus_of: Option<usize>,
 }

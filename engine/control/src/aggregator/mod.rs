@@ -18,6 +18,7 @@ pub mod statement;
 pub mod supervisor;
 pub mod watch;
 
+mod asked;
 mod audit;
 mod definitions;
 mod log;

@@ -7,6 +7,7 @@ use storage::ids::{LeafPartitionId, Offset};
 
 use super::client::{Brokers, TopicState};
 use super::error::AggregatorError;
+use super::live::Damage;
 use super::orphans::make_leaf_partitions;
 use super::shared::Shared;
 use crate::catalog::{Change, PairingRow, PipelineId};
@@ -162,9 +163,9 @@ impl Shared {
     }
 
     /// Damage that recovery left, named.
-    pub fn show_damage(&self, id: LeafPartitionId, text: String) {
+    pub fn show_damage(&self, id: LeafPartitionId, damage: Damage) {
         if let Some(place) = self.state().places.get_mut(&id) {
-            place.damage = Some(text);
+            place.damage = Some(damage);
         }
         self.publish_live();
     }

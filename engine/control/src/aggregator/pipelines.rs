@@ -12,7 +12,7 @@ use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::settings::client_settings;
 use super::shared::{Shared, ordered, pairings_of, resting};
 use super::statement::{Changed, CreatePipeline, Foreground, Name, StartPipeline, Started};
-use super::supervisor::Held;
+use super::supervisor::{Held, Known};
 use super::tables::{known_database, known_table};
 use crate::catalog::{
     CatalogView, Change, PipelineDef, PipelineFailure, PipelineId, PipelineState, Variable,
@@ -281,7 +281,7 @@ impl Shared {
         }
         match self.stopped(id).await? {
             Some((leaf_partition, failure)) => {
-                Err(self.failed_at(leaf_partition, &name.name, failure))
+                Err(self.undrained_at(leaf_partition, &name.name, failure))
             }
             None => Ok(Changed::Yes),
         }
@@ -394,6 +394,25 @@ impl Shared {
         }
     }
 
+    /// What a statement is answered whose drain [`resting`] gave this for.
+    pub(super) fn undrained_at(
+        &self,
+        id: LeafPartitionId,
+        name: &str,
+        failure: Failure,
+    ) -> AggregatorError {
+        let waits = |known: &Known| known.failed.is_none() && known.no_room.is_some();
+        let waits = self.state().supervisor.known(id).is_some_and(waits);
+        match waits {
+            true => AggregatorError::NotDurable {
+                pipeline: name.to_owned(),
+                failure: self.told_of(id, failure),
+            },
+            false => self.failed_at(id, name, failure),
+        }
+    }
+
+    /// Of a failed partition. The state may be locked.
     pub(super) fn failed_at(
         &self,
         id: LeafPartitionId,
@@ -402,14 +421,16 @@ impl Shared {
     ) -> AggregatorError {
         AggregatorError::Failed {
             pipeline: name.to_owned(),
-            failure: PipelineFailure {
-                kafka_partition: self
-                    .view()
-                    .pairing(id)
-                    .map(|pairing| pairing.kafka_partition),
-                failure,
-                unix_ms: self.port.unix_ms(),
-            },
+            failure: self.told_of(id, failure),
+        }
+    }
+
+    fn told_of(&self, id: LeafPartitionId, failure: Failure) -> PipelineFailure {
+        let view = self.view();
+        PipelineFailure {
+            kafka_partition: view.pairing(id).map(|pairing| pairing.kafka_partition),
+            failure,
+            unix_ms: self.port.unix_ms(),
         }
     }
 }

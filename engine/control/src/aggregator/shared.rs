@@ -16,11 +16,12 @@ use storage::disk::Disk;
 use storage::ids::{Generation, LeafPartitionId, TopicId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 
+use super::asked::Ask;
 use super::error::AggregatorError;
 use super::live::{LiveView, Place};
 use super::port::Port;
 use super::settings::client_settings;
-use super::source::{Ask, Source};
+use super::source::Source;
 use super::supervisor::{Heard, Supervisor};
 use crate::catalog::{
     Catalog, CatalogError, CatalogView, Change, EngineVariables, NodeId, PipelineFailure,
@@ -246,10 +247,11 @@ impl Shared {
         let view = self.view();
         let unix_ms = self.port.unix_ms();
         let mut failed = Vec::new();
-        let mut moved = false;
+        let (mut moved, mut repaired) = (false, false);
         {
             let mut state = self.state();
             for report in reports {
+                repaired |= state.is_repaired_by(report);
                 moved |= !matches!(report, Report::Durable { .. });
                 match state.supervisor.hear(&view, report, unix_ms) {
                     Heard::Noted | Heard::Late => {}
@@ -308,6 +310,9 @@ impl Shared {
             self.carry_out();
         } else {
             self.bump();
+        }
+        if repaired && !moved {
+            self.publish_live();
         }
     }
 
@@ -530,6 +535,22 @@ pub(super) fn ordered(view: &CatalogView, leaf_partitions: Vec<LeafPartitionId>)
     Change::Ordered {
         leaf_partitions: leaf_partitions.iter().map(|id| id.0).collect(),
         generation: view.next_generation(),
+    }
+}
+
+impl State {
+    /// Whether what was lost of a leaf partition is loaded again and durable: it is damage no more.
+    fn is_repaired_by(&mut self, report: &Report) -> bool {
+        let Report::Durable {
+            leaf_partition,
+            offset,
+            ..
+        } = *report
+        else {
+            return false;
+        };
+        let place = self.places.get_mut(&LeafPartitionId(leaf_partition));
+        place.is_some_and(|place| place.damage.take_if(|of| of.until.0 <= offset).is_some())
     }
 }
 

@@ -14,10 +14,11 @@ use ingest::leaf::order::{Failure, FailureKind, Order};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TopicId};
 use tokio::sync::{mpsc, oneshot};
 
+use super::asked::{Ask, Open};
 use super::client::{Brokers, TopicAnswer, TopicState};
+use super::live::Damage;
 use super::settings::ClientSettings;
 use super::shared::{Failed, Shared};
-use super::supervisor::Question;
 use super::watch::{Seen, Watch};
 use crate::catalog::{PipelineDef, PipelineId};
 use crate::limits::{
@@ -25,14 +26,6 @@ use crate::limits::{
     SOURCE_QUEUE_QUESTIONS_MAX, UNREACHABLE_PAUSE_MS,
 };
 use crate::planted::{Rule, out};
-
-/// A leaf's question.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    pub leaf_partition: LeafPartitionId,
-    pub kafka_partition: i32,
-    pub question: Question,
-}
 
 /// The way to a pipeline's source.
 pub(super) struct Source {
@@ -110,26 +103,6 @@ struct Running {
     unreachable: bool,
 }
 
-/// What the leaves asked and was not answered yet.
-#[derive(Default)]
-struct Open {
-    leaders: BTreeSet<LeafPartitionId>,
-    /// Beside its generation and its cursor.
-    ranges: BTreeMap<i32, (LeafPartitionId, u64, i64)>,
-    /// Beside the epoch the leader's, as the leaf knows it.
-    epochs: BTreeMap<i32, (LeafPartitionId, i32, i32)>,
-}
-
-impl Open {
-    /// Whether a leaf knows a later leader than Metadata said last.
-    fn is_ahead_of(&self, state: &TopicState) -> bool {
-        self.epochs.iter().any(|(index, (_, _, asked))| {
-            let known = state.partitions.get(index).and_then(Option::as_ref);
-            known.is_some_and(|leader| leader.epoch < *asked)
-        })
-    }
-}
-
 impl Running {
     async fn run(mut self, mut questions: mpsc::Receiver<Ask>, mut stopped: oneshot::Receiver<()>) {
         let Some((topic, id, paired)) = self.topic() else {
@@ -150,9 +123,9 @@ impl Running {
                 _ = &mut stopped => break,
                 ask = questions.recv() => match ask {
                     Some(ask) => {
-                        note(&mut watch, &mut open, ask);
+                        open.take(ask, &mut watch);
                         while let Ok(ask) = questions.try_recv() {
-                            note(&mut watch, &mut open, ask);
+                            open.take(ask, &mut watch);
                         }
                     }
                     None => break,
@@ -461,7 +434,13 @@ impl Running {
                     offset.0 - 1
                 );
                 tracing::error!(pipeline = %self.pipeline, damage = text, "damage");
-                self.shared.show_damage(id, text);
+                self.shared.show_damage(
+                    id,
+                    Damage {
+                        until: offset,
+                        text,
+                    },
+                );
             }
         }
     }
@@ -533,26 +512,6 @@ impl Running {
 /// Whether it was said, or whoever would have said it is gone.
 fn has_come(stopped: &mut oneshot::Receiver<()>) -> bool {
     !matches!(stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty))
-}
-
-fn note(watch: &mut Watch, open: &mut Open, ask: Ask) {
-    match ask.question {
-        Question::Leader => {
-            open.leaders.insert(ask.leaf_partition);
-            watch.want();
-        }
-        Question::Range { generation, offset } => {
-            let asked = (ask.leaf_partition, generation, offset);
-            open.ranges.insert(ask.kafka_partition, asked);
-        }
-        Question::Epoch {
-            epoch,
-            leader_epoch,
-        } => {
-            let asked = (ask.leaf_partition, epoch, leader_epoch);
-            open.epochs.insert(ask.kafka_partition, asked);
-        }
-    }
 }
 
 /// What stands beside a published offset, so that another's is not compared with ours: another lineage's,

@@ -51,4 +51,5 @@ pub use event::{Connection, Effect, Effects, Event, Now, Slot};
 pub use handle::{LeafHandle, LeafOrders};
 pub use machine::Leaf;
 pub use port::{spawn, spawn_on};
+pub use standing::DISK_FULL;
 pub use views::{Attached, LeafGauges, LogEnd, Standing, Views};

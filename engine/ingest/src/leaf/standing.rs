@@ -63,6 +63,9 @@ impl Wait {
     }
 }
 
+/// What the words of a leaf partition end with while its disk is full and nothing waits for it yet but commits.
+pub const DISK_FULL: &str = "; the disk is full, nothing is committed until there is room";
+
 impl Leaf {
     /// Shows how each partition stands: not more often than people can read.
     pub(super) fn show(&mut self, now: Now) {
@@ -222,7 +225,7 @@ impl Partition {
             },
         };
         match self.store.is_disk_full() {
-            true => format!("{words}; the disk is full, nothing is committed until there is room"),
+            true => format!("{words}{DISK_FULL}"),
             false => words,
         }
     }

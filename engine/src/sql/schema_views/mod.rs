@@ -15,6 +15,7 @@ pub(super) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ingest::leaf::DISK_FULL;
 use ingest::pipeline::SqlType;
 use storage::ids::LeafPartitionId;
 
@@ -76,7 +77,9 @@ pub(super) fn held(
             let words = standing.attached.as_ref()?.standing.words();
             // A pipeline that runs may have a partition that failed by itself.
             let failed = pipeline.state == PipelineState::Running && words.starts_with("Failed: ");
-            let stands = failed || words.starts_with("Held: ");
+            // Also one that is caught up, or on its way to a stop.
+            let full = words.ends_with(DISK_FULL);
+            let stands = failed || full || words.starts_with("Held: ");
             stands.then(|| format!("partition {}: {words}", standing.pairing.kafka_partition))
         })
 }

@@ -443,7 +443,7 @@ fn damage(standing: &Standing) -> Option<String> {
     let holes = snapshot.iter().flat_map(|snapshot| snapshot.holes());
     let holes = holes.map(|known| holes::missing(known, standing.pairing.kafka_partition));
     let all: Vec<String> = place
-        .and_then(|place| place.damage.clone())
+        .and_then(|place| Some(place.damage.as_ref()?.text.clone()))
         .into_iter()
         .chain(holes.take(VIEW_HOLES_MAX))
         .collect();

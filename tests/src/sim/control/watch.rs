@@ -150,7 +150,7 @@ impl Drive<'_> {
         }
         for (id, place) in &live.places {
             if let Some(damage) = &place.damage {
-                return Err(format!("leaf partition {id}: damage: {damage}"));
+                return Err(format!("leaf partition {id}: damage: {}", damage.text));
             }
         }
         Ok(())

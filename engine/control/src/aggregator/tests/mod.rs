@@ -698,11 +698,20 @@ async fn group_offsets_follow_durable_and_name_damage() {
         node.aggregator.live().places[&id].damage.is_some()
     })
     .await;
-    let damage = node.aggregator.live().places[&id].damage.clone().unwrap();
+    let damage = || node.aggregator.live().places[&id].damage.clone();
+    let known = damage().unwrap();
+    assert_eq!(known.until, storage::ids::Offset(50));
     assert!(
-        damage.contains("recovered up to offset 0") && damage.contains("says 50"),
-        "{damage}"
+        known.text.contains("recovered up to offset 0") && known.text.contains("says 50"),
+        "{known:?}"
     );
+    // It is loaded again.
+    node.say_durable(0, 49).await;
+    let durable = || group().is_some_and(|(offset, _)| offset == 49);
+    soon("not yet", durable).await;
+    assert_eq!(damage(), Some(known));
+    node.say_durable(0, 50).await;
+    soon("nothing is missing", || damage().is_none()).await;
 
     // Another pipeline of the same name has lost nothing.
     let aggregator = &node.aggregator;
