@@ -73,7 +73,7 @@ pub(super) struct Holes {
     /// Where each segment of the chain ends.
     ends: BTreeMap<Sequence, (Offset, u64)>,
     /// Segments that were there, whatever became of them.
-    listed: BTreeSet<Sequence>,
+    listed: BTreeSet<Key>,
 }
 
 impl Holes {
@@ -240,27 +240,67 @@ impl Holes {
     }
 
     /// A segment is there.
-    pub fn list(&mut self, sequence: Sequence) {
-        self.listed.insert(sequence);
+    pub fn list(&mut self, key: Key) {
+        self.listed.insert(key);
+    }
+
+    /// Refuses a hole that is torn and whose segment is not there, while nothing is done yet about what stands
+    /// around it.
+    ///
+    /// # Errors
+    /// `Mismatch`.
+    pub fn refuse_torn(&self, notes: &mut Vec<Note>) -> Result<(), Failure> {
+        let torn_alone =
+            |(key, found): &(&Key, &Found)| found.hole.is_none() && !self.is_filled(**key, None);
+        let Some((_, found)) = self.found.iter().find(torn_alone) else {
+            return Ok(());
+        };
+        let (row, action) = decide::hole(HoleFacts {
+            whole: false,
+            filled: false,
+            over: false,
+            settled: false,
+        });
+        notes.extend(row.map(|row| note(row, found.path.clone())));
+        match action {
+            HoleAction::Refuse => Err(Failure::Mismatch {
+                path: found.path.clone(),
+                what: torn(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What older holes the kept hole `one` hangs on: without them nobody could tell what stood before it.
+    fn hang_on(&mut self, one: &Hole) {
+        let Before::Segment(prev) = one.before else {
+            return;
+        };
+        let from = (prev.sequence, Rewrite(0));
+        let to = (prev.sequence, Rewrite(u32::MAX));
+        let ends = |found: &Found| found.hole.as_ref().is_some_and(|hole| hole.ends_at(&prev));
+        let keys = self.found.range(from..=to).filter(|(_, found)| ends(found));
+        let keys: Vec<Key> = keys.map(|(key, _)| *key).collect();
+        self.over.extend(keys);
     }
 
     /// Whether what a hole tells is there: then a crash came before its segment went, or it was put back.
-    fn is_filled(&self, sequence: Sequence, hole: Option<&Hole>) -> bool {
+    fn is_filled(&self, key: Key, hole: Option<&Hole>) -> bool {
         match hole {
             // What a cut took back of it is missing all the same.
             Some(hole) => {
                 let end = (hole.next_offset, hole.next_commit_number);
-                self.ends.get(&sequence).is_some_and(|at| *at >= end)
+                self.ends.get(&key.0).is_some_and(|at| *at >= end)
             }
             // Torn: it was never synced, and so the segment never went.
-            None => self.listed.contains(&sequence),
+            None => self.listed.contains(&key),
         }
     }
 
     /// Decides about each, once the chain is known and mended; returns those that stay. `keep`: one that
     /// keeps a number from coming twice. `durable`: where the partition stands in its lineage.
     pub fn decide(
-        self,
+        mut self,
         disk: &dyn Disk,
         partition: &RecoverPartition,
         live: Lineage,
@@ -272,10 +312,11 @@ impl Holes {
         let filled: BTreeSet<Key> = self
             .found
             .iter()
-            .filter(|(key, found)| self.is_filled(key.0, found.hole.as_ref()))
+            .filter(|(key, found)| self.is_filled(**key, found.hole.as_ref()))
             .map(|(key, _)| *key)
             .collect();
-        for (key, found) in self.found {
+        // Newest first: one that stays needs what it hangs on.
+        while let Some((key, found)) = self.found.pop_last() {
             if keep == Some(key) {
                 continue;
             }
@@ -312,11 +353,16 @@ impl Holes {
                     if found.path != to {
                         disk.rename(&found.path, &to).map_err(Failure::File)?;
                     }
+                    self.hang_on(&one.hole);
                     known.push(KnownHole { told: false, ..one });
                 }
-                (HoleAction::Tell, Some(one)) => known.push(one),
+                (HoleAction::Tell, Some(one)) => {
+                    self.hang_on(&one.hole);
+                    known.push(one);
+                }
             }
         }
+        known.reverse();
         Ok(known)
     }
 }

@@ -69,9 +69,18 @@ impl Scan {
 
     /// Whether a record that is kept says that all before it was durable.
     pub fn vouches_by_kept(&self) -> bool {
-        // A merged file was made of durable ones: what is before it was durable too.
         let mut records = self.commits.iter();
-        self.opened.id.rewrite > Rewrite(0) || records.any(|(_, record)| record.durable_end > 0)
+        self.vouches_by_itself() || records.any(|(_, record)| record.durable_end > 0)
+    }
+
+    /// Whether that it is there says so: a merged file was made of durable ones, and a lineage begins when all
+    /// of the one before it is drained, or recovered.
+    pub fn vouches_by_itself(&self) -> bool {
+        let header = &self.header.header;
+        let begins = header
+            .prev
+            .is_some_and(|prev| prev.lineage < header.lineage);
+        self.opened.id.rewrite > Rewrite(0) || begins
     }
 }
 

@@ -82,8 +82,9 @@ impl<'a> Walk<'a> {
             synced.map_err(Failure::Directory)?;
         }
         self.list()?;
-        // Before anything is unlinked: a torn file with the last sequence would be.
+        // Before anything is unlinked: a torn file with the last sequence would be, and what a torn hole told.
         self.numbers_left()?;
+        self.holes.refuse_torn(self.notes)?;
         let (members, leftover, leftover_hole) = match self.chain()? {
             Chain::Members(members) => (members, None, None),
             Chain::Leftover(id) => (Vec::new(), Some(id), None),
@@ -136,8 +137,7 @@ impl<'a> Walk<'a> {
     /// Whether it says that all before it was durable.
     pub fn vouches(&self, member: &Member) -> bool {
         match member {
-            // A merged file was made of durable ones: what is before it was durable too.
-            Member::Segment(scan) => scan.durable_end > 0 || scan.opened.id.rewrite > Rewrite(0),
+            Member::Segment(scan) => scan.durable_end > 0 || scan.vouches_by_itself(),
             Member::Hole(sequence, rewrite) => {
                 let hole = self.holes.get((*sequence, *rewrite));
                 hole.is_some_and(|hole| hole.vouches)
@@ -207,7 +207,7 @@ impl<'a> Walk<'a> {
                 }
                 Some(FileName::Segment(sequence, rewrite)) => {
                     self.files.entry(sequence).or_default().push(rewrite);
-                    self.holes.list(sequence);
+                    self.holes.list((sequence, rewrite));
                     self.sequence_last = self.sequence_last.max(sequence);
                 }
                 Some(FileName::Hole(sequence, rewrite)) => {

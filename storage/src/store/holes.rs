@@ -5,8 +5,8 @@ use super::chain::Link;
 use super::machine::{Again, Phase, Rewinding, Store};
 use super::{FaultRecord, StoreEffects};
 use crate::disk::{CloseHoles, DiskError, DiskOp, Failure};
-use crate::format::Hole;
 use crate::format::rejects::{FaultKind, RejectKind};
+use crate::format::{Before, Hole, Predecessor};
 use crate::limits::FAULTS_WAITING_MAX;
 use crate::planted::{Rule, out as taken_out};
 use crate::recovery::{KnownHole, bridge_path, hole_path};
@@ -26,6 +26,29 @@ impl Holes {
             known,
             ..Holes::default()
         }
+    }
+
+    /// Drops those that say nothing any more, but for what the chain leads over and what a later one that stays
+    /// hangs on: without it nobody could tell what stood before that.
+    fn keep_what_is_hung_on(&mut self) {
+        loop {
+            let stay = |known: &&KnownHole| known.told || known.bridged;
+            let hung: Vec<Predecessor> = (self.known.iter().filter(stay))
+                .filter_map(|known| match known.hole.before {
+                    Before::Segment(prev) => Some(prev),
+                    _ => None,
+                })
+                .collect();
+            let is_hung_on = |known: &&mut KnownHole| {
+                let stays = known.told || known.bridged;
+                !stays && hung.iter().any(|prev| known.hole.ends_at(prev))
+            };
+            match self.known.iter_mut().find(is_hung_on) {
+                Some(known) => known.bridged = true,
+                None => break,
+            }
+        }
+        self.known.retain(|known| known.told || known.bridged);
     }
 
     /// Whether their files say what is so.
@@ -134,25 +157,31 @@ impl Store {
             true => self.visible,
             false => self.durable().0,
         };
-        let directory = &self.identity.directory;
-        let due = &mut self.holes.due;
         let mut closed = Vec::new();
         for known in &mut self.holes.known {
-            if !known.told || !known.is_settled(lineage, durable) {
-                continue;
+            if known.told && known.is_settled(lineage, durable) {
+                known.told = false;
+                closed.push(known.hole.clone());
             }
-            known.told = false;
-            let (sequence, rewrite) = (known.hole.id.sequence, known.hole.id.rewrite);
+        }
+        self.holes.keep_what_is_hung_on();
+        let directory = &self.identity.directory;
+        let due = &mut self.holes.due;
+        for hole in &closed {
+            let (sequence, rewrite) = (hole.id.sequence, hole.id.rewrite);
             let path = hole_path(directory, sequence, rewrite);
-            if known.bridged {
+            if self
+                .holes
+                .known
+                .iter()
+                .any(|known| known.hole.id == hole.id)
+            {
                 let bridge = bridge_path(directory, sequence, rewrite);
                 due.rename.push((path, bridge));
             } else {
                 due.unlink.push(path);
             }
-            closed.push(known.hole.clone());
         }
-        self.holes.known.retain(|known| known.told || known.bridged);
         for hole in &closed {
             self.record_closed(now_ms, hole);
         }

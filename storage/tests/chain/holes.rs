@@ -399,3 +399,28 @@ fn segments_before_and_behind_a_hole_are_not_merged() {
     assert_eq!((rig.failed(), rig.rows()), (None, 27));
     assert_eq!(rig.told(), ["offsets 3 to 5"]);
 }
+
+/// A later hole stands on it: unlinked, it would leave nobody who can tell what stood before that one.
+#[test]
+fn a_hole_that_is_loaded_again_stays_while_a_later_one_hangs_on_it() {
+    let mut rig = rig("hole-under-hole");
+    for number in [3, 3] {
+        damaged(&mut rig, number);
+        rig.again();
+    }
+    // Both are the newest by now: it fell back to before the first of them.
+    assert_eq!((rig.failed(), rig.rows()), (None, 6));
+    assert_eq!(rig.told(), ["offsets 6 to 8", "offsets 9 to 11"]);
+    rig.commit(3, "again");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 9));
+    assert_eq!(rig.told(), ["offsets 9 to 11"]);
+    let names = rig.names();
+    assert!(names.contains(&"3.0.bridge".to_owned()), "{names:?}");
+    // With the last of it both go.
+    rig.commit(3, "again");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    assert_eq!(rig.told(), Vec::<String>::new());
+    assert!(rig.names().iter().all(|name| name.ends_with(".arrow")));
+}

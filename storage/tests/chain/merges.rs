@@ -267,3 +267,39 @@ fn an_input_of_a_damaged_merge_is_not_what_stood_before_it() {
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.told(), ["offsets 12 to 23", "offsets 0 to 23"]);
 }
+
+/// Nothing is done about what stands around a hole that says nothing any more.
+#[test]
+fn a_torn_hole_of_a_merge_is_refused_before_its_input_goes() {
+    let mut rig = Rig::new("torn-hole-of-merge", 1, trickle());
+    let mut newest = Vec::new();
+    for _ in 0..8 {
+        rig.load(3, "a");
+        for ms in [trickle().flush_age_ms, trickle().sync_age_ms] {
+            rig.pass_but(ms, |op| !matches!(op, DiskOp::Unlink { .. }));
+        }
+        let path = rig.directory().join("2.0.arrow");
+        if path.exists() {
+            newest = fs::read(path).expect("it is there");
+        }
+        rig.settle();
+    }
+    assert_eq!(rig.names(), ["2.1.arrow"]);
+    let input = rig.directory().join("2.0.arrow");
+    fs::write(&input, newest).expect("it can be written");
+    flip(&rig.directory().join("2.1.arrow"), 40);
+    rig.again();
+    assert!(matches!(rig.failed(), Some(Failure::Corrupt { .. })));
+    let hole = rig.directory().join("2.1.hole");
+    flip(&hole, 30);
+    for _ in 0..2 {
+        rig.again();
+        match rig.failed() {
+            Some(Failure::Mismatch { path, what }) => {
+                assert_eq!((path, what.contains("is damaged")), (&hole, true));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(input.exists() && hole.exists());
+    }
+}

@@ -101,3 +101,36 @@ fn commits(bytes: &[u8]) -> Vec<(usize, CommitRecord)> {
     }
     found
 }
+
+/// A lineage begins when all before it is durable. Its first segment says so by being there, also where no
+/// record of any other does: damage before it is never taken for what was not durable yet.
+#[test]
+fn what_a_new_lineage_was_begun_behind_was_durable() {
+    let settings = StoreSettings {
+        segment_commits_max: 1,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("new-lineage", 1, settings);
+    rig.commit(3, "a");
+    rig.commit(3, "a");
+    rig.rewind(100, false);
+    let [first, second, third] = &rig.segments()[..] else {
+        panic!("three segments: {:?}", rig.names());
+    };
+    for path in [first, second, third] {
+        let bytes = fs::read(path).expect("it is there");
+        let vouching = |(_, record): &(usize, CommitRecord)| record.durable_end > 0;
+        assert!(!commits(&bytes).iter().any(vouching));
+    }
+    let mut bytes = fs::read(first).expect("it is there");
+    let (at, _) = commits(&bytes)[0];
+    bytes[at + 20] ^= 1;
+    fs::write(first, bytes).expect("written");
+    rig.again();
+    assert!(matches!(rig.failed(), Some(Failure::Corrupt { .. })));
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    assert_eq!(rig.told(), ["offsets 0 to 2"]);
+    assert_eq!(rig.store.cursors().durable.0, 100);
+}

@@ -351,8 +351,7 @@ impl<'a> World<'a> {
         match self.nodes[node].disk_work.remove(at) {
             DiskWork::Submitted(slot, op) => {
                 let said = self.trace.is_on().then(|| head(&op, 60));
-                self.disk
-                    .set_evicts(self.has(EVICTED) && may_evict(&op) && self.is_undamaged());
+                self.disk.set_evicts(may_evict(&op) && self.may_evict());
                 let done = perform(&self.disk, *op);
                 self.disk.set_evicts(false);
                 if let Some(said) = said {
@@ -396,19 +395,20 @@ impl<'a> World<'a> {
         self.tracked.values().all(|one| one.damage.is_none())
     }
 
-    /// The kernel drops pages that a failed sync left clean. What was read of them before is not durable,
-    /// and nobody's once the leaf has heard of it: not before.
-    pub fn evict(&mut self) {
+    /// What was read of pages that a failed sync left clean is not durable, and nobody's once the leaf has heard
+    /// of it: the kernel drops none before.
+    fn may_evict(&self) -> bool {
         let failed = |work: &DiskWork| match work {
             DiskWork::Done(_, done) => matches!(**done, DiskDone::Synced { result: Err(_), .. }),
             DiskWork::Submitted(..) => false,
         };
-        let unheard = self
-            .nodes
-            .iter()
-            .flat_map(|node| &node.disk_work)
-            .any(failed);
-        if self.has(EVICTED) && self.is_undamaged() && !unheard && self.disk.may_evict() {
+        let mut work = self.nodes.iter().flat_map(|node| &node.disk_work);
+        self.has(EVICTED) && self.is_undamaged() && !work.any(failed)
+    }
+
+    /// The kernel drops pages that a failed sync left clean.
+    pub fn evict(&mut self) {
+        if self.may_evict() && self.disk.may_evict() {
             self.disk.evict();
             self.say(|| "pages of a failed sync are dropped".to_owned());
         }

@@ -370,7 +370,7 @@ impl Leaf {
         self.record_fault(now, slot, kind, poison.offset, &text, Some(poison), out);
     }
 
-    /// A record batch that is wrong: fetched again once, then Failed.
+    /// A record batch that is wrong: fetched again once, then Failed; for good where it is one that we do not support.
     fn malformed(&mut self, now: Now, slot: Slot, fault: &BatchFault, out: &mut Effects) {
         let Some(partition) = self.get_mut(slot) else {
             return;
@@ -381,7 +381,8 @@ impl Leaf {
             fault,
             BatchFault::OldMagic { .. } | BatchFault::UnknownCodec { .. }
         );
-        if again || ours {
+        // Also what we do not support: the byte that says so may have been turned on the way.
+        if again {
             let text = format!(
                 "topic '{}' partition {} at offset {}: {fault}",
                 partition.pairing.topic, partition.pairing.kafka_partition, cursor.0

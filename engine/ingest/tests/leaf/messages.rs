@@ -166,3 +166,31 @@ fn ingest_waits_for_what_queries_hold_and_says_so() {
     );
     assert_eq!(held[0].rows(), 2, "what is held stays what it was");
 }
+
+/// The byte that names a record batch's codec may have been turned on the way: it is fetched again, as any that is
+/// corrupt, before the pipeline is in Error for good.
+#[test]
+fn a_codec_that_nobody_knows_is_fetched_again_before_it_is_believed() {
+    const ATTRIBUTES_AT: usize = 22;
+    let mut bent = rows(3, 2);
+    bent[ATTRIBUTES_AT] = 5;
+    let mut rig = Rig::new(Setup::new("codec"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(5, &[rows(0, 3), bent.clone()]));
+    rig.answer(&Said::records(5, &[rows(3, 2)]));
+    assert_eq!((rig.visible(), rig.failed()), (5, None));
+    bent[7] = 5;
+    let mut answers = 0;
+    while rig.failed().is_none() && answers < 4 {
+        answers += 1;
+        rig.answer(&Said::records(7, &[bent.clone()]));
+        rig.pass(200);
+    }
+    assert_eq!(
+        answers, 3,
+        "the second is to a fetch that was on its way and is void"
+    );
+    let failure = rig.failed().expect("it is what the log holds");
+    assert!(failure.deterministic && failure.text.contains("unknown compression codec 5"));
+    assert_eq!(rig.visible(), 5);
+}
