@@ -65,10 +65,7 @@ impl Shop {
     fn open(rows: usize) -> Shop {
         let home = tempfile::tempdir().unwrap();
         let feed = Feed::start(&home.path().join("log"), &["types", "numbers"]);
-        // Statements and rows of more than a packet of 16 MiB, too.
-        let users = format!(
-            "[users]\nroot = \"\"\nann = \"{PASSWORD}\"\n[server]\nmax_allowed_packet_bytes = 67108864\n"
-        );
+        let users = format!("[users]\nroot = \"\"\nann = \"{PASSWORD}\"\n");
         let mut node = Node::new(&home.path().join("node"), &users);
         node.start();
         node.sql("CREATE DATABASE shop");

@@ -209,7 +209,7 @@ pub const KEYS: &[Key] = &[
             min: MIB,
             max: 1 << 30,
         },
-        Some("16777216"),
+        Some("67108864"),
         "bytes of one statement or parameter, and of one row of an answer",
     ),
     key(
