@@ -87,6 +87,12 @@ impl Hole {
         end == *prev
     }
 
+    /// Whether it names `older` as what stood before it.
+    #[must_use]
+    pub fn hangs_on(&self, older: &Hole) -> bool {
+        matches!(self.before, Before::Segment(prev) if older.ends_at(&prev))
+    }
+
     /// What is missing, in words: `offsets 3 to 5`.
     #[must_use]
     pub fn offsets(&self) -> String {

@@ -24,11 +24,12 @@
 //! | | loaded again or given up, the chain leads over it | a bridge from now on |
 //! | | the same, it does not | unlink |
 //!
-//! *Over it*: something newer in the chain, or a hole that stays, names the segment in quarantine as the one before it.
+//! *Over it*: something newer in the chain, or a hole that stays, names the segment in quarantine as the one
+//! before it.
 //!
-//! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, is a merge's, or begins a
-//! lineage, which says that all before it was durable when it was written. A record that is cut says so for the last time: the
-//! bodies that it alone vouched for are checked before it goes.
+//! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, is a merge's, or begins
+//! a lineage, which says that all before it was durable when it was written. A record that is cut says so for
+//! the last time: the bodies that it alone vouched for are checked before it goes.
 
 use crate::planted::{Rule, out};
 
@@ -242,7 +243,7 @@ pub fn message(facts: MessageFacts) -> (Option<Row>, MessageAction) {
 pub struct PredecessorFacts {
     /// Whether it is there and reaches the commit that its successor's `prev` names.
     pub reaches: bool,
-    /// Whether its successor, or anything newer, has a record with a durable end.
+    /// Whether its successor, or anything newer, vouches for it: see the module.
     pub vouched: bool,
 }
 

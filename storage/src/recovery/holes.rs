@@ -5,7 +5,7 @@
 //! still needs becomes a bridge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::decide::{self, HoleAction, HoleFacts, Row};
 use super::name::{bridge_path, hole_path};
@@ -51,11 +51,10 @@ impl KnownHole {
 /// Which segment: its place and its rewrite.
 pub(super) type Key = (Sequence, Rewrite);
 
-/// One that was found in the directory.
+/// One that was found in the directory, and is whole.
 #[derive(Debug)]
 struct Found {
-    /// `None`: torn.
-    hole: Option<Hole>,
+    hole: Hole,
     path: PathBuf,
     bridge: bool,
     /// Its place in the chain is nobody's: what it hangs on is not there.
@@ -66,14 +65,14 @@ struct Found {
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     found: BTreeMap<Key, Found>,
+    /// Those that are torn: where they lie.
+    torn: BTreeMap<Key, PathBuf>,
     /// What the chain leads over: a newer segment or hole names it.
     over: BTreeSet<Key>,
     /// Those that a newer segment follows.
     bridged: BTreeSet<Key>,
     /// Where each segment of the chain ends.
     ends: BTreeMap<Sequence, (Offset, u64)>,
-    /// Segments that were there, whatever became of them.
-    listed: BTreeSet<Key>,
 }
 
 impl Holes {
@@ -82,51 +81,53 @@ impl Holes {
         &mut self,
         disk: &dyn Disk,
         partition: &RecoverPartition,
-        (sequence, rewrite): Key,
+        key: Key,
         bridge: bool,
     ) -> Result<(), Failure> {
+        let (sequence, rewrite) = key;
         let directory = &partition.directory;
         let path = match bridge {
             true => bridge_path(directory, sequence, rewrite),
             false => hole_path(directory, sequence, rewrite),
         };
-        if let Some(other) = self.found.get(&(sequence, rewrite)) {
-            let stale = if bridge { &path } else { &other.path };
+        if let Some(other) = self.path(key).or_else(|| self.torn.get(&key).cloned()) {
+            let stale = if bridge { &path } else { &other };
             disk.unlink(stale).map_err(Failure::File)?;
             if bridge {
                 return Ok(());
             }
+            self.found.remove(&key);
         }
         let file = disk.open(&path).map_err(Failure::File)?;
         let bytes = read(&*file, 0, HOLE_BYTES_MAX + 1).map_err(Failure::File)?;
         let hole = match parse_hole(&bytes) {
-            Ok(hole) => Some(hole),
+            Ok(hole) => hole,
             Err(damage) => {
                 if let Corruption::Version(version) = damage.what {
                     let what = format!("has format version {version}");
                     return Err(Failure::Mismatch { path, what });
                 }
-                None
+                self.torn.insert(key, path);
+                return self.are_few(directory);
             }
         };
-        if let Some(what) = hole.as_ref().and_then(|hole| {
-            let id = hole.id;
-            let own = (id.leaf_partition, id.sequence, id.rewrite)
-                == (partition.leaf_partition, sequence, rewrite)
-                && hole.table == partition.table;
-            let lineage = hole.standing.max(hole.lineage);
-            if !own {
-                let of = (hole.table, id.leaf_partition, id.sequence, id.rewrite);
-                Some(format!("is of {}/{}/{}.{}", of.0, of.1, of.2, of.3))
-            } else if lineage > partition.start.lineage {
-                let says = partition.start.lineage;
-                Some(format!(
-                    "knows lineage {lineage}, the catalog says {says}: was an older catalog restored?"
-                ))
-            } else {
-                None
-            }
-        }) {
+        let id = hole.id;
+        let own = (id.leaf_partition, id.sequence, id.rewrite)
+            == (partition.leaf_partition, sequence, rewrite)
+            && hole.table == partition.table;
+        let lineage = hole.standing.max(hole.lineage);
+        let what = if !own {
+            let of = (hole.table, id.leaf_partition, id.sequence, id.rewrite);
+            Some(format!("is of {}/{}/{}.{}", of.0, of.1, of.2, of.3))
+        } else if lineage > partition.start.lineage {
+            let says = partition.start.lineage;
+            Some(format!(
+                "knows lineage {lineage}, the catalog says {says}: was an older catalog restored?"
+            ))
+        } else {
+            None
+        };
+        if let Some(what) = what {
             return Err(Failure::Mismatch { path, what });
         }
         let found = Found {
@@ -135,22 +136,27 @@ impl Holes {
             bridge,
             off: false,
         };
-        self.found.insert((sequence, rewrite), found);
-        if self.found.len() > HOLES_MAX {
-            let what = format!(
-                "holds more than {HOLES_MAX} holes of damaged segments: the disk does not keep what it is given"
-            );
-            let path = directory.clone();
-            return Err(Failure::Mismatch { path, what });
+        self.found.insert(key, found);
+        self.are_few(directory)
+    }
+
+    fn are_few(&self, directory: &Path) -> Result<(), Failure> {
+        match self.found.len() + self.torn.len() <= HOLES_MAX {
+            true => Ok(()),
+            false => Err(Failure::Mismatch {
+                path: directory.to_owned(),
+                what: format!(
+                    "holds more than {HOLES_MAX} holes of damaged segments: the disk does not keep what it is given"
+                ),
+            }),
         }
-        Ok(())
     }
 
     /// The highest sequence and the highest next commit number: neither comes twice.
     pub fn numbers(&self) -> (Sequence, u64) {
         let sequence = self.found.keys().next_back();
-        let numbers = self.found.values().filter_map(|found| found.hole.as_ref());
-        let number = numbers.map(|hole| hole.next_commit_number).max();
+        let numbers = self.found.values();
+        let number = numbers.map(|found| found.hole.next_commit_number).max();
         (
             sequence.map_or(Sequence(0), |key| key.0),
             number.unwrap_or(1),
@@ -158,7 +164,7 @@ impl Holes {
     }
 
     pub fn get(&self, key: Key) -> Option<&Hole> {
-        self.found.get(&key)?.hole.as_ref()
+        Some(&self.found.get(&key)?.hole)
     }
 
     pub fn path(&self, key: Key) -> Option<PathBuf> {
@@ -167,10 +173,7 @@ impl Holes {
 
     /// The newest that can stand at a chain's end.
     pub fn newest(&self) -> Option<Key> {
-        let known = |found: &Found| {
-            let hole = found.hole.as_ref();
-            !found.off && hole.is_some_and(|hole| hole.before != Before::Unknown)
-        };
+        let known = |found: &Found| !found.off && found.hole.before != Before::Unknown;
         let found = self.found.iter().rev().find(|(_, found)| known(found));
         found.map(|(key, _)| *key)
     }
@@ -190,17 +193,11 @@ impl Holes {
         let from = (prev.sequence, Rewrite(0));
         let to = (prev.sequence, Rewrite(u32::MAX));
         let mut wrong = None;
-        for (key, found) in self.found.range(from..=to) {
-            match &found.hole {
-                Some(hole) if hole.ends_at(prev) && hole.before != Before::Unknown => {
-                    return Ok(Some(*key));
-                }
-                Some(hole) => wrong = Some(unknown(found, hole)),
-                None => {
-                    let (path, what) = (found.path.clone(), torn());
-                    wrong = Some(Failure::Mismatch { path, what });
-                }
+        for (key, Found { hole, path, .. }) in self.found.range(from..=to) {
+            if hole.ends_at(prev) && hole.before != Before::Unknown {
+                return Ok(Some(*key));
             }
+            wrong = Some(unknown(path, hole));
         }
         match wrong {
             Some(failure) => Err(failure),
@@ -215,14 +212,11 @@ impl Holes {
     pub fn of_merge(&self, sequence: Sequence, rewrite: Rewrite) -> Result<Option<Key>, Failure> {
         let from = (sequence, Rewrite(rewrite.0 + 1));
         let to = (sequence, Rewrite(u32::MAX));
-        let whole = |(key, found): (&Key, &Found)| {
-            let hole = found.hole.as_ref()?;
-            Some((*key, hole.before, unknown(found, hole)))
-        };
-        match self.found.range(from..=to).find_map(whole) {
-            Some((_, Before::Unknown, failure)) => Err(failure),
-            Some((key, _, _)) => Ok(Some(key)),
-            None => Ok(None),
+        match self.found.range(from..=to).next() {
+            Some((_, Found { hole, path, .. })) if hole.before == Before::Unknown => {
+                Err(unknown(path, hole))
+            }
+            found => Ok(found.map(|(key, _)| *key)),
         }
     }
 
@@ -239,62 +233,50 @@ impl Holes {
         self.ends.insert(sequence, end);
     }
 
-    /// A segment is there.
-    pub fn list(&mut self, key: Key) {
-        self.listed.insert(key);
-    }
-
-    /// Refuses a hole that is torn and whose segment is not there, while nothing is done yet about what stands
-    /// around it.
+    /// Decides about those that are torn, while nothing is done yet about what stands around them. It was never
+    /// synced where its segment is there, and so that never went.
     ///
     /// # Errors
-    /// `Mismatch`.
-    pub fn refuse_torn(&self, notes: &mut Vec<Note>) -> Result<(), Failure> {
-        let torn_alone =
-            |(key, found): &(&Key, &Found)| found.hole.is_none() && !self.is_filled(**key, None);
-        let Some((_, found)) = self.found.iter().find(torn_alone) else {
-            return Ok(());
-        };
-        let (row, action) = decide::hole(HoleFacts {
-            whole: false,
-            filled: false,
-            over: false,
-            settled: false,
-        });
-        notes.extend(row.map(|row| note(row, found.path.clone())));
-        match action {
-            HoleAction::Refuse => Err(Failure::Mismatch {
-                path: found.path.clone(),
-                what: torn(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// What older holes the kept hole `one` hangs on: without them nobody could tell what stood before it.
-    fn hang_on(&mut self, one: &Hole) {
-        let Before::Segment(prev) = one.before else {
-            return;
-        };
-        let from = (prev.sequence, Rewrite(0));
-        let to = (prev.sequence, Rewrite(u32::MAX));
-        let ends = |found: &Found| found.hole.as_ref().is_some_and(|hole| hole.ends_at(&prev));
-        let keys = self.found.range(from..=to).filter(|(_, found)| ends(found));
-        let keys: Vec<Key> = keys.map(|(key, _)| *key).collect();
-        self.over.extend(keys);
-    }
-
-    /// Whether what a hole tells is there: then a crash came before its segment went, or it was put back.
-    fn is_filled(&self, key: Key, hole: Option<&Hole>) -> bool {
-        match hole {
-            // What a cut took back of it is missing all the same.
-            Some(hole) => {
-                let end = (hole.next_offset, hole.next_commit_number);
-                self.ends.get(&key.0).is_some_and(|at| *at >= end)
+    /// `Mismatch`: the segment is not there. The disk's.
+    pub fn decide_torn(
+        &mut self,
+        disk: &dyn Disk,
+        listed: impl Fn(Key) -> bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Failure> {
+        while let Some((key, path)) = self.torn.pop_first() {
+            let (row, action) = decide::hole(HoleFacts {
+                whole: false,
+                filled: listed(key),
+                over: false,
+                settled: false,
+            });
+            notes.extend(row.map(|row| note(row, path.clone())));
+            if action != HoleAction::Unlink {
+                let what = "is damaged, and the segment whose offsets it tells is not there: put that back";
+                let what = what.to_owned();
+                return Err(Failure::Mismatch { path, what });
             }
-            // Torn: it was never synced, and so the segment never went.
-            None => self.listed.contains(&key),
+            disk.unlink(&path).map_err(Failure::File)?;
         }
+        Ok(())
+    }
+
+    /// What the kept hole `one` hangs on stays: without it nobody could tell what stood before that.
+    fn hang_on(&mut self, one: &Hole) {
+        let older = self
+            .found
+            .iter()
+            .filter(|(_, found)| one.hangs_on(&found.hole));
+        self.over.extend(older.map(|(key, _)| *key));
+    }
+
+    /// Whether what a hole tells is there: then a crash came before its segment went, or it was put back. What a
+    /// cut took back of it is missing all the same.
+    fn is_filled(&self, hole: &Hole) -> bool {
+        let end = (hole.next_offset, hole.next_commit_number);
+        let at = self.ends.get(&hole.id.sequence);
+        at.is_some_and(|at| *at >= end)
     }
 
     /// Decides about each, once the chain is known and mended; returns those that stay. `keep`: one that
@@ -309,67 +291,70 @@ impl Holes {
         notes: &mut Vec<Note>,
     ) -> Result<Vec<KnownHole>, Failure> {
         let mut known = Vec::new();
-        let filled: BTreeSet<Key> = self
+        let filled = self
             .found
             .iter()
-            .filter(|(key, found)| self.is_filled(**key, found.hole.as_ref()))
-            .map(|(key, _)| *key)
-            .collect();
+            .filter(|(_, found)| self.is_filled(&found.hole));
+        let filled: BTreeSet<Key> = filled.map(|(key, _)| *key).collect();
         // Newest first: one that stays needs what it hangs on.
-        while let Some((key, found)) = self.found.pop_last() {
+        while let Some((
+            key,
+            Found {
+                hole, path, bridge, ..
+            },
+        )) = self.found.pop_last()
+        {
             if keep == Some(key) {
                 continue;
             }
-            if found.hole.as_ref().is_some_and(|hole| hole.lineage < live) {
-                disk.unlink(&found.path).map_err(Failure::File)?;
-                notes.push(note(Row::BelowLiveLineage, found.path));
+            if hole.lineage < live {
+                disk.unlink(&path).map_err(Failure::File)?;
+                notes.push(note(Row::BelowLiveLineage, path));
                 continue;
             }
-            let bridged = self.bridged.contains(&key);
-            let one = found.hole.map(|hole| KnownHole {
+            let one = KnownHole {
                 hole,
-                bridged,
+                bridged: self.bridged.contains(&key),
                 told: true,
-            });
-            let lineage = partition.start.lineage;
-            let settled = |one: &KnownHole| found.bridge || one.is_settled(lineage, durable);
+            };
             let (row, action) = decide::hole(HoleFacts {
-                whole: one.is_some(),
+                whole: true,
                 filled: filled.contains(&key),
                 over: self.over.contains(&key),
-                settled: one.as_ref().is_some_and(settled),
+                settled: bridge || one.is_settled(partition.start.lineage, durable),
             });
             // A bridge says what it always said.
-            let row = row.filter(|_| !(found.bridge && action == HoleAction::Bridge));
-            notes.extend(row.map(|row| note(row, found.path.clone())));
-            match (action, one) {
-                (HoleAction::Unlink, _) => disk.unlink(&found.path).map_err(Failure::File)?,
-                (HoleAction::Refuse, _) | (_, None) => {
-                    let (path, what) = (found.path, torn());
-                    return Err(Failure::Mismatch { path, what });
+            let row = row.filter(|_| !(bridge && action == HoleAction::Bridge));
+            notes.extend(row.map(|row| note(row, path.clone())));
+            match action {
+                HoleAction::Unlink => {
+                    disk.unlink(&path).map_err(Failure::File)?;
+                    continue;
                 }
-                (HoleAction::Bridge, Some(one)) => {
+                // Of one that is whole a test alone makes that.
+                HoleAction::Refuse => return Err(unknown(&path, &one.hole)),
+                HoleAction::Bridge => {
                     let to = bridge_path(&partition.directory, key.0, key.1);
-                    if found.path != to {
-                        disk.rename(&found.path, &to).map_err(Failure::File)?;
+                    if path != to {
+                        disk.rename(&path, &to).map_err(Failure::File)?;
                     }
-                    self.hang_on(&one.hole);
-                    known.push(KnownHole { told: false, ..one });
                 }
-                (HoleAction::Tell, Some(one)) => {
-                    self.hang_on(&one.hole);
-                    known.push(one);
-                }
+                HoleAction::Tell => {}
             }
+            self.hang_on(&one.hole);
+            known.push(KnownHole {
+                told: action == HoleAction::Tell,
+                ..one
+            });
         }
         known.reverse();
         Ok(known)
     }
 }
 
-fn unknown(found: &Found, hole: &Hole) -> Failure {
+fn unknown(path: &Path, hole: &Hole) -> Failure {
     Failure::Mismatch {
-        path: found.path.clone(),
+        path: path.to_owned(),
         what: format!("{hole}, and where they begin is not known: put the segment back"),
     }
 }
@@ -380,8 +365,4 @@ fn note(row: Row, path: PathBuf) -> Note {
         path,
         at_byte: 0,
     }
-}
-
-fn torn() -> String {
-    "is damaged, and the segment whose offsets it tells is not there: put that back".to_owned()
 }

@@ -1,6 +1,7 @@
 //! Recovery: six steps that make a directory whole again, before anything is mapped.
 //!
-//! 1. Touch the directory (a name comes and goes) and sync it. Unlink temporaries and what is below the live lineage.
+//! 1. Touch the directory (a name comes and goes) and sync it. Refuse a torn hole whose segment is not there,
+//!    before anything around it goes; unlink temporaries and what is below the live lineage.
 //! 2. From the newest segment walk back by `prev`; unlink what is off that chain. In a predecessor
 //!    content ends before the commit that its successor's `prev` names; a footer may follow.
 //! 3. Read metadata; check bodies past the last durable end. What is found is decided by the table in

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::chain::{Chain, Member};
 use super::decide::Row;
-use super::holes::Holes;
+use super::holes::{Holes, Key};
 use super::name::{FileName, parse_name, segment_path, temporary_path};
 use super::scan::Scan;
 use super::{Note, RecoverPartition};
@@ -84,7 +84,13 @@ impl<'a> Walk<'a> {
         self.list()?;
         // Before anything is unlinked: a torn file with the last sequence would be, and what a torn hole told.
         self.numbers_left()?;
-        self.holes.refuse_torn(self.notes)?;
+        let files = &self.files;
+        let listed = |(sequence, rewrite): Key| {
+            files
+                .get(&sequence)
+                .is_some_and(|rewrites| rewrites.contains(&rewrite))
+        };
+        self.holes.decide_torn(self.disk, listed, self.notes)?;
         let (members, leftover, leftover_hole) = match self.chain()? {
             Chain::Members(members) => (members, None, None),
             Chain::Leftover(id) => (Vec::new(), Some(id), None),
@@ -207,7 +213,6 @@ impl<'a> Walk<'a> {
                 }
                 Some(FileName::Segment(sequence, rewrite)) => {
                     self.files.entry(sequence).or_default().push(rewrite);
-                    self.holes.list((sequence, rewrite));
                     self.sequence_last = self.sequence_last.max(sequence);
                 }
                 Some(FileName::Hole(sequence, rewrite)) => {

@@ -1,12 +1,14 @@
 //! Damage that a reader met, and the holes that it leaves: the segment goes to quarantine once nothing is
 //! on its way any more, and what it held is told until it is loaded again or given up.
 
+use std::cmp::Reverse;
+
 use super::chain::Link;
 use super::machine::{Again, Phase, Rewinding, Store};
 use super::{FaultRecord, StoreEffects};
 use crate::disk::{CloseHoles, DiskError, DiskOp, Failure};
 use crate::format::rejects::{FaultKind, RejectKind};
-use crate::format::{Before, Hole, Predecessor};
+use crate::format::{Hole, SegmentId};
 use crate::limits::FAULTS_WAITING_MAX;
 use crate::planted::{Rule, out as taken_out};
 use crate::recovery::{KnownHole, bridge_path, hole_path};
@@ -28,27 +30,23 @@ impl Holes {
         }
     }
 
-    /// Drops those that say nothing any more, but for what the chain leads over and what a later one that stays
-    /// hangs on: without it nobody could tell what stood before that.
-    fn keep_what_is_hung_on(&mut self) {
-        loop {
-            let stay = |known: &&KnownHole| known.told || known.bridged;
-            let hung: Vec<Predecessor> = (self.known.iter().filter(stay))
-                .filter_map(|known| match known.hole.before {
-                    Before::Segment(prev) => Some(prev),
-                    _ => None,
-                })
-                .collect();
-            let is_hung_on = |known: &&mut KnownHole| {
-                let stays = known.told || known.bridged;
-                !stays && hung.iter().any(|prev| known.hole.ends_at(prev))
-            };
-            match self.known.iter_mut().find(is_hung_on) {
-                Some(known) => known.bridged = true,
-                None => break,
+    /// Those that stay: what is told, what the chain leads over, and what a later one that stays hangs on, since
+    /// without it nobody could tell what stood before that.
+    fn staying(&self) -> Vec<SegmentId> {
+        let mut newest_first: Vec<&Hole> = Vec::with_capacity(self.known.len());
+        let mut known: Vec<&KnownHole> = self.known.iter().collect();
+        known.sort_unstable_by_key(|known| Reverse(known.hole.id));
+        for KnownHole {
+            hole,
+            bridged,
+            told,
+        } in known
+        {
+            if *told || *bridged || newest_first.iter().any(|newer| newer.hangs_on(hole)) {
+                newest_first.push(hole);
             }
         }
-        self.known.retain(|known| known.told || known.bridged);
+        newest_first.iter().map(|hole| hole.id).collect()
     }
 
     /// Whether their files say what is so.
@@ -164,30 +162,30 @@ impl Store {
                 closed.push(known.hole.clone());
             }
         }
-        self.holes.keep_what_is_hung_on();
+        if closed.is_empty() {
+            return;
+        }
+        let staying = self.holes.staying();
         let directory = &self.identity.directory;
         let due = &mut self.holes.due;
-        for hole in &closed {
+        self.holes.known.retain(|KnownHole { hole, .. }| {
             let (sequence, rewrite) = (hole.id.sequence, hole.id.rewrite);
             let path = hole_path(directory, sequence, rewrite);
-            if self
-                .holes
-                .known
-                .iter()
-                .any(|known| known.hole.id == hole.id)
-            {
-                let bridge = bridge_path(directory, sequence, rewrite);
-                due.rename.push((path, bridge));
-            } else {
-                due.unlink.push(path);
+            let bridge = bridge_path(directory, sequence, rewrite);
+            let (is_closed, stays) = (closed.contains(hole), staying.contains(&hole.id));
+            match (is_closed, stays) {
+                (true, true) => due.rename.push((path, bridge)),
+                (true, false) => due.unlink.push(path),
+                (false, true) => {}
+                // What hung on it is closed now.
+                (false, false) => due.unlink.push(bridge),
             }
-        }
+            stays
+        });
         for hole in &closed {
             self.record_closed(now_ms, hole);
         }
-        if !closed.is_empty() {
-            self.show();
-        }
+        self.show();
     }
 
     /// What was missing stays in the history of errors.
