@@ -44,7 +44,7 @@ impl LiveView {
 /// What recovery lost of a leaf partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// Where its offsets end: durable up to there, they are loaded again.
+    /// Where its offsets end: durable up to there, they are loaded again, or given up by a new lineage.
     pub until: Offset,
     /// What is missing and why, one line.
     pub text: String,
@@ -63,7 +63,8 @@ pub struct Place {
     pub asked_unix_ms: i64,
     /// The offset last published to Kafka for the group; -1 none.
     pub group_offset: i64,
-    /// What recovery lost: the cursor came back below the published group offset. None once it is loaded again.
+    /// What recovery lost: the cursor came back below the published group offset. None once that is loaded
+    /// again or given up.
     pub damage: Option<Damage>,
     /// How many partitions the topic has, where it no longer has this one: it was made anew with fewer.
     pub surplus_of: Option<usize>,

@@ -162,10 +162,17 @@ impl Shared {
         }
     }
 
-    /// Damage that recovery left, named.
+    /// Damage that recovery left, named; unless all of it was loaded again while the broker was asked.
     pub fn show_damage(&self, id: LeafPartitionId, damage: Damage) {
-        if let Some(place) = self.state().places.get_mut(&id) {
-            place.damage = Some(damage);
+        {
+            let mut state = self.state();
+            let durable = state.supervisor.known(id).and_then(|known| known.durable);
+            if durable.is_some_and(|durable| durable >= damage.until) {
+                return;
+            }
+            if let Some(place) = state.places.get_mut(&id) {
+                place.damage = Some(damage);
+            }
         }
         self.publish_live();
     }

@@ -10,9 +10,9 @@ use super::client::TopicState;
 use super::definitions::{check_name, check_pipeline};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::settings::client_settings;
-use super::shared::{Shared, ordered, pairings_of, resting};
+use super::shared::{Shared, Undrained, ordered, pairings_of, resting};
 use super::statement::{Changed, CreatePipeline, Foreground, Name, StartPipeline, Started};
-use super::supervisor::{Held, Known};
+use super::supervisor::Held;
 use super::tables::{known_database, known_table};
 use crate::catalog::{
     CatalogView, Change, PipelineDef, PipelineFailure, PipelineId, PipelineState, Variable,
@@ -271,7 +271,9 @@ impl Shared {
         let id = known_pipeline(&self.view(), &name)?.id;
         let _turn = self.pipeline_turn(id).await;
         let state = known_pipeline(&self.view(), &name)?.state;
-        if state == PipelineState::Stopped && !self.is_foreground(id) {
+        let is_stopped = state == PipelineState::Stopped && !self.is_foreground(id);
+        // What an earlier STOP left without room is not durable: it is asked for again.
+        if is_stopped && !self.waits_for_room(id) {
             return match if_running {
                 true => Ok(Changed::Nothing),
                 false => Err(AggregatorError::State(WrongState::NotRunning {
@@ -280,9 +282,7 @@ impl Shared {
             };
         }
         match self.stopped(id).await? {
-            Some((leaf_partition, failure)) => {
-                Err(self.undrained_at(leaf_partition, &name.name, failure))
-            }
+            Some(undrained) => Err(self.undrained_at(undrained, &name.name)),
             None => Ok(Changed::Yes),
         }
     }
@@ -291,7 +291,7 @@ impl Shared {
     async fn stopped(
         self: &Arc<Shared>,
         id: PipelineId,
-    ) -> Result<Option<(LeafPartitionId, Failure)>, AggregatorError> {
+    ) -> Result<Option<Undrained>, AggregatorError> {
         let all = |view: &CatalogView| pairings_of(view, id);
         let ids = self.stand(id, PipelineState::Stopped, all).await?;
         self.let_go(id, &ids);
@@ -299,6 +299,14 @@ impl Shared {
             return Ok(None);
         }
         self.until(|state, view| resting(state, view, &ids)).await
+    }
+
+    /// Whether a leaf partition of it is stopped and shows what had no room to become durable.
+    fn waits_for_room(&self, id: PipelineId) -> bool {
+        let ids = pairings_of(&self.view(), id);
+        let state = self.state();
+        let known = ids.iter().filter_map(|id| state.supervisor.known(*id));
+        known.into_iter().any(|known| known.no_room.is_some())
     }
 
     /// DROP PIPELINE: stopped first; the rows stay.
@@ -394,44 +402,48 @@ impl Shared {
         }
     }
 
-    /// What a statement is answered whose drain [`resting`] gave this for.
-    pub(super) fn undrained_at(
-        &self,
-        id: LeafPartitionId,
-        name: &str,
-        failure: Failure,
-    ) -> AggregatorError {
-        let waits = |known: &Known| known.failed.is_none() && known.no_room.is_some();
-        let waits = self.state().supervisor.known(id).is_some_and(waits);
+    /// What a statement is answered whose drain [`resting`] gave this for. `name`: where no pipeline has the leaf
+    /// partition any more.
+    pub(super) fn undrained_at(&self, undrained: Undrained, name: &str) -> AggregatorError {
+        let Undrained {
+            leaf_partition,
+            failure,
+            waits,
+        } = undrained;
+        let (pipeline, failure) = self.told_of(leaf_partition, name, failure);
         match waits {
-            true => AggregatorError::NotDurable {
-                pipeline: name.to_owned(),
-                failure: self.told_of(id, failure),
-            },
-            false => self.failed_at(id, name, failure),
+            true => AggregatorError::NotDurable { pipeline, failure },
+            false => AggregatorError::Failed { pipeline, failure },
         }
     }
 
-    /// Of a failed partition. The state may be locked.
+    /// The same of a failed one.
     pub(super) fn failed_at(
         &self,
         id: LeafPartitionId,
         name: &str,
         failure: Failure,
     ) -> AggregatorError {
-        AggregatorError::Failed {
-            pipeline: name.to_owned(),
-            failure: self.told_of(id, failure),
-        }
+        let (pipeline, failure) = self.told_of(id, name, failure);
+        AggregatorError::Failed { pipeline, failure }
     }
 
-    fn told_of(&self, id: LeafPartitionId, failure: Failure) -> PipelineFailure {
+    fn told_of(
+        &self,
+        id: LeafPartitionId,
+        name: &str,
+        failure: Failure,
+    ) -> (String, PipelineFailure) {
         let view = self.view();
-        PipelineFailure {
-            kafka_partition: view.pairing(id).map(|pairing| pairing.kafka_partition),
+        let pairing = view.pairing(id);
+        let pipeline = pairing.and_then(|pairing| view.pipeline_by_id(pairing.pipeline));
+        let failure = PipelineFailure {
+            kafka_partition: pairing.map(|pairing| pairing.kafka_partition),
             failure,
             unix_ms: self.port.unix_ms(),
-        }
+        };
+        let name = pipeline.map_or(name, |pipeline| pipeline.name.as_str());
+        (name.to_owned(), failure)
     }
 }
 

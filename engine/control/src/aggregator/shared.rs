@@ -319,33 +319,38 @@ impl Shared {
     /// A partition has failed: the pipeline is in Error and stops.
     async fn partition_failed(self: &Arc<Shared>, id: PipelineId, index: i32, failure: Failure) {
         let unix_ms = self.port.unix_ms();
-        let of = Failed::Partition(index);
-        if !self.keeps_failing(id, of, &failure, unix_ms).await {
-            return;
-        }
-        // One of its partitions' failures is enough.
-        if !self.state().unkept.insert(id) {
-            return;
-        }
-        loop {
+        let (mut index, mut failure) = (index, failure);
+        let mut attempts = 0;
+        while self
+            .fail_pipeline(id, Failed::Partition(index), &failure, unix_ms, attempts)
+            .await
+        {
+            // One of its partitions' failures is enough.
+            if attempts == 0 && !self.state().unkept.insert(id) {
+                return;
+            }
+            attempts += 1;
             self.port.sleep(FAILURE_AGAIN_MS).await;
-            let again = self.is_failed_still(id, index);
-            if !again || !self.keeps_failing(id, of, &failure, unix_ms).await {
-                break;
+            match self.still_failed(id, index) {
+                Some(still) => (index, failure) = still,
+                None => break,
             }
         }
-        self.state().unkept.remove(&id);
+        if attempts > 0 {
+            self.state().unkept.remove(&id);
+        }
     }
 
     /// A partition, or the topic as a whole, has failed: the pipeline is in Error and stops. Whether it is to be
-    /// said again: what waits for room on the disk, or for who holds the catalog, could not be kept, and until it
-    /// is the pipeline runs, and START would change nothing.
-    pub async fn keeps_failing(
+    /// tried again, behind so many `attempts`: what waits for room on the disk, or for who holds the catalog, could
+    /// not be kept, and until it is the pipeline runs, and START would change nothing.
+    pub async fn fail_pipeline(
         self: &Arc<Shared>,
         id: PipelineId,
         of: Failed,
         failure: &Failure,
         unix_ms: i64,
+        attempts: u32,
     ) -> bool {
         let foreground = self.is_foreground(id);
         let kept = self.keep_failure(id, of, failure, unix_ms).await;
@@ -361,6 +366,8 @@ impl Shared {
                     "the pipeline has failed");
             }
             Ok(false) => {}
+            // Said once.
+            Err(_) if again && attempts > 0 => {}
             Err(error) => tracing::error!(pipeline = %id, %error, failure = failure.text, again,
                 "the pipeline has failed, and that could not be kept"),
         }
@@ -368,17 +375,20 @@ impl Shared {
         again
     }
 
-    /// Whether the partition fails still: nobody has stopped or started it anew meanwhile.
-    fn is_failed_still(&self, id: PipelineId, index: i32) -> bool {
+    /// What of a pipeline fails still, as long as nobody has stopped or started it anew: this partition, or else
+    /// another whose failure left it to this one's to be kept.
+    fn still_failed(&self, id: PipelineId, index: i32) -> Option<(i32, Failure)> {
         let view = self.view();
         let state = self.state();
-        let mut pairings = view.pairings_of(id);
-        !state.ending
-            && pairings.any(|pairing| {
-                let known = state.supervisor.known(pairing.leaf_partition);
-                pairing.kafka_partition == index
-                    && known.is_some_and(|known| known.failed.is_some())
-            })
+        if state.ending {
+            return None;
+        }
+        let failed = view.pairings_of(id).filter_map(|pairing| {
+            let known = state.supervisor.known(pairing.leaf_partition)?;
+            Some((pairing.kafka_partition, known.failed.clone()?))
+        });
+        let counts = |(of, failure): &(i32, Failure)| *of == index || !failure.alone;
+        failed.filter(counts).min_by_key(|(of, _)| *of != index)
     }
 
     /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, there is none, or its
@@ -539,7 +549,7 @@ pub(super) fn ordered(view: &CatalogView, leaf_partitions: Vec<LeafPartitionId>)
 }
 
 impl State {
-    /// Whether what was lost of a leaf partition is loaded again and durable: it is damage no more.
+    /// Whether what was lost of a leaf partition is loaded again and durable, or given up: it is damage no more.
     fn is_repaired_by(&mut self, report: &Report) -> bool {
         let Report::Durable {
             leaf_partition,
@@ -554,13 +564,22 @@ impl State {
     }
 }
 
+/// A leaf partition that could not be drained.
+#[derive(Debug)]
+pub(super) struct Undrained {
+    pub leaf_partition: LeafPartitionId,
+    pub failure: Failure,
+    /// It has not failed: it is when there is room on the disk.
+    pub waits: bool,
+}
+
 /// Whether all of these rest at their catalog's generation; the first that could not be drained instead.
 pub(super) fn resting(
     state: &State,
     view: &CatalogView,
     ids: &[LeafPartitionId],
-) -> Option<Option<(LeafPartitionId, Failure)>> {
-    let mut failed = None;
+) -> Option<Option<Undrained>> {
+    let mut undrained = None;
     for id in ids {
         let generation = view
             .pairing(*id)
@@ -570,8 +589,12 @@ pub(super) fn resting(
             return None;
         }
         if let Some(failure) = known.undrained() {
-            failed.get_or_insert((*id, failure.clone()));
+            undrained.get_or_insert(Undrained {
+                leaf_partition: *id,
+                failure: failure.clone(),
+                waits: known.failed.is_none(),
+            });
         }
     }
-    Some(failed)
+    Some(undrained)
 }

@@ -253,10 +253,12 @@ impl Running {
         // While the disk is full, or another holds the catalog, the pipeline runs on.
         let unix_ms = self.shared.port.unix_ms();
         let of = Failed::Topic(now_of);
+        let mut attempts = 0;
         while (self.shared)
-            .keeps_failing(self.pipeline, of, &failure, unix_ms)
+            .fail_pipeline(self.pipeline, of, &failure, unix_ms, attempts)
             .await
         {
+            attempts += 1;
             tokio::select! {
                 biased;
                 _ = &mut *stopped => return false,

@@ -281,7 +281,7 @@ impl Shared {
                 false => resting(state, view, ids),
             };
             match self.until(at_rest).await? {
-                Some((id, failure)) => Err(self.undrained_at(id, name, failure)),
+                Some(undrained) => Err(self.undrained_at(undrained, name)),
                 None => commit().await,
             }
         }
