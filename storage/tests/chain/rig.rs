@@ -234,6 +234,16 @@ impl Rig {
         &self.identity.directory
     }
 
+    /// Recovery refused a file that is damaged.
+    pub fn is_refused_as_damaged(&self, file: &Path) {
+        match self.failed() {
+            Some(Failure::Mismatch { path, what }) => {
+                assert_eq!((path.as_path(), what.contains("is damaged")), (file, true));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Why it stands still, if so: the last failure.
     pub fn failed(&self) -> Option<&Failure> {
         self.said.iter().rev().find_map(|said| match said {

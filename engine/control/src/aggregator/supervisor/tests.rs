@@ -309,12 +309,8 @@ fn a_stop_without_room_on_the_disk_is_not_waited_for_and_is_reached_later() {
         leaf_partition: A.0,
         generation,
         failure: Failure {
-            kind: FailureKind::Load,
-            offset: 3,
-            column: None,
             text: "the disk is full".into(),
-            deterministic: false,
-            alone: true,
+            ..failure()
         },
     };
     let rests = |world: &World| world.supervisor.known(A).unwrap().rests(stopped);
