@@ -21,6 +21,7 @@ pub mod watch;
 mod asked;
 mod audit;
 mod definitions;
+mod failing;
 mod log;
 mod offsets;
 mod pairing;

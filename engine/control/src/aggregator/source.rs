@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::asked::{Ask, Open};
 use super::client::{Brokers, TopicAnswer, TopicState};
+use super::failing::Failed;
 use super::live::Damage;
 use super::settings::ClientSettings;
-use super::shared::{Failed, Shared};
+use super::shared::Shared;
 use super::watch::{Seen, Watch};
 use crate::catalog::{PipelineDef, PipelineId};
 use crate::limits::{
