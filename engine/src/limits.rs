@@ -4,7 +4,7 @@ pub use control::limits::*;
 
 // --- sql: sessions and statements ---
 
-/// An error's text as a client is shown it, at most.
+/// An error's text as a client is shown it, at most; three dots follow one that was cut.
 pub const ERROR_BYTES_MAX: usize = 4096;
 /// A statement's text in SHOW PROCESSLIST, at most.
 pub const PROCESS_INFO_BYTES_MAX: usize = 4096;

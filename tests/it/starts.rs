@@ -462,3 +462,29 @@ fn a_quickstart_whose_lines_nobody_reads_ends_with_every_row() {
         .unwrap();
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), vec![]));
 }
+
+/// The kernel's device that is always full: what cannot be said is no success.
+#[test]
+fn a_standard_output_without_room_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let no_room = "standard output: No space left on device (os error 28)";
+    let mut looks = Command::new(binary());
+    looks.args(["check", "--print-keys"]);
+    let mut shows = Command::new(binary());
+    shows.args(["quickstart", "--rate", "1000", "--dir"]);
+    shows.arg(home.path().join("q"));
+    for command in [&mut looks, &mut shows] {
+        let ended = command.stdout(full()).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(
+            (ended.status.code(), &*said),
+            (Some(1), &*format!("pinleaf: {no_room}\n"))
+        );
+    }
+}

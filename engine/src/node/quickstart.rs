@@ -171,10 +171,15 @@ pub fn run(
         &mut producing,
     ));
     stop.store(true, Ordering::Relaxed);
+    let mut unsaid = None;
     let outcome = match over {
         Over::Producer(outcome) => outcome,
         Over::Engine => return Err(runtime.block_on(ended_by_itself(node, broker))),
         Over::Time => joined(runtime.block_on(producing)),
+        Over::Output(error) => {
+            unsaid = Some(error);
+            joined(runtime.block_on(producing))
+        }
         Over::Signal(heard) => {
             tell(format_args!(
                 "{}: no more rows are produced, the last ones settle; a second one ends it at once",
@@ -195,6 +200,9 @@ pub fn run(
     if loaded != produced {
         return Err(QuickstartError::Rows { produced, loaded });
     }
+    if let Some(source) = unsaid {
+        return Err(file(Path::new("standard output"))(source));
+    }
     tell(format_args!(
         "{produced} rows produced, {loaded} rows by SELECT COUNT(*): each once"
     ));
@@ -207,7 +215,10 @@ pub fn run(
 
 /// Why the showing is over.
 enum Over {
+    /// As long as was asked for, or nobody reads its lines any more.
     Time,
+    /// A line could not be written.
+    Output(io::Error),
     Signal(Heard),
     Producer(Result<(), ProduceError>),
     /// The engine has ended, and nobody asked it to.
@@ -333,9 +344,10 @@ async fn show(
             ms(0.99)
         ));
         (rows_last, freshness_last) = (rows, now);
-        // A reader that has gone ends it as its time does.
-        if !matches!(read, Ok(true)) || seconds.is_some_and(|seconds| seen >= seconds) {
-            return Over::Time;
+        match read {
+            Ok(true) if seconds.is_none_or(|seconds| seen < seconds) => {}
+            Ok(_) => return Over::Time,
+            Err(error) => return Over::Output(error),
         }
     }
 }

@@ -370,7 +370,8 @@ impl Leaf {
         self.record_fault(now, slot, kind, poison.offset, &text, Some(poison), out);
     }
 
-    /// A record batch that is wrong: fetched again once, then Failed; for good where it is one that we do not support.
+    /// A record batch that is wrong: fetched again once, then Failed; for good where it is one that we do not
+    /// support.
     fn malformed(&mut self, now: Now, slot: Slot, fault: &BatchFault, out: &mut Effects) {
         let Some(partition) = self.get_mut(slot) else {
             return;

@@ -159,9 +159,9 @@ pub enum Order {
     LogRange {
         /// Which one.
         leaf_partition: u64,
-        /// The generation that asked,
+        /// The generation that asked.
         generation: u64,
-        /// and its cursor then: what it has passed says nothing of where it is now.
+        /// The cursor when it asked: the answer says nothing of another one.
         offset: i64,
         /// The first offset it still holds.
         log_start_offset: i64,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ingest::leaf::order::{Failure, FailureKind, Leader};
-use ingest::leaf::{Attached, Standing, Views};
+use ingest::leaf::{Attached, DISK_FULL, Standing, Views};
 use storage::block::{BlockLayout, BlockWriter};
 
 use storage::format::rejects::{Reject, RejectKind};
@@ -356,9 +356,15 @@ async fn a_row_read_while_its_cursors_move_has_them_in_order_and_a_hold_is_in_sh
     ok(session, "use db").await;
     assert_eq!(ok(session, "show pipelines").await, "p|Stopped|False|NULL");
     let held = "Held: the disk is full; goes on when there is room";
-    attached.standing.words.store(Arc::new(held.into()));
-    let shown = format!("p|Stopped|False|partition 7: {held}");
-    assert_eq!(ok(session, "show pipelines").await, shown);
+    let draining = format!("Draining{DISK_FULL}");
+    for words in [held, &draining] {
+        attached.standing.words.store(Arc::new(words.into()));
+        let shown = format!("p|Stopped|False|partition 7: {words}");
+        assert_eq!(ok(session, "show pipelines").await, shown);
+    }
+    let words = "Draining".to_owned();
+    attached.standing.words.store(Arc::new(words));
+    assert_eq!(ok(session, "show pipelines").await, "p|Stopped|False|NULL");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
