@@ -256,10 +256,12 @@ impl Walk<'_> {
             Some(_) => Beyond::default(),
             None => opened.search(0).map_err(Failure::File)?,
         };
+        // A crash came before it went to quarantine.
+        let hole = self.holes.get((sequence, rewrite)).cloned();
         let (row, action) = decide::header(HeaderFacts {
             whole: header.is_some(),
             durable_record: beyond.durable_end > 0,
-            vouched: reach.vouched || merged,
+            vouched: reach.vouched || merged || hole.is_some(),
         });
         self.note(row, path.clone(), 0);
         let header = match (action, header) {
@@ -271,7 +273,12 @@ impl Walk<'_> {
                 self.files.remove(&sequence);
                 return Ok(None);
             }
-            _ => return Err(self.quarantine_torn(&opened, &beyond, reach.end)),
+            _ => {
+                return Err(match hole {
+                    Some(hole) => self.quarantine(&opened, hole),
+                    None => self.quarantine_torn(&opened, &beyond, reach.end),
+                });
+            }
         };
         if header.header.table != self.partition.table {
             return Err(Failure::Mismatch {
@@ -297,12 +304,12 @@ impl Walk<'_> {
             let what = format!("{:?} at byte {at}, which was durable", scan.stop);
             return Err(self.quarantine_scan(&scan, reach.end, what));
         }
-        // A crash came before it went to quarantine, and some of what its hole tells was cut since.
-        if let Some(hole) = self.holes.get((sequence, rewrite))
+        // Some of what its hole tells was cut since.
+        if let Some(hole) = hole
             && reach.end.is_none()
             && scan.end() < (hole.next_offset, hole.next_commit_number)
         {
-            return Err(self.quarantine(&scan.opened, hole.clone()));
+            return Err(self.quarantine(&scan.opened, hole));
         }
         Ok(Some(scan))
     }

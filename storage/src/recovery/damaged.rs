@@ -52,12 +52,14 @@ impl Walk<'_> {
             (Ok(_), _) => return unknown(opened),
             (Err(error), _) => return Failure::File(error),
         };
-        let first = beyond.first.filter(|first| first.0 == lineage);
+        // Without a record it held nothing: it began where it ends.
+        let found = beyond.first.filter(|first| first.0 == lineage);
+        let first = found.unwrap_or((lineage, held.0, held.1));
         let hole = Hole {
             table: self.partition.table,
             id: opened.id,
             lineage,
-            first_offset: first.map_or(held.0, |first| first.1.min(held.0)),
+            first_offset: first.1.min(held.0),
             next_offset: held.0,
             next_commit_number: held.1,
             before: self.before_torn(opened, first),
@@ -87,12 +89,13 @@ impl Walk<'_> {
         Ok(sealed.or(beyond.last.filter(|_| !merged)))
     }
 
-    /// What stood before a segment whose header is torn: the next older one that begins before the first
-    /// record that was found, if it ends just there. One that begins with it is what a merge was made of.
-    fn before_torn(&self, opened: &Opened, first: Option<(Lineage, Offset, u64)>) -> Before {
-        let Some((lineage, next_offset, next_commit_number)) = first else {
-            return Before::Unknown;
-        };
+    /// What stood before a segment whose header is torn and that began at `first`: the next older one that
+    /// ends just there; failing that, the next older one of its lineage that comes past that offset. What that
+    /// holds behind it was taken back, by a write or sync that failed: its numbers were used up, and it is not
+    /// shown, as the segment that began there said until now. One that begins with the first record is what a
+    /// merge was made of.
+    fn before_torn(&self, opened: &Opened, first: (Lineage, Offset, u64)) -> Before {
+        let (lineage, next_offset, next_commit_number) = first;
         for (&sequence, rewrites) in self.files.range(..opened.id.sequence).rev() {
             let prev = Predecessor {
                 sequence,
@@ -112,6 +115,7 @@ impl Walk<'_> {
             let Some(header) = older.header.clone() else {
                 return Before::Unknown;
             };
+            let of_lineage = header.header.lineage == lineage;
             // An input begins with it and holds something; an empty segment may well be what stood before.
             let input = header.header.first_commit_number >= next_commit_number;
             let reach = Reach {
@@ -119,10 +123,27 @@ impl Walk<'_> {
                 vouched: true,
                 vouched_by_kept: true,
             };
-            return match older.scan(header, reach) {
-                Ok(scan) if input && !scan.commits.is_empty() => continue,
-                Ok(scan) if reaches(&scan, prev) => Before::Segment(prev),
-                _ => Before::Unknown,
+            let Ok(scan) = older.scan(header, reach) else {
+                return Before::Unknown;
+            };
+            if input && !scan.commits.is_empty() {
+                continue;
+            }
+            let exact = reaches(&scan, prev).then_some(next_commit_number);
+            let taken_back = || scan.number_at(next_offset).filter(|_| of_lineage);
+            let header = &scan.header.header;
+            return match exact.or_else(taken_back) {
+                // It holds nothing, and may never have been durable: what stood before it is what counts.
+                Some(number) if number == header.first_commit_number => {
+                    header.prev.map_or(Before::Nothing, Before::Segment)
+                }
+                Some(next_commit_number) => Before::Segment(Predecessor {
+                    next_commit_number,
+                    ..prev
+                }),
+                // All of it was taken back, and unlinking it failed.
+                None if of_lineage && header.first_offset > next_offset => continue,
+                None => Before::Unknown,
             };
         }
         Before::Unknown

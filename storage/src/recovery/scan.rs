@@ -67,6 +67,17 @@ impl Scan {
         }
     }
 
+    /// The number of the first commit behind this offset, where the content has a boundary there.
+    pub fn number_at(&self, offset: Offset) -> Option<u64> {
+        let header = &self.header.header;
+        if header.first_offset == offset {
+            return Some(header.first_commit_number);
+        }
+        let facts = self.commits.iter().map(|(_, record)| &record.facts);
+        let before = facts.into_iter().find(|facts| facts.next_offset == offset);
+        before.map(|facts| facts.commit_number + 1)
+    }
+
     /// Whether a record that is kept says that all before it was durable.
     pub fn vouches_by_kept(&self) -> bool {
         let mut records = self.commits.iter();

@@ -145,7 +145,15 @@ impl Lying {
             let body = self.bytes.get(from..from + record.body_bytes as usize);
             body.is_some_and(|body| check_body(record, body).is_ok())
         };
-        self.sealed_commits() == Some(self.commits.len()) && self.commits.iter().all(good)
+        // A footer that a power loss brought back may be of an earlier process's commits.
+        let same = |(mine, theirs): (&(u64, CommitRecord), &(u64, CommitRecord))| {
+            mine.0 == theirs.0 && mine.1.is_indexed_as(&theirs.1)
+        };
+        self.seal().is_some_and(|seal| {
+            seal.commits.len() == self.commits.len()
+                && self.commits.iter().zip(&seal.commits).all(same)
+                && self.commits.iter().all(good)
+        })
     }
 
     /// A byte of its header that a flipped bit spoils.
