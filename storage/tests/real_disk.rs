@@ -1,5 +1,6 @@
 //! The kernel's disk keeps the promises of [`storage::disk::Disk`], and its errors name the file.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::IoSlice;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -122,7 +123,7 @@ fn names_come_change_and_go_and_going_can_be_repeated() {
     file.write_at(&[IoSlice::new(b"one")], 0).expect("written");
     RealDisk.create(&two).expect("created");
     RealDisk.make_directory(&below).expect("made");
-    let mut names: Vec<(String, bool)> = RealDisk
+    let mut names: Vec<(OsString, bool)> = RealDisk
         .list(&here)
         .expect("listed")
         .into_iter()
@@ -130,7 +131,7 @@ fn names_come_change_and_go_and_going_can_be_repeated() {
         .collect();
     names.sort();
     let expected = [("below", true), ("one", false), ("two", false)];
-    assert_eq!(names, expected.map(|(name, is)| (name.to_owned(), is)));
+    assert_eq!(names, expected.map(|(name, is)| (name.into(), is)));
     RealDisk
         .rename(&one, &two)
         .expect("it replaces what is there");

@@ -13,6 +13,7 @@
 mod op;
 mod real;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -83,8 +84,8 @@ impl DiskError {
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The name, without its directory. A name that is not UTF-8 is given lossily: it is none of ours.
-    pub name: String,
+    /// The name, without its directory: any bytes. Ours are ASCII.
+    pub name: OsString,
     /// Whether it is a directory.
     pub is_directory: bool,
 }

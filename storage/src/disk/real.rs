@@ -142,7 +142,7 @@ impl Disk for RealDisk {
                 let entry = entry.map_err(refused(directory, DiskAction::List))?;
                 let kind = entry.file_type();
                 Ok(Entry {
-                    name: entry.file_name().to_string_lossy().into_owned(),
+                    name: entry.file_name(),
                     is_directory: kind.map_err(refused(directory, DiskAction::List))?.is_dir(),
                 })
             })

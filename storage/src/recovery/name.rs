@@ -1,6 +1,7 @@
 //! Names of a leaf partition's files: `<sequence>.<rewrite>.arrow`, a merge's temporary, and what a
 //! segment in quarantine leaves, `<sequence>.<rewrite>.hole` or `.bridge`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::ids::{Rewrite, Sequence};
@@ -53,7 +54,8 @@ type OfNumbers = fn(Sequence, Rewrite) -> FileName;
 
 /// Reads a name; `None` for one that is not ours.
 #[must_use]
-pub fn parse_name(name: &str) -> Option<FileName> {
+pub fn parse_name(name: &OsStr) -> Option<FileName> {
+    let name = name.to_str()?;
     let suffixes: [(&str, OfNumbers); 4] = [
         (TEMPORARY_SUFFIX, |_, _| FileName::Temporary),
         (SUFFIX, FileName::Segment),
@@ -83,8 +85,11 @@ mod tests {
         let path = segment_path(Path::new("/d"), Sequence(12), Rewrite(3));
         assert_eq!(path, Path::new("/d/12.3.arrow"));
         let segment = Some(FileName::Segment(Sequence(12), Rewrite(3)));
-        assert_eq!(parse_name("12.3.arrow"), segment);
-        assert_eq!(parse_name("12.3.arrow.tmp"), Some(FileName::Temporary));
+        assert_eq!(parse_name(OsStr::new("12.3.arrow")), segment);
+        assert_eq!(
+            parse_name(OsStr::new("12.3.arrow.tmp")),
+            Some(FileName::Temporary)
+        );
         for (path, name, of) in [
             (
                 hole_path(Path::new("/d"), Sequence(12), Rewrite(3)),
@@ -98,7 +103,7 @@ mod tests {
             ),
         ] {
             assert_eq!(path, Path::new("/d").join(name));
-            assert_eq!(parse_name(name), Some(of));
+            assert_eq!(parse_name(OsStr::new(name)), Some(of));
         }
         for other in [
             "012.3.arrow",
@@ -115,7 +120,7 @@ mod tests {
             "1.0.hole.tmp",
             "1.hole",
         ] {
-            assert_eq!(parse_name(other), None, "{other}");
+            assert_eq!(parse_name(OsStr::new(other)), None, "{other}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The way out of a leaf partition's directory: what is damaged goes to quarantine and leaves a hole,
 //! what is not ours goes to the orphans.
 
+use std::ffi::OsString;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
@@ -97,13 +98,13 @@ fn free_name(disk: &dyn Disk, path: &Path, directory: &Path) -> Result<String, D
         .map(|part| part.to_string_lossy().into_owned())
         .collect();
     let stem = parts.iter().rev().cloned().collect::<Vec<_>>().join("-");
-    let taken: Vec<String> = disk.list(directory)?.into_iter().map(|e| e.name).collect();
+    let taken: Vec<OsString> = disk.list(directory)?.into_iter().map(|e| e.name).collect();
     let name = (0u32..)
         .map(|n| match n {
             0 => stem.clone(),
             n => format!("{stem}.{n}"),
         })
-        .find(|name| !taken.contains(name));
+        .find(|name| !taken.iter().any(|taken| taken == name.as_str()));
     Ok(name.unwrap_or(stem))
 }
 

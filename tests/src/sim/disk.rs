@@ -657,7 +657,7 @@ impl Disk for SimDisk {
         let here = names.filter(|(path, _)| path.parent() == Some(directory));
         let entries = here.filter_map(|(path, &inode)| {
             Some(Entry {
-                name: path.file_name()?.to_string_lossy().into_owned(),
+                name: path.file_name()?.to_owned(),
                 is_directory: world.is_directory(inode),
             })
         });

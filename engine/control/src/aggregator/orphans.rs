@@ -311,7 +311,9 @@ pub(super) fn refused(doing: &'static str, error: &DiskError) -> AggregatorError
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::sync::{Arc, Mutex};
 
     use storage::disk::{DiskFile, Entry, RealDisk};
@@ -334,6 +336,10 @@ mod tests {
         for path in ["1/10", "1/11", "1/12", "2/20", "3", "9", "9/90", "x/y"] {
             fs::create_dir_all(at("tables").join(path)).unwrap();
         }
+        // Bytes that are no UTF-8: in the way of nothing.
+        let strange = OsStr::from_bytes(b"\xff");
+        fs::create_dir_all(at("tables/2/20").join(strange)).unwrap();
+        fs::create_dir_all(at("tables").join(strange).join(strange)).unwrap();
         for path in [
             "1/10/1.0.arrow",
             "1/12/1.0.arrow",
