@@ -50,6 +50,12 @@ pub struct Store {
     /// The disk was full when something was last written: from the first refusal to the next success,
     /// over every attempt between.
     pub(super) disk_is_full: bool,
+    /// What was last begun to be written since somebody asked for room was refused.
+    pub(super) refused: bool,
+    /// Somebody asked for room behind the beginning of what is being written: its refusal says nothing of now.
+    pub(super) asked_since: bool,
+    /// A segment had no room: where another's footer is due, that gives back what was allocated behind it.
+    pub(super) seals_first: bool,
     /// Names of segments that were taken, one after another.
     pub(super) names_taken: u32,
     /// The pool had no block when one was last asked for.
@@ -185,6 +191,9 @@ impl Store {
             on_their_way: 0,
             full_until_ms: None,
             disk_is_full: false,
+            refused: false,
+            asked_since: false,
+            seals_first: false,
             names_taken: 0,
             no_memory: false,
             held: false,
@@ -240,7 +249,7 @@ impl Store {
             StoreEvent::Rewind(start) => self.rewind(start, out),
             StoreEvent::Drop => {
                 if !matches!(self.phase, Phase::Dropped | Phase::Dropping { .. }) {
-                    self.disk_is_full = false;
+                    self.room_found();
                     self.phase = Phase::Dropping { started: false };
                     self.give_up_blocks();
                 }
@@ -465,6 +474,32 @@ impl Store {
         self.disk_is_full && matches!(self.phase, Phase::Running | Phase::Voiding)
     }
 
+    /// Somebody waits for what has no room: it is tried again with the next event, whenever that was last done.
+    pub fn ask_for_room(&mut self) {
+        self.full_until_ms = None;
+        self.refused = false;
+        self.asked_since = self.writing.is_some();
+    }
+
+    /// Whether the disk had no room for what was begun since [`Store::ask_for_room`].
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused && self.is_disk_full()
+    }
+
+    /// Whether a segment is to be made before anything else is done: a lineage begins with one, and so does what
+    /// follows a void.
+    #[must_use]
+    pub fn begins_segment(&self) -> bool {
+        self.phase == Phase::Voiding || self.begins_lineage()
+    }
+
+    /// Whether a lineage begins whose first segment is not made.
+    pub(super) fn begins_lineage(&self) -> bool {
+        self.rewinding == Some(Rewinding::Beginning)
+            && (self.chain.last()).is_none_or(|last| last.lineage() != self.start.lineage)
+    }
+
     fn say_held(&mut self, out: &mut StoreEffects) {
         let waits = |why: &Blocked| {
             matches!(
@@ -554,7 +589,22 @@ impl Store {
 
     pub(super) fn disk_full(&mut self, now_ms: u64) {
         self.disk_is_full = true;
-        self.full_until_ms = Some(now_ms + crate::limits::FULL_RETRY_MS);
+        if !self.asked_since {
+            self.refused = true;
+            self.full_until_ms = Some(now_ms + crate::limits::FULL_RETRY_MS);
+        }
+    }
+
+    /// There was room for what was last written, or nothing is to be written any more.
+    pub(super) fn room_found(&mut self) {
+        self.disk_is_full = false;
+        self.refused = false;
+    }
+
+    /// A create, commit or footer is handed out.
+    pub(super) fn begin(&mut self, writing: Writing) {
+        self.writing = Some(writing);
+        self.asked_since = false;
     }
 
     /// Another file has the next segment's name: the one behind it is tried, later each time.

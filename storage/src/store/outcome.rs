@@ -128,14 +128,22 @@ impl Store {
         self.writing = None;
         let created = match result {
             Ok(created) => created,
-            Err(error) if error.fault == DiskFault::Full => return self.disk_full(now_ms),
+            Err(error) if error.fault == DiskFault::Full => {
+                self.disk_full(now_ms);
+                self.seals_first = self.begins_lineage() && self.is_footer_due();
+                if self.seals_first {
+                    // Not refused yet: at once, and then it is tried again.
+                    (self.full_until_ms, self.refused) = (None, false);
+                }
+                return;
+            }
             Err(error) if error.fault == DiskFault::Exists => {
                 return self.name_taken(now_ms, &error);
             }
             Err(error) => return self.void(now_ms, error, out),
         };
         self.names_taken = 0;
-        self.disk_is_full = false;
+        self.room_found();
         let current = self.chain.predecessor() == created.header.header.prev
             && created.header.header.lineage == self.start.lineage;
         if !matches!(self.phase, Phase::Running | Phase::Voiding) || !current {
@@ -185,7 +193,7 @@ impl Store {
             }
             Err(error) => return self.void(now_ms, error, out),
         };
-        self.disk_is_full = false;
+        self.room_found();
         let open = |link: &Link| !link.closed && link.sequence() == sequence;
         let Some(at) = self.chain.links.len().checked_sub(1) else {
             return;
@@ -219,6 +227,8 @@ impl Store {
         out: &mut StoreEffects,
     ) {
         self.writing = None;
+        // Its room was its segment's before; what it gives back may do for the one that is to be made.
+        let begins = self.begins_lineage();
         let Some(link) = self.chain.find(sequence) else {
             return;
         };
@@ -227,10 +237,13 @@ impl Store {
         }
         match result {
             Ok(()) => {
-                self.disk_is_full = false;
                 link.footer = Footer::Written;
                 link.segment.say_seal(true);
                 link.dirty_since_ms.get_or_insert(now_ms);
+                match begins {
+                    true => self.full_until_ms = None,
+                    false => self.room_found(),
+                }
             }
             Err(error) if error.is_full() => {
                 link.footer = Footer::Due;

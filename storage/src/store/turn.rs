@@ -125,10 +125,11 @@ impl Store {
         if self.writing.is_some() || self.full_until_ms.is_some() {
             return;
         }
-        let begins = self.rewinding == Some(Rewinding::Beginning)
-            && (self.chain.last()).is_none_or(|last| last.lineage() != self.start.lineage);
-        if begins {
-            return self.create(now_ms, out);
+        if self.begins_lineage() {
+            if !(std::mem::take(&mut self.seals_first) && self.write_footer(out)) {
+                self.create(now_ms, out);
+            }
+            return;
         }
         // Before the next commit: where the disk is the bottleneck one always waits, and a segment
         // without its footer is neither merged nor let go.
@@ -145,10 +146,15 @@ impl Store {
         if let (Some(flushing), Some(link)) = (&self.flushing, self.chain.last()) {
             let sequence = link.sequence();
             if let Some(op) = self.commit_write(link, flushing) {
-                self.writing = Some(Writing::Commit(sequence));
+                self.begin(Writing::Commit(sequence));
                 self.submit(op, out);
             }
         }
+    }
+
+    pub(super) fn is_footer_due(&self) -> bool {
+        let mut links = self.chain.links[self.chain.settled..].iter();
+        links.any(|link| link.footer == Footer::Due)
     }
 
     /// Writes the oldest footer that is due; whether there was one.
@@ -170,7 +176,7 @@ impl Store {
             commits: link.commits.clone(),
             at_byte: link.end.bytes,
         };
-        self.writing = Some(Writing::Footer(sequence));
+        self.begin(Writing::Footer(sequence));
         self.submit(op, out);
         true
     }
@@ -198,7 +204,7 @@ impl Store {
             prev,
             schema: Arc::clone(&self.identity.schema),
         };
-        self.writing = Some(Writing::Create(sequence));
+        self.begin(Writing::Create(sequence));
         let segment = CreateSegment {
             path: segment_path(&self.identity.directory, sequence, Rewrite(0)),
             header,
@@ -395,7 +401,7 @@ impl Store {
             return;
         }
         self.phase = Phase::Failed { again };
-        self.disk_is_full = false;
+        self.room_found();
         self.draining = false;
         self.rewinding = None;
         self.recovered = None;

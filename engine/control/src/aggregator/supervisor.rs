@@ -6,8 +6,8 @@
 //!
 //! Invariants:
 //! 1. A goal's generation is the pairing's, and the catalog held it before the order left.
-//! 2. A lineage above the one last told goes out as a Rewind before any other goal, and nothing
-//!    follows it until the leaf has reached it.
+//! 2. A lineage above the one last told goes out as a Rewind before any other goal, and nothing but a Drop
+//!    follows it until the leaf has reached it, or has said that it cannot yet for want of room: then a Stop.
 //! 3. An order that could not be sent is planned again; one that was sent is not repeated unless
 //!    the catalog moves on.
 
@@ -61,7 +61,7 @@ pub struct Known {
     pub failed: Option<Failure>,
     /// When, ms since 1970.
     pub failed_unix_ms: i64,
-    /// Its Stop, the last goal told, waits for room on the disk.
+    /// Its Stop or Rewind, the last goal told, waits for room on the disk.
     pub no_room: Option<Failure>,
     /// FOREGROUND reached its end: rows loaded and messages rejected.
     pub caught_up: Option<(u64, u64)>,
@@ -368,7 +368,10 @@ impl Supervisor {
                 known.attached = true;
                 known.stands_in(Lineage(*lineage));
                 // Of an earlier order it says nothing of a Stop: that one is answered for itself.
-                known.reached |= is_own(*generation) && known.goal == Goal::Stop;
+                if is_own(*generation) && known.goal == Goal::Stop {
+                    known.reached = true;
+                    known.no_room = None;
+                }
                 if Lineage(*lineage) == known.lineage {
                     known.durable = Some(Offset(*durable));
                 }
@@ -383,6 +386,8 @@ impl Supervisor {
                 if Lineage(*lineage) != known.lineage {
                     return Heard::Late;
                 }
+                // It has begun there, also where another goal than to begin was told meanwhile.
+                known.stands_in(Lineage(*lineage));
                 known.durable = Some(Offset(*offset));
                 known.durable_epoch = *leader_epoch;
                 Heard::Noted
@@ -423,7 +428,7 @@ impl Supervisor {
                 failure,
                 ..
             } => {
-                if !is_own(*generation) || known.goal != Goal::Stop {
+                if !is_own(*generation) || !matches!(known.goal, Goal::Stop | Goal::Rewind { .. }) {
                     return Heard::Late;
                 }
                 known.attached = true;

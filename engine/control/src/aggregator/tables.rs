@@ -8,7 +8,7 @@ use storage::ids::{LeafPartitionId, TableId};
 use super::definitions::{check_name, check_table};
 use super::error::{AggregatorError, Exists, Unknown, WrongState};
 use super::orphans::remove_table;
-use super::shared::{Shared, State, ordered, resting};
+use super::shared::{Shared, State, Undrained, ordered, resting};
 use super::statement::{Changed, CreateTable, Name};
 use super::supervisor::Held;
 use crate::catalog::{
@@ -303,7 +303,7 @@ impl Shared {
     }
 
     /// Waits until each stands in the catalog's lineage; the first that could not take it instead, whatever it
-    /// was told since.
+    /// was told since, or that takes it when there is room on the disk.
     pub(super) async fn rewound(
         self: &Arc<Shared>,
         ids: &[LeafPartitionId],
@@ -312,8 +312,9 @@ impl Shared {
         if out(Rule::RewoundBeforeAnswer) {
             return Ok(());
         }
-        let failed = self
+        let undrained = self
             .until(|state, view| {
+                let mut undrained = None;
                 for id in ids {
                     let Some(pairing) = view.pairing(*id) else {
                         continue;
@@ -323,15 +324,19 @@ impl Shared {
                         return None;
                     }
                     if known.stands < pairing.lineage {
-                        let refused = known.refused.as_ref()?;
-                        return Some(Some((*id, refused.clone())));
+                        let failure = known.refused.as_ref().or(known.no_room.as_ref())?;
+                        undrained.get_or_insert(Undrained {
+                            leaf_partition: *id,
+                            failure: failure.clone(),
+                            waits: known.refused.is_none(),
+                        });
                     }
                 }
-                Some(None)
+                Some(undrained)
             })
             .await?;
-        match failed {
-            Some((id, failure)) => Err(self.failed_at(id, name, failure)),
+        match undrained {
+            Some(undrained) => Err(self.undrained_at(undrained, name)),
             None => Ok(()),
         }
     }

@@ -273,8 +273,8 @@ pub enum Report {
         /// Why.
         failure: Failure,
     },
-    /// The goal is Stop, and what is visible waits for room on the disk to become durable; Reached follows
-    /// when there is some. Once a generation.
+    /// The goal is Stop or Rewind (Attach is Stop), and what is to become durable for it, the first segment of a
+    /// lineage too, found no room on the disk since the order; Reached follows when there is some. Once an order.
     NoRoom {
         /// Which one.
         leaf_partition: u64,

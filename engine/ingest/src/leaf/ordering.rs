@@ -52,7 +52,13 @@ impl Leaf {
                 goal,
             } => {
                 if let Some(slot) = self.newer(leaf_partition, generation) {
+                    if let Some(partition) = self.get_mut(slot) {
+                        // Whoever asks is told how the disk is now.
+                        partition.store.ask_for_room();
+                        partition.no_room_said = false;
+                    }
                     self.goal(now, slot, goal, out);
+                    self.store(now, slot, StoreEvent::Room, out);
                 }
             }
             Order::Leader {
@@ -179,6 +185,7 @@ impl Leaf {
         }
         partition.generation = generation;
         partition.attach_generation = generation;
+        partition.no_room_said = false;
         let standing = partition.pairing.pipeline != pairing.pipeline;
         partition.pairing = pairing;
         if standing {
@@ -332,10 +339,8 @@ impl Leaf {
                 self.drain(slot);
                 self.store(now, slot, StoreEvent::Rewind(start), out);
             }
+            // Also while it opens: what its lineage begins with may wait for the room that this makes.
             Goal::Drop => {
-                if partition.phase == Phase::Opening {
-                    return;
-                }
                 let id = LeafPartitionId(partition.pairing.leaf_partition);
                 self.drain(slot);
                 self.views.remove(id);

@@ -130,8 +130,8 @@ pub struct Partition {
     pub attach_generation: u64,
     /// The last order's.
     pub goal: Goal,
-    /// The last generation of which it was said that its drain waits for room.
-    pub no_room_said: Option<u64>,
+    /// Of the last order it was said that it waits for room.
+    pub no_room_said: bool,
     /// Where it stands.
     pub phase: Phase,
     /// The fetch machine.
@@ -255,7 +255,7 @@ impl Partition {
             corrupt_at: None,
             parse_errors: 0,
             parse_errors_from: start,
-            no_room_said: None,
+            no_room_said: false,
             foreground: None,
             foreground_commits: VecDeque::new(),
             store_failed: false,

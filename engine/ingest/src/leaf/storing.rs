@@ -320,21 +320,31 @@ impl Leaf {
         self.reports.push(report);
     }
 
-    /// Says of each that drains for a Stop and finds no room on the disk that it waits: whoever asked for the
-    /// Stop is not to wait for as long.
+    /// Says of each that is to stop, or to begin a lineage, and finds no room on the disk that it waits: whoever
+    /// asked for it is not to wait for as long.
     pub(super) fn say_no_room(&mut self) {
         for partition in self.partitions.iter_mut().flatten() {
-            let waits = partition.phase == Phase::Draining
-                && partition.goal == Goal::Stop
-                && partition.store.is_disk_full();
-            if !waits || partition.no_room_said == Some(partition.generation) {
+            let waits = matches!(partition.phase, Phase::Opening | Phase::Draining)
+                && matches!(partition.goal, Goal::Stop | Goal::Rewind { .. })
+                && partition.store.is_refused();
+            if !waits || partition.no_room_said {
                 continue;
             }
-            partition.no_room_said = Some(partition.generation);
+            partition.no_room_said = true;
             let durable = partition.store.cursors().durable;
+            let waits = match partition.store.begins_segment() {
+                true => format!(
+                    "lineage {} goes on at offset {durable} with a new segment, which waits for room and is made \
+                     when there is some",
+                    partition.store.lineage()
+                ),
+                false => format!(
+                    "what is visible from offset {durable} on is not durable and waits for room, after which it is \
+                     committed"
+                ),
+            };
             let text = format!(
-                "the disk is full: what is visible from offset {durable} on is not durable and waits for room, \
-                 after which it is committed; free some, or DROP a TABLE that nothing loads"
+                "the disk is full: {waits}; free some, or DROP a TABLE that nothing loads"
             );
             let failure = Failure {
                 alone: true,

@@ -134,6 +134,9 @@ pub struct Setup {
     /// So many on a lane make a fetch session.
     pub session_partitions_min: usize,
     pub end_offset: Option<i64>,
+    /// Of each leaf partition.
+    pub lineage: u64,
+    pub start_offset: i64,
     /// When segments are sealed and merged.
     pub stores: StoreSettings,
 }
@@ -150,6 +153,8 @@ impl Setup {
             brokers: 1,
             session_partitions_min: limits::FETCH_SESSION_PARTITIONS_MIN,
             end_offset: None,
+            lineage: 1,
+            start_offset: 0,
             stores: StoreSettings::default(),
         }
     }
@@ -168,8 +173,10 @@ pub struct Rig {
     pub disk: VecDeque<(Slot, Box<DiskOp>)>,
     /// Only [`Rig::finish_disk`] performs them.
     pub hold_disk: bool,
-    /// No byte more can be written.
+    /// No commit more can be written.
     pub disk_full: bool,
+    /// Nor can a segment be made.
+    pub last_byte: bool,
     /// Only [`Rig::turn`] loads.
     pub hold_turns: bool,
     /// Those that are up or on their way.
@@ -212,6 +219,15 @@ impl Rig {
 
     /// Another process over what the last one left.
     pub fn again(setup: Setup) -> Rig {
+        Rig::begin(setup, false)
+    }
+
+    /// The same on a disk that is full to the last byte.
+    pub fn on_a_full_disk(setup: Setup) -> Rig {
+        Rig::begin(setup, true)
+    }
+
+    fn begin(setup: Setup, disk_full: bool) -> Rig {
         let config = Rig::config(&setup);
         let views = Views::new();
         let data_dir = config.data_dir.clone();
@@ -230,7 +246,8 @@ impl Rig {
             effects: Vec::new(),
             disk: VecDeque::new(),
             hold_disk: false,
-            disk_full: false,
+            disk_full,
+            last_byte: disk_full,
             hold_turns: false,
             connections: Vec::new(),
             connecting: Vec::new(),
@@ -444,7 +461,7 @@ impl Rig {
             return false;
         };
         let done: DiskDone = match self.disk_full {
-            true => perform(&FullDisk, *op),
+            true => perform(&FullDisk(self.last_byte), *op),
             false => perform(&RealDisk, *op),
         };
         self.on(Event::Disk(slot, done));
@@ -644,15 +661,19 @@ impl Rig {
     }
 }
 
-/// The directory, with no room for anything more.
-struct FullDisk;
+/// The directory, with no room for a commit, and perhaps none for a file.
+struct FullDisk(bool);
 
 impl Disk for FullDisk {
     fn list(&self, directory: &Path) -> Result<Vec<Entry>, DiskError> {
         RealDisk.list(directory)
     }
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
-        RealDisk.create(path)
+        // For a name alone there is room yet: recovery makes one that it takes away again.
+        match self.0 && path.extension().is_some_and(|of| of == "arrow") {
+            true => Err(DiskError::new(path, DiskAction::Create, libc::ENOSPC)),
+            false => RealDisk.create(path),
+        }
     }
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         RealDisk.open(path)
@@ -695,9 +716,9 @@ fn attach(setup: &Setup, leaf_partition: u64) -> Order {
             kafka_partition: (leaf_partition - PARTITION) as i32,
             topic: "orders".to_owned(),
             topic_id: [7; 16],
-            lineage: 1,
+            lineage: setup.lineage,
             live_lineage: 1,
-            start_offset: 0,
+            start_offset: setup.start_offset,
             end_offset: setup.end_offset,
         },
         schema_version: 1,

@@ -4,6 +4,7 @@ use ingest::kafka::ErrorCode;
 use ingest::leaf::order::{Goal, Order, Report};
 use ingest::leaf::{Event, LogEnd};
 use ingest::limits;
+use storage::disk::DiskOp;
 
 use crate::log::lines_of;
 use crate::rig::{Part, Rig, Said, Setup, rows};
@@ -105,14 +106,6 @@ fn a_full_disk_is_said_where_nothing_waits_to_be_loaded_and_while_it_drains() {
     rig.goal(Goal::Stop);
     assert_eq!(rig.words_of(1), format!("Draining{full}"));
     assert_eq!(rig.words_of(2), "Stopped");
-    let no_room = |rig: &Rig| -> Vec<String> {
-        let text = |report: &Report| match report {
-            Report::NoRoom { failure, .. } => Some(failure.text.clone()),
-            _ => None,
-        };
-        rig.reports.iter().filter_map(text).collect()
-    };
-    rig.pass(1_000);
     let said = no_room(&rig);
     assert_eq!(said.len(), 1, "once: {said:?}");
     assert!(
@@ -121,11 +114,126 @@ fn a_full_disk_is_said_where_nothing_waits_to_be_loaded_and_while_it_drains() {
     );
     rig.goal(Goal::Stop);
     assert_eq!(no_room(&rig).len(), 2, "whoever asks again hears it again");
+    // An attempt is on its way that finds none, and then there is some: who asks meanwhile hears of that.
+    rig.hold_disk = true;
+    rig.pass(1_000);
+    assert_eq!(rig.disk.len(), 1, "an attempt is on its way");
+    rig.goal(Goal::Stop);
+    rig.finish_disk();
     rig.disk_full = false;
-    for _ in 0..4 {
-        rig.pass(1_000);
-    }
+    rig.hold_disk = false;
+    rig.settle();
+    rig.pass(30);
+    assert_eq!(no_room(&rig).len(), 2, "it was of before");
+    assert_eq!(rig.words_of(1), "Stopped", "and no pause is waited for");
+}
+
+/// What is said to have no room, in order.
+fn no_room(rig: &Rig) -> Vec<String> {
+    let text = |report: &Report| match report {
+        Report::NoRoom { failure, .. } => Some(failure.text.clone()),
+        _ => None,
+    };
+    rig.reports.iter().filter_map(text).collect()
+}
+
+#[test]
+fn whoever_asks_when_there_is_room_again_is_not_told_of_before() {
+    let mut rig = two("full-disk-room");
+    rig.disk_full = true;
+    rows_for_one(&mut rig, 0, 3);
+    rig.pass(200);
+    rig.disk_full = false;
+    rig.goal(Goal::Stop);
+    assert_eq!(no_room(&rig), [""; 0]);
     assert_eq!(rig.words_of(1), "Stopped");
+}
+
+fn rewind(lineage: u64, start_offset: i64) -> Goal {
+    Goal::Rewind {
+        lineage,
+        live_lineage: 1,
+        start_offset,
+        topic_id: [7; 16],
+    }
+}
+
+/// Whether its last goal was said to be reached.
+fn reaches(rig: &Rig, wanted: Goal) -> bool {
+    let reached = |report: &Report| match report {
+        Report::Reached { goal, .. } => Some(*goal),
+        _ => None,
+    };
+    rig.reports.iter().rev().find_map(reached) == Some(wanted)
+}
+
+/// A lineage that cannot begin once held up all that followed it, for as long as there was no room.
+#[test]
+fn a_lineage_without_room_is_said_and_a_stop_and_a_drop_go_by() {
+    let setup = || Setup::new("full-disk-lineage");
+    let mut rig = Rig::new(setup());
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[rows(0, 3)]));
+    rig.goal(Goal::Stop);
+    rig.pass(1_000);
+    assert!(reaches(&rig, Goal::Stop));
+    (rig.disk_full, rig.last_byte) = (true, true);
+    rig.goal(rewind(2, 1));
+    let lineage = "the disk is full: lineage 2 goes on at offset 1 with a new segment, which waits for room";
+    let said = no_room(&rig);
+    assert!(said.len() == 1 && said[0].starts_with(lineage), "{:?}", rig.reports);
+    rig.goal(Goal::Stop);
+    assert_eq!(no_room(&rig).len(), 2);
+    assert!(!reaches(&rig, rewind(2, 1)));
+
+    // Behind a kill it is opened to go on there, and nothing else is held up either.
+    let mut attach = Setup::new("full-disk-lineage");
+    (attach.lineage, attach.start_offset) = (2, 1);
+    let mut rig = Rig::on_a_full_disk(attach);
+    let said = no_room(&rig);
+    assert!(said.len() == 1 && said[0].starts_with(lineage), "{:?}", rig.reports);
+    rig.goal(Goal::Stop);
+    assert_eq!(no_room(&rig).len(), 2);
+    rig.goal(Goal::Drop);
+    assert!(reaches(&rig, Goal::Drop), "{:?}", rig.reports);
+
+    let mut rig = Rig::new(setup());
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[rows(0, 3)]));
+    rig.goal(Goal::Stop);
+    rig.pass(1_000);
+    (rig.disk_full, rig.last_byte) = (true, true);
+    rig.goal(rewind(2, 1));
+    rig.goal(Goal::Stop);
+    rig.disk_full = false;
+    rig.pass(1_000);
+    rig.pass(30);
+    let begun = |report: &Report| matches!(report, Report::Durable { lineage: 2, offset: 1, .. });
+    assert!(rig.reports.iter().any(begun), "{:?}", rig.reports);
+    assert!(reaches(&rig, Goal::Stop), "and stops behind it");
+    assert_eq!(rig.visible(), 1);
+}
+
+/// A sealed segment gives back what was allocated behind it: that may be the room that is wanted.
+#[test]
+fn a_lineage_without_room_has_the_segment_before_it_sealed() {
+    let mut rig = Rig::new(Setup::new("full-disk-seal"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[rows(0, 3)]));
+    rig.goal(Goal::Stop);
+    rig.pass(1_000);
+    rig.hold_disk = true;
+    (rig.disk_full, rig.last_byte) = (true, true);
+    rig.goal(rewind(2, 1));
+    assert!(rig.finish_disk_if(|op| matches!(op, DiskOp::Create(_))));
+    rig.disk_full = false;
+    assert!(rig.finish_disk_if(|op| matches!(op, DiskOp::Seal { .. })));
+    assert!(rig.finish_disk_if(|op| matches!(op, DiskOp::Create(_))));
+    rig.hold_disk = false;
+    rig.settle();
+    rig.pass(30);
+    assert_eq!(no_room(&rig), [""; 0]);
+    assert!(reaches(&rig, rewind(2, 1)));
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Drive<'_> {
             } if *lineage == tracked.lineage => {
                 let before = tracked.durable;
                 tracked.durable = *offset;
+                tracked.shown = Some(*lineage);
                 match *offset < before {
                     true => Err(format!(
                         "leaf partition {id}: durable went back from {before} to {offset}"

@@ -38,7 +38,13 @@ pub(super) fn tell(
     send: &mut dyn FnMut(usize, Order) -> bool,
 ) {
     let rewinding = matches!(known.goal, Goal::Rewind { .. }) && !known.reached;
-    let waits = rewinding && known.failed.is_none() && desired != Goal::Drop;
+    // Who asks for a stop behind it does not wait for room on the disk with it, nor does what makes room.
+    let passes = match desired {
+        Goal::Drop => true,
+        Goal::Stop => known.no_room.is_some() && pairing.generation > known.generation,
+        Goal::Run | Goal::Foreground { .. } | Goal::Rewind { .. } => false,
+    };
+    let waits = rewinding && known.failed.is_none() && !passes;
     if waits && !out(Rule::RewindBeforeRun) {
         return;
     }
