@@ -153,6 +153,82 @@ fn fills_up(home: &Path, node: &mut Node, disk: &Mount) {
     assert_eq!(rows, 51 * EVENTS);
     let shown = node.sql("SHOW PIPELINES FROM shop");
     assert_eq!((&*shown[0][1], &*shown[0][3]), ("Running", "NULL"));
+    nothing_waits_for_a_lineage(node, disk);
+    node.stop();
+}
+
+/// All is durable, and the disk full to its last byte: what begins a lineage finds the room that a seal gives back, or
+/// is recorded for later, and nothing waits for it, also behind a kill.
+fn nothing_waits_for_a_lineage(node: &mut Node, disk: &Mount) {
+    node.sql("STOP PIPELINE shop.orders");
+    let mut ballast = vec![disk.fill()];
+    let mut later = 0;
+    for _ in 0..3 {
+        let set = node.try_sql("ALTER PIPELINE shop.orders SET OFFSETS EARLIEST");
+        if let Err(error) = set {
+            println!("{error}");
+            let names = error.contains("the disk is full: lineage ");
+            assert!(names || error.contains("waits for room"), "{error}");
+            later += 1;
+        }
+        ballast.push(disk.fill());
+    }
+    assert!(later > 0, "there was room each time");
+    node.sql("CREATE DATABASE beside");
+    let truncate = node.try_sql("TRUNCATE TABLE shop.orders").unwrap_err();
+    assert!(truncate.contains("waits for room"), "{truncate}");
+    node.kill();
+    node.start();
+    node.sql("DROP PIPELINE shop.orders");
+    node.sql("DROP TABLE shop.orders");
+    for path in ballast {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// A definition of some 40 KiB.
+fn create(table: u32) -> String {
+    let columns = (0..20).map(|column| format!("c{column} INT COMMENT '{}'", "x".repeat(2_000)));
+    let columns: Vec<String> = columns.collect();
+    format!("CREATE TABLE shop.t{table} ({})", columns.join(", "))
+}
+
+/// The catalog's own room is used up: what makes more is refused, what drops something is not, and the server goes on.
+#[test]
+fn mount_a_catalog_on_a_full_disk_refuses_and_never_ends() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = Mount::tmpfs(&home.path().join("node/data"), DISK_MIB);
+    let mut node = Node::new(&home.path().join("node"), &reserve(1 << 20));
+    node.start();
+    node.sql("CREATE DATABASE shop");
+    let ballast = disk.fill();
+    let mut made = 0;
+    let refused = loop {
+        match node.try_sql(&create(made)) {
+            Ok(_) => made += 1,
+            Err(refused) => break refused,
+        }
+        assert!(made < 2_000, "it takes no room");
+    };
+    println!("behind {made}: {refused}");
+    assert!(
+        refused.contains("the disk is full") && refused.contains("nothing was changed"),
+        "{refused}"
+    );
+    assert!(made > 20, "{made}");
+    // Many small ones that make nothing, and drops.
+    for table in 0..5 {
+        node.sql(&format!("DROP TABLE shop.t{table}"));
+    }
+    let again = node.try_sql(&create(0)).unwrap_err();
+    assert!(again.contains("the disk is full"), "{again}");
+    node.kill();
+    node.start();
+    node.sql("DROP TABLE shop.t5");
+    fs::remove_file(ballast).unwrap();
+    node.sql(&create(0));
+    let tables = node.sql("SHOW TABLES FROM shop").len();
+    assert_eq!(tables as u32, made - 5);
     node.stop();
 }
 

@@ -132,9 +132,10 @@ impl Mount {
         }
     }
 
-    /// Fills it to the last byte with a file, which is the path that is answered.
+    /// Fills it to the last byte with one more file, which is the path that is answered.
     pub fn fill(&self) -> PathBuf {
-        let path = self.folder.join("ballast");
+        let paths = (0..).map(|number| self.folder.join(format!("ballast{number}")));
+        let path = { paths }.find(|path| !path.exists()).unwrap();
         let ballast = File::create(&path).unwrap();
         let mut at_byte = 0;
         let mut bytes = vec![0x5a; 1 << 20];

@@ -242,6 +242,12 @@ impl SimDisk {
         self.world().full = full;
     }
 
+    /// Whether there is no more room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.world().full
+    }
+
     /// What happened since this was last asked.
     #[must_use]
     pub fn take_hits(&self) -> Coverage {

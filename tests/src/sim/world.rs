@@ -490,7 +490,9 @@ impl<'a> World<'a> {
             return Err(what);
         }
         self.coverage.merge(&self.disk.take_hits());
+        let full = self.disk.is_full() && !self.healed && self.random.chance(500);
         self.disk.disarm();
+        self.disk.set_full(full);
         if !self.healed && self.random.chance(300) {
             // What fails next fails in recovery.
             self.arm();

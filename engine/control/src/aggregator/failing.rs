@@ -7,7 +7,9 @@ use storage::ids::TopicId;
 
 use super::error::AggregatorError;
 use super::shared::{Shared, ordered, pairings_of};
-use crate::catalog::{CatalogError, Change, PipelineFailure, PipelineId, PipelineState};
+use crate::catalog::{
+    CatalogError, CatalogView, Change, PipelineFailure, PipelineId, PipelineState,
+};
 use crate::limits::FAILURE_AGAIN_MS;
 use crate::planted::{Rule, out};
 
@@ -29,22 +31,18 @@ impl Shared {
         failure: Failure,
     ) {
         let unix_ms = self.port.unix_ms();
-        let (mut index, mut failure) = (index, failure);
+        let of = Failed::Partition(index);
         let mut attempts = 0;
         while self
-            .fail_pipeline(id, Failed::Partition(index), &failure, unix_ms, attempts)
+            .fail_pipeline(id, of, &failure, unix_ms, attempts)
             .await
         {
-            // One of its partitions' failures is enough.
+            // One of its partitions is enough: what fails then is kept, whichever it is.
             if attempts == 0 && !self.state().unkept.insert(id) {
                 return;
             }
             attempts += 1;
             self.port.sleep(FAILURE_AGAIN_MS).await;
-            match self.still_failed(id, index) {
-                Some(still) => (index, failure) = still,
-                None => break,
-            }
         }
         if attempts > 0 {
             self.state().unkept.remove(&id);
@@ -67,15 +65,17 @@ impl Shared {
         let again = matches!(
             kept,
             Err(AggregatorError::Catalog(
-                CatalogError::Disk { .. } | CatalogError::Locked { .. }
+                CatalogError::Disk { .. }
+                    | CatalogError::NoRoom { .. }
+                    | CatalogError::Locked { .. }
             ))
         );
         match kept {
-            Ok(true) => {
+            Ok(Some(failure)) => {
                 tracing::error!(pipeline = %id, ?of, offset = failure.offset, failure = failure.text, foreground,
                     "the pipeline has failed");
             }
-            Ok(false) => {}
+            Ok(None) => {}
             // Said once.
             Err(_) if again && attempts > 0 => {}
             Err(error) => tracing::error!(pipeline = %id, %error, failure = failure.text, again,
@@ -85,45 +85,50 @@ impl Shared {
         again
     }
 
-    /// What of a pipeline fails still, as long as nobody has stopped or started it anew: this partition, or else
-    /// another whose failure left it to this one's to be kept.
-    fn still_failed(&self, id: PipelineId, index: i32) -> Option<(i32, Failure)> {
-        let view = self.view();
+    /// What of a pipeline fails under the last order that `view` has for it: this partition, or else another whose
+    /// failure left it to this one's to be kept. What was ordered since is tried anew, and a failure of before says
+    /// nothing of it.
+    fn fails_now(&self, view: &CatalogView, id: PipelineId, index: i32) -> Option<(i32, Failure)> {
         let state = self.state();
         if state.ending {
             return None;
         }
         let failed = view.pairings_of(id).filter_map(|pairing| {
             let known = state.supervisor.known(pairing.leaf_partition)?;
-            Some((pairing.kafka_partition, known.failed.clone()?))
+            let failure = known.failed.clone()?;
+            let current = known.generation >= pairing.generation;
+            let counts = pairing.kafka_partition == index || !failure.alone;
+            (current && counts).then_some((pairing.kafka_partition, failure))
         });
-        let counts = |(of, failure): &(i32, Failure)| *of == index || !failure.alone;
-        failed.filter(counts).min_by_key(|(of, _)| *of != index)
+        failed.min_by_key(|(of, _)| *of != index)
     }
 
-    /// The pipeline is in Error, and its leaf partitions are to stop. `false`: it was, there is none, or its
-    /// topic is another one by now.
+    /// The pipeline is in Error, and its leaf partitions are to stop, for the failure that is answered. `None`: it
+    /// was, there is none, what failed was ordered anew since, or its topic is another one by now.
     async fn keep_failure(
         &self,
         id: PipelineId,
         of: Failed,
         failure: &Failure,
         unix_ms: i64,
-    ) -> Result<bool, AggregatorError> {
+    ) -> Result<Option<Failure>, AggregatorError> {
         self.transact(|view| {
             let Some(pipeline) = view.pipeline_by_id(id) else {
-                return Ok((vec![], false));
-            };
-            let topic = pipeline.topic_id.unwrap_or_default();
-            let kafka_partition = match of {
-                Failed::Topic(failed) if failed != topic => return Ok((vec![], false)),
-                Failed::Topic(_) => None,
-                Failed::Partition(index) => Some(index),
+                return Ok((vec![], None));
             };
             // The first failure stands until START; a stopped pipeline's drain may fail too.
             if pipeline.state == PipelineState::Error || out(Rule::FailureKept) {
-                return Ok((vec![], false));
+                return Ok((vec![], None));
             }
+            let topic = pipeline.topic_id.unwrap_or_default();
+            let (kafka_partition, failure) = match of {
+                Failed::Topic(failed) if failed != topic => return Ok((vec![], None)),
+                Failed::Topic(_) => (None, failure.clone()),
+                Failed::Partition(index) => match self.fails_now(view, id, index) {
+                    Some((index, failure)) => (Some(index), failure),
+                    None => return Ok((vec![], None)),
+                },
+            };
             let ran = pipeline.state == PipelineState::Running;
             let changes = vec![
                 Change::PipelineState {
@@ -141,7 +146,7 @@ impl Shared {
                 },
                 ordered(view, pairings_of(view, id)),
             ];
-            Ok((changes, true))
+            Ok((changes, Some(failure)))
         })
         .await
     }

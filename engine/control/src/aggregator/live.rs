@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ingest::leaf::order::Failure;
-use storage::ids::{LeafPartitionId, Offset};
+use storage::ids::{LeafPartitionId, Lineage, Offset};
 
 use crate::catalog::{PipelineDef, PipelineId, PipelineState};
 
@@ -44,6 +44,8 @@ impl LiveView {
 /// What recovery lost of a leaf partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
+    /// The lineage that lost it.
+    pub lineage: Lineage,
     /// Where its offsets end: durable up to there, they are loaded again, or given up by a new lineage.
     pub until: Offset,
     /// What is missing and why, one line.

@@ -166,8 +166,11 @@ impl Shared {
     pub fn show_damage(&self, id: LeafPartitionId, damage: Damage) {
         {
             let mut state = self.state();
-            let durable = state.supervisor.known(id).and_then(|known| known.durable);
-            if durable.is_some_and(|durable| durable >= damage.until) {
+            let over = state.supervisor.known(id).is_none_or(|known| {
+                known.lineage > damage.lineage
+                    || known.durable.is_some_and(|durable| durable >= damage.until)
+            });
+            if over {
                 return;
             }
             if let Some(place) = state.places.get_mut(&id) {

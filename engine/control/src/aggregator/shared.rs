@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 
 use super::asked::Ask;
 use super::error::AggregatorError;
-use super::live::{LiveView, Place};
+use super::live::{Damage, LiveView, Place};
 use super::port::Port;
 use super::settings::client_settings;
 use super::source::Source;
@@ -240,9 +240,11 @@ impl Shared {
         {
             let mut state = self.state();
             for report in reports {
-                repaired |= state.is_repaired_by(report);
                 moved |= !matches!(report, Report::Durable { .. });
-                match state.supervisor.hear(&view, report, unix_ms) {
+                let heard = state.supervisor.hear(&view, report, unix_ms);
+                let of = report.leaf_partition().map(LeafPartitionId);
+                repaired |= of.is_some_and(|of| state.is_repaired(of));
+                match heard {
                     Heard::Noted | Heard::Late => {}
                     Heard::LeafEnded => state.leaves_ended += 1,
                     Heard::Unreadable {
@@ -418,18 +420,19 @@ pub(super) fn ordered(view: &CatalogView, leaf_partitions: Vec<LeafPartitionId>)
 }
 
 impl State {
-    /// Whether what was lost of a leaf partition is loaded again and durable, or given up: it is damage no more.
-    fn is_repaired_by(&mut self, report: &Report) -> bool {
-        let Report::Durable {
-            leaf_partition,
-            offset,
-            ..
-        } = *report
-        else {
+    /// Whether what was lost of a leaf partition is loaded again and durable, or given up by a lineage that has
+    /// begun since: as was just heard, it is damage no more.
+    fn is_repaired(&mut self, id: LeafPartitionId) -> bool {
+        let State {
+            supervisor, places, ..
+        } = self;
+        let (Some(known), Some(place)) = (supervisor.known(id), places.get_mut(&id)) else {
             return false;
         };
-        let place = self.places.get_mut(&LeafPartitionId(leaf_partition));
-        place.is_some_and(|place| place.damage.take_if(|of| of.until.0 <= offset).is_some())
+        let over = |of: &mut Damage| {
+            known.stands > of.lineage || known.durable.is_some_and(|durable| durable >= of.until)
+        };
+        place.damage.take_if(over).is_some()
     }
 }
 

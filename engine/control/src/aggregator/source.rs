@@ -440,6 +440,7 @@ impl Running {
                 self.shared.show_damage(
                     id,
                     Damage {
+                        lineage,
                         until: offset,
                         text,
                     },

@@ -11,7 +11,8 @@ use super::event::{Connection, Effect, Effects, Now, Slot};
 use super::frame::{Frame, Regions};
 use super::lane::{Lane, State};
 use super::machine::Leaf;
-use super::order::Pairing;
+use super::order::{FailureKind, Pairing};
+use super::ordering::failure;
 use super::partition::Partition;
 use super::rows::Row;
 use crate::kafka::requests;
@@ -126,8 +127,9 @@ impl Leaf {
         }
     }
 
-    /// Puts a partition on the lane to its leader.
-    pub(super) fn assign_lane(&mut self, slot: Slot, out: &mut Effects) {
+    /// Puts a partition on the lane to its leader. Where there are as many as may be it waits for one that closes; what
+    /// somebody waits for in the foreground does not.
+    pub(super) fn assign_lane(&mut self, now: Now, slot: Slot, out: &mut Effects) {
         let Some(partition) = self.get(slot) else {
             return;
         };
@@ -174,13 +176,7 @@ impl Leaf {
                 self.lanes.push(LaneRun::new(broker, key.clone()));
                 self.lanes.len() - 1
             }
-            None => {
-                tracing::error!(
-                    "a leaf has at most {} connections to brokers",
-                    limits::LANES_MAX
-                );
-                return;
-            }
+            None => return self.lack_lane(now, slot, out),
         };
         if self.lanes[lane].key != key || !self.lanes[lane].used {
             self.lanes[lane].clear(&mut self.regions);
@@ -200,7 +196,41 @@ impl Leaf {
             }
             partition.lane = lane;
         }
-        let _ = out;
+    }
+
+    fn lack_lane(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+        // Off the lane to another broker, as where it goes to one.
+        self.drop_frames_of(slot);
+        let Some(partition) = self.get_mut(slot) else {
+            return;
+        };
+        partition.void_fetch();
+        partition.lane = None;
+        if partition.foreground.is_none() {
+            self.lanes_full = true;
+            return;
+        }
+        let text = format!(
+            "START PIPELINE ... FOREGROUND takes a connection of its own, and this leaf has its {} to brokers already: \
+             start it in the background, or STOP a pipeline of other brokers first",
+            limits::LANES_MAX
+        );
+        let why = failure(FailureKind::Extract, -1, text, false);
+        self.fail(now, slot, why, out);
+    }
+
+    /// Lanes for those that found none, where some have closed.
+    fn assign_waiting(&mut self, now: Now, out: &mut Effects) {
+        if !self.lanes_full || self.lanes.iter().all(|run| run.used) {
+            return;
+        }
+        self.lanes_full = false;
+        let waits = |one: &&Partition| one.lane.is_none() && one.wants_fetch() && one.is_fetching();
+        let waiting = self.partitions.iter().flatten().filter(waits);
+        let waiting: Vec<Slot> = waiting.map(|one| one.slot).collect();
+        for slot in waiting {
+            self.assign_lane(now, slot, out);
+        }
     }
 
     /// Time, room and goals, for every lane: closes, connects, sends.
@@ -208,6 +238,7 @@ impl Leaf {
     /// A lane that found no region comes first the next time, before the one that gave one back: where
     /// lanes are more than regions they take turns.
     pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
+        self.assign_waiting(now, out);
         let lanes = self.lanes.len();
         self.lanes_lack = self.lanes.iter().any(|run| run.no_region);
         for run in &mut self.lanes {
@@ -232,6 +263,10 @@ impl Leaf {
             }
             self.grow(index, out);
             self.send(now, index, &running, out);
+        }
+        // What closed in this very turn is taken in the next, which is now.
+        if self.lanes_full && self.lanes.iter().any(|run| !run.used) {
+            return self.run_lanes(now, out);
         }
         let lacks = |index: &usize| self.lanes[*index].no_region;
         let lacking = (0..lanes).map(|ahead| (first + ahead) % lanes).find(lacks);

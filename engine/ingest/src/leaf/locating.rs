@@ -42,7 +42,7 @@ impl Leaf {
                 Fetch::Queued
             };
             partition.asked_us = None;
-            self.assign_lane(slot, out);
+            self.assign_lane(now, slot, out);
             return;
         };
         partition.fetch = Fetch::Locating(question);

@@ -44,6 +44,8 @@ pub struct Leaf {
     pub(super) lane_first: usize,
     /// A lane lacked a region when they were last looked at: the others hold theirs for a short while.
     pub(super) lanes_lack: bool,
+    /// A partition found no lane, and waits for one that closes.
+    pub(super) lanes_full: bool,
     pub(super) pool: BlockPool,
     pub(super) regions: Regions,
     pub(super) inflate: Decompressor,
@@ -99,6 +101,7 @@ impl Leaf {
             attempts: 0,
             lane_first: 0,
             lanes_lack: false,
+            lanes_full: false,
             syncs: SyncGate::default(),
             store_out: StoreEffects::new(),
             reports: Reports::default(),

@@ -343,9 +343,8 @@ impl Leaf {
                      committed"
                 ),
             };
-            let text = format!(
-                "the disk is full: {waits}; free some, or DROP a TABLE that nothing loads"
-            );
+            let text =
+                format!("the disk is full: {waits}; free some, or DROP a TABLE that nothing loads");
             let failure = Failure {
                 alone: true,
                 ..failure(FailureKind::Load, durable.0, text, false)

@@ -179,9 +179,14 @@ fn a_lineage_without_room_is_said_and_a_stop_and_a_drop_go_by() {
     assert!(reaches(&rig, Goal::Stop));
     (rig.disk_full, rig.last_byte) = (true, true);
     rig.goal(rewind(2, 1));
-    let lineage = "the disk is full: lineage 2 goes on at offset 1 with a new segment, which waits for room";
+    let lineage =
+        "the disk is full: lineage 2 goes on at offset 1 with a new segment, which waits for room";
     let said = no_room(&rig);
-    assert!(said.len() == 1 && said[0].starts_with(lineage), "{:?}", rig.reports);
+    assert!(
+        said.len() == 1 && said[0].starts_with(lineage),
+        "{:?}",
+        rig.reports
+    );
     rig.goal(Goal::Stop);
     assert_eq!(no_room(&rig).len(), 2);
     assert!(!reaches(&rig, rewind(2, 1)));
@@ -191,7 +196,11 @@ fn a_lineage_without_room_is_said_and_a_stop_and_a_drop_go_by() {
     (attach.lineage, attach.start_offset) = (2, 1);
     let mut rig = Rig::on_a_full_disk(attach);
     let said = no_room(&rig);
-    assert!(said.len() == 1 && said[0].starts_with(lineage), "{:?}", rig.reports);
+    assert!(
+        said.len() == 1 && said[0].starts_with(lineage),
+        "{:?}",
+        rig.reports
+    );
     rig.goal(Goal::Stop);
     assert_eq!(no_room(&rig).len(), 2);
     rig.goal(Goal::Drop);
@@ -208,7 +217,16 @@ fn a_lineage_without_room_is_said_and_a_stop_and_a_drop_go_by() {
     rig.disk_full = false;
     rig.pass(1_000);
     rig.pass(30);
-    let begun = |report: &Report| matches!(report, Report::Durable { lineage: 2, offset: 1, .. });
+    let begun = |report: &Report| {
+        matches!(
+            report,
+            Report::Durable {
+                lineage: 2,
+                offset: 1,
+                ..
+            }
+        )
+    };
     assert!(rig.reports.iter().any(begun), "{:?}", rig.reports);
     assert!(reaches(&rig, Goal::Stop), "and stops behind it");
     assert_eq!(rig.visible(), 1);
@@ -234,6 +252,34 @@ fn a_lineage_without_room_has_the_segment_before_it_sealed() {
     rig.pass(30);
     assert_eq!(no_room(&rig), [""; 0]);
     assert!(reaches(&rig, rewind(2, 1)));
+}
+
+/// One that found no connection once waited for good, also where others were closed since, and FOREGROUND with it.
+#[test]
+fn who_finds_no_connection_left_waits_for_one_that_closes_and_foreground_is_refused() {
+    let mut setup = Setup::new("lanes");
+    let all = limits::LANES_MAX as u64 + 1;
+    (setup.partitions, setup.brokers) = (all, all);
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let none = format!(
+        "Held: no connection to broker {all} (broker:{}): this leaf has its {} already",
+        9_091 + all,
+        limits::LANES_MAX
+    );
+    assert_eq!(rig.words_of(all), none);
+    rig.goal_of(1, Goal::Stop);
+    assert!(!rig.words_of(all).contains("no connection"));
+    assert_eq!(rig.words_of(1), "Stopped");
+    rig.goal_of(1, Goal::Foreground { batches_max: None });
+    let failed = rig.failed().expect("it is refused").text.clone();
+    assert!(
+        failed.contains("has its 256 to brokers already: start it in the background"),
+        "{failed}"
+    );
+    rig.goal_of(2, Goal::Stop);
+    rig.goal_of(1, Goal::Foreground { batches_max: None });
+    assert!(!rig.words_of(1).starts_with("Failed"));
 }
 
 #[test]

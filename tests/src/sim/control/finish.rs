@@ -7,6 +7,7 @@ use storage::ids::{LeafPartitionId, Offset};
 
 use super::drive::Drive;
 use super::statement::Kind;
+use crate::sim::disk::FULL;
 use crate::sim::world::Law;
 
 /// Steps in which a world without faults must come to rest.
@@ -40,6 +41,10 @@ impl<'a> Drive<'a> {
         self.crash_in = None;
         self.world.heal()?;
         self.until("the log's end", Drive::is_caught_up)?;
+        if self.world.random.chance(300) && self.world.has(FULL) {
+            self.on_a_full_disk()?;
+            self.until("the log's end", Drive::is_caught_up)?;
+        }
         self.until("a stop", |drive| {
             drive.all(Kind::Stop, |drive, at| {
                 let view = drive.view();
@@ -77,6 +82,38 @@ impl<'a> Drive<'a> {
             None if !self.world.tracked.is_empty() => Err("a leaf partition is left".to_owned()),
             None => Ok(()),
         }
+    }
+
+    /// On a disk that is full to its last byte each statement is answered all the same, also where a process began on
+    /// it: what makes room is never held up.
+    fn on_a_full_disk(&mut self) -> Law {
+        const KINDS: [Kind; 8] = [
+            Kind::Stop,
+            Kind::Truncate,
+            Kind::SetListed,
+            Kind::SetEarliest,
+            Kind::Start,
+            Kind::Truncate,
+            Kind::DropPipeline,
+            Kind::DropTable,
+        ];
+        self.world.faulted = true;
+        for _ in 0..=self.world.random.below(6) {
+            self.world.disk.set_full(true);
+            if self.world.random.chance(250) {
+                self.crash()?;
+                self.world.disk.set_full(true);
+                self.until("a start on a full disk", |drive| {
+                    drive.process().aggregator.is_some()
+                })?;
+            }
+            let kind = KINDS[self.world.random.below(KINDS.len() as u64) as usize];
+            let at = self.world.random.below(self.tables as u64) as usize;
+            self.give_if_free(kind, at);
+            self.until(kind.words(), |drive| drive.statements.is_empty())?;
+        }
+        self.world.disk.set_full(false);
+        Ok(())
     }
 
     /// Gives a statement, unless one is under way.

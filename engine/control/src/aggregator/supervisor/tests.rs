@@ -327,6 +327,47 @@ fn a_stop_without_room_on_the_disk_is_not_waited_for_and_is_reached_later() {
 }
 
 #[test]
+fn a_stop_goes_by_a_lineage_that_waits_for_room_and_a_run_waits_for_it() {
+    let mut world = World::new();
+    world.state(PipelineState::Running);
+    world.plan();
+    world.attached();
+    let generation = world.view.next_generation();
+    world.change(rewind(A, generation, 2, 7));
+    assert_eq!(world.plan(), ["0 rewind 4 g3 l2 to 7"]);
+    let no_room = |generation: u64| Report::NoRoom {
+        leaf_partition: A.0,
+        generation,
+        failure: failure(),
+    };
+    assert_eq!(world.hear(no_room(3)), Heard::Noted);
+    assert_eq!(world.plan(), [""; 0], "it runs once it has begun");
+    world.state(PipelineState::Stopped);
+    assert_eq!(world.plan(), ["0 stop 4 g4", "1 stop 5 g4"]);
+    assert_eq!(world.hear(no_room(4)), Heard::Noted);
+    let known = |world: &World| world.supervisor.known(A).unwrap().clone();
+    assert!(known(&world).rests(Generation(4)) && known(&world).stands < Lineage(2));
+    // It begins, and stops behind that.
+    world.hear(Report::Durable {
+        leaf_partition: A.0,
+        lineage: 2,
+        offset: 7,
+        leader_epoch: -1,
+    });
+    world.reached(A, 7);
+    assert_eq!(known(&world).stands, Lineage(2));
+    assert_eq!(known(&world).undrained(), None);
+    // One that is stopped is told nothing more until somebody asks for it.
+    world.change(rewind(A, world.view.next_generation(), 3, 9));
+    assert_eq!(world.plan(), ["0 rewind 4 g5 l3 to 9"]);
+    assert_eq!(world.hear(no_room(5)), Heard::Noted);
+    assert_eq!(world.plan(), [""; 0]);
+    world.reached(A, 9);
+    assert_eq!(world.plan(), [""; 0]);
+    assert_eq!(known(&world).undrained(), None);
+}
+
+#[test]
 fn a_late_report_of_an_earlier_generation_changes_nothing() {
     let mut world = World::new();
     world.state(PipelineState::Running);

@@ -2,7 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt;
+use storage::ids::{LeafPartitionId, Lineage, Offset};
+
 use super::*;
+use crate::aggregator::live::Damage;
+use crate::aggregator::shared::Shared;
 use crate::catalog::store::tests::{heal, plant, refuse_errors};
 
 /// A second later whenever it is looked at.
@@ -195,5 +200,98 @@ async fn a_failure_that_could_not_be_kept_is_written_again() {
         Instant::now() > until - Duration::from_secs(1),
         "refused at first"
     );
+    node.shut_down().await;
+}
+
+/// What the aggregator's tasks share.
+async fn shared(node: &Node) -> Arc<Shared> {
+    let shared = node.aggregator.ask(async |shared| Ok(shared)).await;
+    shared.unwrap()
+}
+
+/// Once a failure that SET OFFSETS had mended was kept behind it, and the pipeline stood in Error.
+#[tokio::test]
+async fn a_failure_of_before_an_order_says_nothing_of_what_was_ordered() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 2).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    let shared = shared(&node).await;
+    let pipeline = node.aggregator.catalog().pipeline("d", "p").unwrap().id;
+    let (failed, other) = (node.pairings()[&0].0, node.pairings()[&1].0);
+    let leaf_of = |id: u64| {
+        shared
+            .state()
+            .supervisor
+            .known(LeafPartitionId(id))
+            .unwrap()
+            .leaf
+    };
+    let has_failed = |id: u64| {
+        let state = shared.state();
+        let known = state.supervisor.known(LeafPartitionId(id));
+        known.is_some_and(|known| known.failed.is_some())
+    };
+    let set = |aggregator: Aggregator| async move {
+        let to = OffsetsTo::Listed(BTreeMap::from([(0, 5)]));
+        aggregator.alter_offsets(name("p"), to).await
+    };
+
+    // It fails while SET OFFSETS waits for the catalog, whose turn is the test's.
+    let turn = shared.commit_turn().await;
+    let setting = tokio::spawn(set(node.aggregator.clone()));
+    soon("SET OFFSETS has the pipeline's turn", || {
+        shared.pipeline_turn(pipeline).now_or_never().is_none()
+    })
+    .await;
+    node.leaves[leaf_of(failed)].fail(failed, true).await;
+    soon("it is heard", || has_failed(failed)).await;
+    drop(turn);
+    setting.await.unwrap().unwrap();
+    assert_eq!(node.state(), ("Running", None));
+
+    // Another's is kept, whoever's was to be.
+    let turn = shared.commit_turn().await;
+    let setting = tokio::spawn(set(node.aggregator.clone()));
+    soon("SET OFFSETS has the pipeline's turn", || {
+        shared.pipeline_turn(pipeline).now_or_never().is_none()
+    })
+    .await;
+    for id in [failed, other] {
+        node.leaves[leaf_of(id)].fail(id, true).await;
+        soon("it is heard", || has_failed(id)).await;
+    }
+    drop(turn);
+    setting.await.unwrap().unwrap();
+    soon("in Error", || node.state().0 == "Error").await;
+    let why = node.state().1.unwrap();
+    assert!(why.starts_with("partition 1, "), "{why}");
+    node.shut_down().await;
+}
+
+/// What is lost of a lineage is no damage once another has begun, whenever it is found out.
+#[tokio::test]
+async fn damage_ends_with_its_lineage() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 1).await;
+    let node = Node::start(directory.path(), &Disk::default()).await;
+    made(&node, &cluster).await;
+    node.aggregator.start_pipeline(start()).await.unwrap();
+    let shared = shared(&node).await;
+    let id = LeafPartitionId(node.pairings()[&0].0);
+    let damage = || Damage {
+        lineage: Lineage(1),
+        until: Offset(100),
+        text: "lost".to_owned(),
+    };
+    let shown = || node.aggregator.live().places[&id].damage.is_some();
+    shared.show_damage(id, damage());
+    assert!(shown());
+    let to = OffsetsTo::Listed(BTreeMap::from([(0, 5)]));
+    node.aggregator.alter_offsets(name("p"), to).await.unwrap();
+    assert!(!shown(), "given up");
+    shared.show_damage(id, damage());
+    assert!(!shown(), "found out too late");
     node.shut_down().await;
 }

@@ -24,6 +24,10 @@ pub struct Seen {
     pub lingers: bool,
     /// The disk is full: a Stop finds no room for what is visible.
     pub full: bool,
+    /// The disk is full to the last byte, and all is durable: no lineage finds room to begin.
+    pub last_byte: bool,
+    /// Lineages that wait for room, by leaf partition: with their first offset.
+    pub waits: BTreeMap<u64, (u64, i64)>,
     /// FOREGROUND does not end by itself.
     pub loads_on: bool,
     /// Of the leader that was told last.
@@ -76,6 +80,11 @@ impl FakeLeaf {
         self.seen.lock().unwrap().full = full;
     }
 
+    /// Whether from now on no lineage finds room to begin.
+    pub fn last_byte(&self, full: bool) {
+        self.seen.lock().unwrap().last_byte = full;
+    }
+
     /// FOREGROUND does not end by itself.
     pub fn loads_on(&self) {
         self.seen.lock().unwrap().loads_on = true;
@@ -115,6 +124,21 @@ impl FakeLeaf {
     }
 }
 
+fn no_room(leaf_partition: u64, generation: u64) -> Vec<Report> {
+    vec![Report::NoRoom {
+        leaf_partition,
+        generation,
+        failure: Failure {
+            kind: FailureKind::Load,
+            offset: 3,
+            column: None,
+            text: "the disk is full".into(),
+            deterministic: false,
+            alone: true,
+        },
+    }]
+}
+
 fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
     let mut seen = seen.lock().unwrap();
     let mut disk = disk.lock().unwrap();
@@ -130,6 +154,11 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                 pairing.kafka_partition, pairing.lineage, pairing.start_offset
             ));
             let held = disk.entry(id).or_insert((0, 0));
+            if seen.last_byte && held.0 < pairing.lineage {
+                seen.waits
+                    .insert(id, (pairing.lineage, pairing.start_offset));
+                return no_room(id, generation);
+            }
             if held.0 < pairing.lineage {
                 *held = (pairing.lineage, pairing.start_offset);
             }
@@ -179,20 +208,31 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                         rejects: 1,
                     }]
                 }
-                Goal::Stop if seen.full => vec![Report::NoRoom {
-                    leaf_partition,
-                    generation,
-                    failure: Failure {
-                        kind: FailureKind::Load,
-                        offset: 3,
-                        column: None,
-                        text: "the disk is full".into(),
-                        deterministic: false,
-                        alone: true,
-                    },
-                }],
+                Goal::Stop if seen.full => no_room(leaf_partition, generation),
+                Goal::Stop if seen.waits.contains_key(&leaf_partition) => {
+                    if seen.last_byte {
+                        return no_room(leaf_partition, generation);
+                    }
+                    let (lineage, offset) = seen.waits.remove(&leaf_partition).unwrap();
+                    disk.insert(leaf_partition, (lineage, offset));
+                    let durable = Report::Durable {
+                        leaf_partition,
+                        lineage,
+                        offset,
+                        leader_epoch: -1,
+                    };
+                    vec![durable, reached(offset)]
+                }
                 Goal::Stop => vec![reached(disk[&leaf_partition].1)],
                 Goal::Rewind { .. } if seen.deaf => vec![],
+                Goal::Rewind {
+                    lineage,
+                    start_offset,
+                    ..
+                } if seen.last_byte => {
+                    seen.waits.insert(leaf_partition, (lineage, start_offset));
+                    no_room(leaf_partition, generation)
+                }
                 Goal::Rewind {
                     lineage,
                     start_offset,
