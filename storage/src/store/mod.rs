@@ -20,6 +20,7 @@ mod chain;
 mod holes;
 mod machine;
 mod outcome;
+mod room;
 mod show;
 mod sync;
 mod tail;
