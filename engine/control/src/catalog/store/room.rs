@@ -39,7 +39,7 @@ impl Room {
     /// Allocates the WAL's room; its length stays SQLite's. On a disk that is full by now it is what the WAL has.
     pub fn keep(wal: &Path) -> Option<Room> {
         let kept = |wal: &Arc<dyn DiskFile>| wal.allocate(0, CATALOG_ROOM_BYTES);
-        let wal = RealDisk.open(wal).and_then(|wal| Ok((kept(&wal), wal)));
+        let wal = RealDisk.open(wal).map(|wal| (kept(&wal), wal));
         let (kept, wal) = match wal {
             Ok((Ok(()), wal)) => return Some(Room::of(wal, CATALOG_ROOM_BYTES)),
             Ok((Err(error), wal)) => (error, Some(wal)),
