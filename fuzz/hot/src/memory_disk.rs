@@ -145,7 +145,7 @@ impl Disk for MemoryDisk {
         Ok(here
             .filter_map(|path| path.file_name())
             .map(|name| Entry {
-                name: name.to_string_lossy().into_owned(),
+                name: name.to_owned(),
                 is_directory: false,
             })
             .collect())
