@@ -102,7 +102,12 @@ impl Store {
     /// # Errors
     /// `Corrupt`, `Disk`.
     pub fn reread(self) -> Result<Store, CatalogError> {
-        Store::start(self.connection, self.path)
+        let view = load::load(&self.connection, &self.path)?;
+        Ok(Store {
+            view,
+            poison: None,
+            ..self
+        })
     }
 
     /// What it holds.
