@@ -140,6 +140,10 @@ impl Drive<'_> {
                         (true, false) => log.end(),
                     };
                     offsets.insert(*partition, Offset(offset));
+                    for statement in &mut self.statements {
+                        let told = statement.told.entry((*partition, *latest));
+                        told.or_default().insert(offset);
+                    }
                 }
                 Ok(Answer::Offsets(offsets))
             }
