@@ -131,9 +131,10 @@ impl Drive<'_> {
         self.world.say(|| format!("a COMMIT fails, kept: {kept}"));
         match (kept, before.change == after.change) {
             (true, false) => self.committed(&before, &after),
-            (false, true) => Ok(()),
-            _ => Err(format!(
-                "a COMMIT failed, kept: {kept}, and the catalog went from change {} to {}",
+            // Where nothing was to be changed, nothing is.
+            (_, true) => Ok(()),
+            (false, false) => Err(format!(
+                "a COMMIT failed and was not kept, and the catalog went from change {} to {}",
                 before.change, after.change
             )),
         }

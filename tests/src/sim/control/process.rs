@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::aggregator::{
-    Aggregator, AggregatorConfig, AggregatorError, End, Ended, LeafLink,
-};
+use control::aggregator::{Aggregator, AggregatorConfig, AggregatorError, End, Ended, LeafLink};
 use control::catalog::{Catalog, Desk, EngineVariables, FIRST_NODE, Store};
 use futures::FutureExt;
 use ingest::leaf::Now;

@@ -11,8 +11,8 @@ use storage::ids::LeafPartitionId;
 
 use super::drive::{CRASH_STEPS_MAX, Drive, EVENTS};
 use super::ending::EVENTS as ENDS;
-use super::user::LIMIT;
 use super::process::{Slot, take};
+use super::user::LIMIT;
 use crate::sim::kafka::Log;
 use crate::sim::world::Law;
 
@@ -337,7 +337,9 @@ impl Drive<'_> {
                     let pairing = view.pairing(LeafPartitionId(*id));
                     pairing.is_none_or(|one| one.generation.0 <= statement.generation)
                 };
-                let paired = pipeline.as_ref().map(|one| view.pairings_of(one.id).count());
+                let paired = pipeline
+                    .as_ref()
+                    .map(|one| view.pairings_of(one.id).count());
                 match statement.lineages.keys().all(same) {
                     true if paired.is_none_or(|all| all == statement.lineages.len()) => Ok(()),
                     _ => not("leaf partitions were told something"),

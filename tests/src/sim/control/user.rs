@@ -74,7 +74,7 @@ impl Drive<'_> {
         // What is rare is cut short more often.
         let often = match kind {
             Kind::DropTable | Kind::DropDatabase | Kind::Foreground => 600,
-            Kind::SetLatest => 400,
+            Kind::SetLatest | Kind::Start => 350,
             _ => 250,
         };
         let crash = random.chance(often).then(|| random.below(CRASH_STEPS_MAX));

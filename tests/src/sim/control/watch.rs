@@ -6,7 +6,7 @@ use ingest::leaf::partition::Phase;
 use storage::ids::LeafPartitionId;
 
 use super::drive::Drive;
-use super::statement::Kind;
+use super::statement::{Kind, Statement};
 use super::user::LIMIT;
 use crate::sim::law::{Wrong, seen};
 use crate::sim::tracked::Tracked;
@@ -79,10 +79,18 @@ impl Drive<'_> {
         let runs = |one: &&std::sync::Arc<PipelineDef>| one.state == PipelineState::Running;
         let running: usize = after.pipelines().filter(runs).count();
         let name = |at: usize| format!("p{at}") == pipeline.name;
+        // What ran when it was given runs on, whatever has failed of it meanwhile.
+        let ran = |one: &Statement| {
+            let pipeline = one.pipeline.as_ref();
+            pipeline.is_some_and(|one| one.state == PipelineState::Running)
+        };
         let mut starts = self.statements.iter().filter(|one| name(one.at));
         // What ran before runs again at a start.
         let since = self.process().aggregator.is_some()
-            && starts.all(|one| one.kind != Kind::Start || one.change >= self.set_at);
+            && starts.all(|one| {
+                let is_new = one.change >= self.set_at && one.alone && !ran(one);
+                one.kind != Kind::Start || is_new
+            });
         match since && running > most {
             true => Err(format!(
                 "{} runs as one of {running}, and {LIMIT} is {most}",
@@ -215,7 +223,9 @@ impl Drive<'_> {
         }
         let live = aggregator.live();
         if let Some(testing) = live.testing.first() {
-            return Err(format!("pipeline {testing} is being tested, and nobody tests it"));
+            return Err(format!(
+                "pipeline {testing} is being tested, and nobody tests it"
+            ));
         }
         for (id, (_, failure)) in &live.failed {
             let told = self.failures.get(&id.0);
