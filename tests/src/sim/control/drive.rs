@@ -273,7 +273,7 @@ impl<'a> Drive<'a> {
         }
         if let Some((id, generation, goal)) = goal(&order) {
             self.ordered.insert(id, (generation, goal));
-            self.ends_soon(400, ORDER_STEPS_MAX);
+            self.ends_soon(500, ORDER_STEPS_MAX);
         }
         self.world.order(node, order)
     }

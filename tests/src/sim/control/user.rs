@@ -74,7 +74,9 @@ impl Drive<'_> {
         // What is rare is cut short more often.
         let often = match kind {
             Kind::DropTable | Kind::DropDatabase | Kind::Foreground => 600,
-            Kind::SetLatest | Kind::Start => 350,
+            Kind::SetLatest => 350,
+            // It is to end between its orders and its answer, which a commit or an order brings about.
+            Kind::Start => 100,
             _ => 250,
         };
         let crash = random.chance(often).then(|| random.below(CRASH_STEPS_MAX));
