@@ -159,7 +159,7 @@ impl<'a> Drive<'a> {
                 self.give_if_free(Kind::SetEarliest, at);
             }
         }
-        let restless = self.restless && self.world.random.chance(60);
+        let restless = self.restless && self.world.random.chance(90);
         let world = &mut self.world;
         if restless {
             world.delete_topic();

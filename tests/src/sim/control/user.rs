@@ -22,7 +22,7 @@ use crate::sim::world::Law;
 /// The variable that SET GLOBAL sets here.
 pub(super) const LIMIT: &str = "pipelines_max_concurrent";
 /// Statements under way at once.
-const STATEMENTS_MAX: usize = 3;
+pub(super) const STATEMENTS_MAX: usize = 3;
 
 impl Drive<'_> {
     /// A statement, perhaps, and perhaps the process ends while it is under way.
@@ -91,7 +91,7 @@ impl Drive<'_> {
     }
 
     /// Of those that raise lineages one at a time, so that it is known who raised which.
-    fn is_held_up(&self, kind: Kind, at: usize) -> bool {
+    pub(super) fn is_held_up(&self, kind: Kind, at: usize) -> bool {
         let drops = |kind| matches!(kind, Kind::DropTable | Kind::DropDatabase);
         let raises = |kind: Kind| kind.rewinds() || drops(kind);
         let mut others = self.statements.iter();
