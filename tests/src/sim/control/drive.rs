@@ -107,7 +107,7 @@ impl<'a> Drive<'a> {
             resting: BTreeSet::new(),
             failures: BTreeMap::new(),
             set_at: 0,
-            verifies: mix(case.seed ^ 0xa0d1) % 2 == 0,
+            verifies: mix(case.seed ^ 0xa0d1).is_multiple_of(2),
         }
     }
 
