@@ -39,11 +39,23 @@ pub enum Rule {
     LeadersOfTheTopic,
     /// A topic that was accepted is the one that is watched.
     AcceptedTopicWatched,
+    /// A failure of an earlier order says nothing of the last one.
+    StaleFailureDropped,
+    /// What was stopped stays so behind a start.
+    StoppedStays,
+    /// OR REPLACE waits until what was loaded as it was before is drained.
+    DrainedBeforeReplace,
+    /// SET GLOBAL beats the configuration.
+    GlobalBeatsConfigured,
+    /// An end in good order waits until every leaf has drained.
+    EndBehindDrain,
+    /// Nothing follows a COMMIT that failed.
+    FailedCommitPoisons,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 23] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -61,6 +73,12 @@ impl Rule {
         Rule::GroupOffsetOfLineage,
         Rule::LeadersOfTheTopic,
         Rule::AcceptedTopicWatched,
+        Rule::StaleFailureDropped,
+        Rule::StoppedStays,
+        Rule::DrainedBeforeReplace,
+        Rule::GlobalBeatsConfigured,
+        Rule::EndBehindDrain,
+        Rule::FailedCommitPoisons,
     ];
 }
 

@@ -21,6 +21,7 @@ mod inode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -356,17 +357,16 @@ impl SimDisk {
     #[must_use]
     pub fn quarantined(&self) -> bool {
         let world = self.world();
-        let mut names = world.names.iter();
-        names.any(|(path, inode)| path.starts_with(QUARANTINE) && !world.is_directory(*inode))
+        below(&world.names, Path::new(QUARANTINE)).any(|(_, inode)| !world.is_directory(*inode))
     }
 
     /// What lies below a directory, also directories.
     #[must_use]
     pub fn files_below(&self, directory: &str) -> Vec<String> {
         let world = self.world();
-        let below = |path: &&PathBuf| path.starts_with(directory) && *path != Path::new(directory);
-        let names = world.names.keys().filter(below);
-        names.map(|path| path.display().to_string()).collect()
+        below(&world.names, Path::new(directory))
+            .map(|(path, _)| path.display().to_string())
+            .collect()
     }
 
     /// The files and their lengths, for a trace.
@@ -382,6 +382,16 @@ impl SimDisk {
         });
         files.collect()
     }
+}
+
+/// What lies below a directory, in order; not itself. Paths are sorted component by component: it stands together.
+fn below<'a>(
+    names: &'a BTreeMap<PathBuf, usize>,
+    directory: &'a Path,
+) -> impl Iterator<Item = (&'a PathBuf, &'a usize)> {
+    names
+        .range::<Path, _>((Bound::Excluded(directory), Bound::Unbounded))
+        .take_while(move |(path, _)| path.starts_with(directory))
 }
 
 /// What lies in a directory that is not there is not there.
@@ -467,19 +477,11 @@ impl World {
 
     fn name_op(&mut self, op: NameOp<usize>) {
         op.apply(&mut self.names);
-        let directory = match &op {
-            NameOp::Link(path, _) | NameOp::Unlink(path) | NameOp::Rename(path, _, _) => {
-                path.parent().map(Path::to_path_buf)
-            }
-        };
-        let (back, elsewhere) = std::mem::take(&mut self.lost)
-            .into_iter()
-            .partition(|op| directory.as_deref().is_some_and(|here| op.is_in(here)));
-        self.lost = elsewhere;
-        let back: Vec<NameOp<usize>> = back;
-        if !back.is_empty() {
-            self.pending.splice(0..0, back);
-        }
+        let (NameOp::Link(path, _) | NameOp::Unlink(path) | NameOp::Rename(path, _, _)) = &op;
+        let directory = path.parent();
+        let is_here = |op: &mut NameOp<usize>| directory.is_some_and(|here| op.is_in(here));
+        let back: Vec<NameOp<usize>> = self.lost.extract_if(.., is_here).collect();
+        self.pending.splice(0..0, back);
         self.pending.push(op);
     }
 }
@@ -538,8 +540,9 @@ impl DiskFile for SimFile {
     fn write_at(&self, slices: &[IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
         let bytes: Vec<u8> = slices
             .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+            .map(|slice| &**slice)
+            .collect::<Vec<&[u8]>>()
+            .concat();
         let called = self.call(DiskAction::Write).map(drop);
         let mut world = self.disk.world();
         if world.process != self.process {
@@ -659,8 +662,8 @@ impl Disk for SimDisk {
         if !world.has_directory(directory) {
             return Err(DiskError::new(directory, DiskAction::List, ENOENT));
         }
-        let names = world.names.iter();
-        let here = names.filter(|(path, _)| path.parent() == Some(directory));
+        let below = below(&world.names, directory);
+        let here = below.filter(|(path, _)| path.parent() == Some(directory));
         let entries = here.filter_map(|(path, &inode)| {
             Some(Entry {
                 name: path.file_name()?.to_owned(),
@@ -743,10 +746,9 @@ impl Disk for SimDisk {
         };
         world.name_op(NameOp::Rename(from.to_path_buf(), to.to_path_buf(), inode));
         if world.is_directory(inode) {
-            let names = world.names.iter();
-            let below = names.filter(|(path, _)| path.starts_with(from));
-            let below: Vec<(PathBuf, usize)> =
-                below.map(|(path, &inode)| (path.clone(), inode)).collect();
+            let below: Vec<(PathBuf, usize)> = below(&world.names, from)
+                .map(|(path, &inode)| (path.clone(), inode))
+                .collect();
             for (path, inode) in below {
                 let rest = path.strip_prefix(from).unwrap_or(&path).to_path_buf();
                 world.name_op(NameOp::Rename(path, to.join(rest), inode));
@@ -794,7 +796,7 @@ impl Disk for SimDisk {
         if world.directories.is_none() || !world.names.contains_key(path) {
             return Ok(());
         }
-        if world.names.keys().any(|name| name.parent() == Some(path)) {
+        if below(&world.names, path).next().is_some() {
             return Err(DiskError::new(path, DiskAction::Unlink, ENOTEMPTY));
         }
         if let Some(errno) = world.fails(DiskFaultKind::Unlink, None) {

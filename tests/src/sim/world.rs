@@ -296,8 +296,9 @@ impl<'a> World<'a> {
     }
 
     fn perform(&mut self, node: usize) -> Law {
-        let effects: Vec<Effect> = self.nodes[node].effects.drain(..).collect();
-        for effect in effects {
+        // Nothing here gives a leaf anything: its effects are empty until it is done.
+        let mut effects = std::mem::take(&mut self.nodes[node].effects);
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Connect(connection, host, port) => {
                     if host != "sim" {
@@ -325,6 +326,7 @@ impl<'a> World<'a> {
                 }
             }
         }
+        self.nodes[node].effects = effects;
         let Node { leaf, reports, .. } = &mut self.nodes[node];
         let mut said = Vec::new();
         leaf.reports(|report| {
@@ -541,13 +543,15 @@ impl<'a> World<'a> {
 
     /// Bytes arrive, a request is answered, a connection breaks.
     pub fn wire_progress(&mut self, node: usize) -> Law {
-        let wires = self.cluster.wires.range((node, 0, 0)..(node + 1, 0, 0));
-        let wires: Vec<WireKey> = wires.map(|(key, _)| *key).collect();
-        if wires.is_empty() {
+        let mut wires = self.cluster.wires.range((node, 0, 0)..(node + 1, 0, 0));
+        let count = wires.clone().count();
+        if count == 0 {
             return Ok(());
         }
-        let at = wires[self.random.below(wires.len() as u64) as usize];
-        let wire = &self.cluster.wires[&at];
+        let chosen = self.random.below(count as u64) as usize;
+        let Some((&at, wire)) = wires.nth(chosen) else {
+            return Ok(());
+        };
         let connection = wire.connection;
         if wire.outbox.is_empty() {
             if let Some(why) = self.nodes[node].breaking.remove(&at) {
@@ -576,9 +580,11 @@ impl<'a> World<'a> {
         if bytes == 0 {
             return Ok(());
         }
-        for (to, from) in space.iter_mut().zip(wire.outbox.drain(..bytes)) {
-            *to = from;
-        }
+        let (front, back) = wire.outbox.as_slices();
+        let of_front = front.len().min(bytes);
+        space[..of_front].copy_from_slice(&front[..of_front]);
+        space[of_front..bytes].copy_from_slice(&back[..bytes - of_front]);
+        wire.outbox.drain(..bytes);
         self.on(node, Event::Received(connection, bytes))
     }
 

@@ -93,20 +93,34 @@ impl Shared {
             // What was loaded under it stays comparable, and nothing has to pause.
             return Ok(Changed::Yes);
         }
-        let ids = pairings_of(&view, id);
         let unix_ms = self.port.unix_ms();
-        self.drained(&ids, &name.name, async || {
-            self.transact(|view| {
-                let replaced = Change::PipelineReplaced {
-                    pipeline: id,
-                    spec: Box::new(spec),
-                    unix_ms,
-                };
-                Ok((vec![replaced, ordered(view, ids.clone())], Changed::Yes))
-            })
-            .await
-        })
-        .await
+        loop {
+            let ids = pairings_of(&self.view(), id);
+            let drained = match out(Rule::DrainedBeforeReplace) {
+                true => &[],
+                false => ids.as_slice(),
+            };
+            let replace = async || {
+                self.transact(|view| {
+                    // One that was paired while the others drained would load on as the pipeline was: it is
+                    // drained with them.
+                    if pairings_of(view, id) != ids {
+                        return Ok((vec![ordered(view, ids.clone())], None));
+                    }
+                    let replaced = Change::PipelineReplaced {
+                        pipeline: id,
+                        spec: Box::new(spec.clone()),
+                        unix_ms,
+                    };
+                    let changes = vec![replaced, ordered(view, ids.clone())];
+                    Ok((changes, Some(Changed::Yes)))
+                })
+                .await
+            };
+            if let Some(changed) = self.drained(drained, &name.name, replace).await? {
+                return Ok(changed);
+            }
+        }
     }
 
     /// START PIPELINE.

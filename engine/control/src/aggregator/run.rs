@@ -189,7 +189,9 @@ impl Shared {
             for pipeline in view.pipelines() {
                 let failure = pipeline.failure.as_ref();
                 let mendable = failure.is_some_and(|failure| !failure.failure.deterministic);
-                if pipeline.state == PipelineState::Error && mendable {
+                let mended = pipeline.state == PipelineState::Error && mendable;
+                let stopped = pipeline.state == PipelineState::Stopped;
+                if mended || (stopped && out(Rule::StoppedStays)) {
                     revived.extend(pairings_of(view, pipeline.id));
                     changes.push(Change::PipelineState {
                         pipeline: pipeline.id,
@@ -278,7 +280,7 @@ impl Shared {
                 told = self.tell_all(&Order::Shutdown);
             }
             let left = self.leaves().saturating_sub(self.state().leaves_ended);
-            if left == 0 {
+            if left == 0 || out(Rule::EndBehindDrain) {
                 return Ok(Drained::All);
             }
             let waited_ms = self.port.now_ms().saturating_sub(started_ms);

@@ -396,6 +396,9 @@ impl Shared {
 pub fn effective(configured: &EngineVariables, view: &CatalogView) -> EngineVariables {
     let mut variables = configured.clone();
     for (name, value) in view.global_variables() {
+        if out(Rule::GlobalBeatsConfigured) {
+            break;
+        }
         if let Err(error) = variables.set(name, value) {
             // Set by a release that took it; this one does not, and goes by the configuration.
             tracing::warn!(name, value, %error, "a variable of the catalog is not taken");

@@ -440,7 +440,8 @@ impl Supervisor {
                 failure,
                 ..
             } => {
-                if Generation(*generation) < known.generation {
+                let earlier = Generation(*generation) < known.generation;
+                if earlier && !out(Rule::StaleFailureDropped) {
                     return Heard::Late;
                 }
                 known.attached = true;

@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, ffi, params};
 use serde::Serialize;
 use storage::ids::{LeafPartitionId, TableId};
 
@@ -28,6 +28,7 @@ use crate::limits::{
     CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, DATABASES_MAX, PAIRINGS_MAX, PIPELINES_MAX,
     TABLES_MAX,
 };
+use crate::planted::{Rule, out};
 
 mod load;
 mod room;
@@ -107,7 +108,19 @@ impl Store {
     /// # Errors
     /// `Corrupt`, `Disk`.
     pub fn reread(self) -> Result<Store, CatalogError> {
-        Store::start(self.connection, self.path)
+        Ok(Store {
+            view: self.on_disk()?,
+            poison: None,
+            ..self
+        })
+    }
+
+    /// What its tables say, which is what it holds unless a COMMIT has failed.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Disk`.
+    pub fn on_disk(&self) -> Result<CatalogView, CatalogError> {
+        load::load(&self.connection, &self.path)
     }
 
     /// What it holds.
@@ -122,6 +135,35 @@ impl Store {
     /// `Misfit`, `Full`, `NoRoom`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are all
     /// calls after it.
     pub fn commit(&mut self, changes: &[Change], unix_ms: i64) -> Result<(), CatalogError> {
+        self.commit_by(changes, unix_ms, |transaction| transaction.commit())
+    }
+
+    /// As [`Store::commit`] with a disk on which the COMMIT fails: it is kept all the same, or not.
+    ///
+    /// # Errors
+    /// See there; `Unknown` in the place of `Ok`.
+    pub fn commit_failing(
+        &mut self,
+        changes: &[Change],
+        unix_ms: i64,
+        kept: bool,
+    ) -> Result<(), CatalogError> {
+        self.commit_by(changes, unix_ms, |transaction| {
+            match kept {
+                true => transaction.commit()?,
+                false => transaction.rollback()?,
+            }
+            let failed = ffi::Error::new(ffi::SQLITE_IOERR_FSYNC);
+            Err(rusqlite::Error::SqliteFailure(failed, None))
+        })
+    }
+
+    fn commit_by(
+        &mut self,
+        changes: &[Change],
+        unix_ms: i64,
+        commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), CatalogError> {
         self.sound()?;
         let mut view = self.view.clone();
         let path = &self.path;
@@ -170,12 +212,12 @@ impl Store {
                 params![view.change.saturating_sub(CATALOG_CHANGES_KEPT_MAX)],
             )
             .map_err(|error| named(path, "write", &error))?;
-        if let Err(error) = transaction.commit() {
+        if let Err(error) = commit(transaction) {
             let unknown = CatalogError::Unknown {
                 path: self.path.clone(),
                 what: error.to_string(),
             };
-            self.poison = Some(unknown.clone());
+            self.poison = (!out(Rule::FailedCommitPoisons)).then(|| unknown.clone());
             return Err(unknown);
         }
         self.view = view;

@@ -181,7 +181,7 @@ impl Desk {
     /// Waits for a request and serves it; `false`: nobody is left who could ask.
     pub fn serve(&mut self) -> bool {
         match self.queue.blocking_recv() {
-            Some(request) => self.answer(request),
+            Some(request) => self.answer(request, Store::commit),
             None => return false,
         }
         true
@@ -190,10 +190,33 @@ impl Desk {
     /// Serves a request that waits; `false`: none does.
     pub fn serve_waiting(&mut self) -> bool {
         match self.queue.try_recv() {
-            Ok(request) => self.answer(request),
+            Ok(request) => self.answer(request, Store::commit),
             Err(_) => return false,
         }
         true
+    }
+
+    /// As [`Desk::serve_waiting`] with a disk on which a COMMIT fails; whether one did. `kept`: all the same it is
+    /// what the next process finds.
+    pub fn serve_failing(&mut self, kept: bool) -> bool {
+        let mut failed = false;
+        let commit = |store: &mut Store, changes: &[Change], unix_ms| {
+            let outcome = store.commit_failing(changes, unix_ms, kept);
+            failed = matches!(outcome, Err(CatalogError::Unknown { .. }));
+            outcome
+        };
+        if let Ok(request) = self.queue.try_recv() {
+            self.answer(request, commit);
+        }
+        failed
+    }
+
+    /// See [`Store::on_disk`].
+    ///
+    /// # Errors
+    /// `Corrupt`, `Disk`.
+    pub fn on_disk(&self) -> Result<CatalogView, CatalogError> {
+        self.store.on_disk()
     }
 
     /// The catalog as it stands.
@@ -214,14 +237,18 @@ impl Desk {
         self.store
     }
 
-    fn answer(&mut self, request: Request) {
+    fn answer(
+        &mut self,
+        request: Request,
+        commit: impl FnOnce(&mut Store, &[Change], i64) -> Result<(), CatalogError>,
+    ) {
         match request {
             Request::Commit {
                 changes,
                 unix_ms,
                 reply,
             } => {
-                let outcome = self.store.commit(&changes, unix_ms).map(|()| {
+                let outcome = commit(&mut self.store, &changes, unix_ms).map(|()| {
                     let now = Arc::new(self.store.view().clone());
                     self.view.store(now.clone());
                     now

@@ -12,6 +12,7 @@ use storage::ids::{Offset, TopicId};
 use super::drive::Drive;
 use super::port::{Answer, Effect, Question, unanswered};
 use super::statement::Kind;
+use super::user::STATEMENTS_MAX;
 use crate::sim::disk::FUSE;
 use crate::sim::kafka::cluster::{Cluster, TOPIC};
 use crate::sim::world::Law;
@@ -80,7 +81,7 @@ impl Drive<'_> {
                 } else {
                     give();
                 }
-                if is_topic && self.restless && self.world.random.chance(500) {
+                if is_topic && self.restless && self.world.random.chance(700) {
                     self.accept_another();
                 }
             }
@@ -99,7 +100,10 @@ impl Drive<'_> {
                 && known.is_some_and(|known| known != TopicId::default() && Some(known) != now)
         };
         if let Some(at) = (0..self.tables).find(is_of_another) {
-            self.give_if_free(Kind::SetEarliest, at);
+            let free = self.statements.len() < STATEMENTS_MAX;
+            if free && !self.is_held_up(Kind::SetEarliest, at) {
+                self.give(Kind::SetEarliest, at);
+            }
         }
     }
 
@@ -140,6 +144,10 @@ impl Drive<'_> {
                         (true, false) => log.end(),
                     };
                     offsets.insert(*partition, Offset(offset));
+                    for statement in &mut self.statements {
+                        let told = statement.told.entry((*partition, *latest));
+                        told.or_default().insert(offset);
+                    }
                 }
                 Ok(Answer::Offsets(offsets))
             }

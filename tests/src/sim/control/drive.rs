@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::aggregator::AggregatorError;
-use control::catalog::{CatalogView, Store};
-use ingest::leaf::order::{Goal, Order};
+use control::catalog::{CatalogView, PipelineState, Store};
+use ingest::leaf::order::Goal;
 
 use super::brokers::Late;
-use super::process::Process;
+use super::ending::{EVENTS as ENDS, Stopping};
+use super::process::{Process, goal};
 use super::statement::{Kind, Statement};
 use crate::sim::case::Case;
 use crate::sim::disk::{KILL, POWER_LOSS};
@@ -16,11 +17,14 @@ use crate::sim::world::{EVENTS as PORT_EVENTS, Law, World};
 use crate::sim::{Coverage, Trace, mix};
 
 /// What else happens, each with its name in the coverage.
-pub(super) const EVENTS: [&str; 4] = [
+pub(super) const EVENTS: [&str; 7] = [
     "control: the process ends while it starts",
     "control: a start that the disk refused is tried again",
     "control: a leaf's queue takes no order",
     "control: several statements at once",
+    "control: a failure that an earlier order's was is told",
+    "control: START is refused, as many run as SET GLOBAL lets run",
+    "control: a pipeline that was stopped rests behind a restart",
 ];
 
 /// The longest that a process lives which begins in order to end.
@@ -56,6 +60,21 @@ pub struct Drive<'a> {
     pub(super) advice: BTreeMap<usize, Kind>,
     /// The process ends after so many steps.
     pub(super) crash_in: Option<u64>,
+    /// It is asked to end in good order after so many, and is.
+    stop_in: Option<u64>,
+    pub(super) stopping: Option<Stopping>,
+    /// How often it has ended so.
+    pub(super) stops: u32,
+    /// A COMMIT has failed.
+    pub(super) lost_commit: bool,
+    /// Leaf partitions of pipelines that were stopped when the process began.
+    pub(super) resting: BTreeSet<u64>,
+    /// What has failed since, as it was told of the last order.
+    pub(super) failures: BTreeMap<u64, Vec<String>>,
+    /// The change that set the engine's variables last.
+    pub(super) set_at: u64,
+    /// The audits read every byte, and the log.
+    pub(super) verifies: bool,
 }
 
 impl<'a> Drive<'a> {
@@ -81,6 +100,14 @@ impl<'a> Drive<'a> {
             mended: BTreeMap::new(),
             advice: BTreeMap::new(),
             crash_in: None,
+            stop_in: None,
+            stopping: None,
+            stops: 0,
+            lost_commit: false,
+            resting: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            set_at: 0,
+            verifies: mix(case.seed ^ 0xa0d1).is_multiple_of(2),
         }
     }
 
@@ -132,7 +159,7 @@ impl<'a> Drive<'a> {
                 self.give_if_free(Kind::SetEarliest, at);
             }
         }
-        let restless = self.restless && self.world.random.chance(60);
+        let restless = self.restless && self.world.random.chance(90);
         let world = &mut self.world;
         if restless {
             world.delete_topic();
@@ -167,6 +194,7 @@ impl<'a> Drive<'a> {
                 world.disk.disarm();
             }
             942..=951 => world.evict(),
+            952..=969 => self.stop(),
             _ => return self.look_all(),
         }
         Ok(())
@@ -180,6 +208,12 @@ impl<'a> Drive<'a> {
                 return self.crash();
             }
         }
+        if let Some(steps) = self.stop_in {
+            self.stop_in = steps.checked_sub(1);
+            if steps == 0 && !self.world.healed {
+                self.stop();
+            }
+        }
         let nodes = self.world.nodes.len() as u64;
         let node = self.world.random.below(nodes) as usize;
         match self.world.random.below(16) {
@@ -188,6 +222,8 @@ impl<'a> Drive<'a> {
             6 => self.report_progress(node)?,
             7 => self.commit_progress()?,
             8 | 9 => self.effect_progress()?,
+            // One that has ended hears of nothing any more.
+            _ if self.world.nodes[node].leaf.is_ended() => {}
             _ => self.world.progress(node)?,
         }
         if self.world.died {
@@ -206,7 +242,8 @@ impl<'a> Drive<'a> {
         let starts = process.aggregator.is_none();
         if let Err(error) = process.poll_one(world.now, &mut world.random) {
             let refused = matches!(error, AggregatorError::Disk { .. }) && world.faulted;
-            if !refused || error.to_string().contains("the catalog knows it") {
+            let lost = matches!(error, AggregatorError::Catalog(_)) && self.lost_commit;
+            if !(refused || lost) || error.to_string().contains("the catalog knows it") {
                 return Err(format!("the start fails: {error}"));
             }
             world.coverage.hit(EVENTS[1]);
@@ -222,12 +259,8 @@ impl<'a> Drive<'a> {
         for link in &process.links {
             world.coverage.add(EVENTS[2], link.take_refused());
         }
-        if let Some(end) = &mut process.end
-            && let Ok(ended) = end.try_recv()
-        {
-            return Err(format!("the aggregator ended by itself: {ended}"));
-        }
-        self.answered()
+        self.answered()?;
+        self.look_at_end()
     }
 
     /// A leaf takes an order.
@@ -235,28 +268,22 @@ impl<'a> Drive<'a> {
         let Some(order) = self.process().links[node].next_order() else {
             return Ok(());
         };
-        let goal = match &order {
-            Order::Attach {
-                generation,
-                pairing,
-                ..
-            } => Some((pairing.leaf_partition, *generation, Goal::Stop)),
-            Order::Goal {
-                leaf_partition,
-                generation,
-                goal,
-            } => Some((*leaf_partition, *generation, *goal)),
-            _ => None,
-        };
-        if let Some((id, generation, goal)) = goal {
+        if self.world.nodes[node].leaf.is_ended() {
+            return Ok(());
+        }
+        if let Some((id, generation, goal)) = goal(&order) {
             self.ordered.insert(id, (generation, goal));
-            self.ends_soon(400, ORDER_STEPS_MAX);
+            self.ends_soon(500, ORDER_STEPS_MAX);
         }
         self.world.order(node, order)
     }
 
     /// The catalog's thread serves a request.
     fn commit_progress(&mut self) -> Law {
+        let fails = self.world.random.chance(10) && !self.lost_commit;
+        if fails && self.world.has(ENDS[4]) && self.stopping.is_none() {
+            return self.commit_fails();
+        }
         let process = self.process_mut();
         let before = process.desk.view();
         if !process.desk.serve_waiting() {
@@ -265,6 +292,9 @@ impl<'a> Drive<'a> {
         let after = process.desk.view();
         if before.change == after.change {
             return Ok(());
+        }
+        if self.lost_commit {
+            return Err("the catalog goes on behind a COMMIT that failed".to_owned());
         }
         let change = after.change;
         self.world
@@ -286,9 +316,15 @@ impl<'a> Drive<'a> {
     /// The process ends, or the machine, wherever each of its tasks is.
     pub(super) fn crash(&mut self) -> Law {
         self.crash_in = None;
+        self.stop_in = None;
         self.late.clear();
         self.cut_short()?;
         self.ordered.clear();
+        self.failures.clear();
+        self.lost_commit = false;
+        if self.stopping.take().is_some() {
+            self.world.coverage.hit(ENDS[1]);
+        }
         let Some(process) = self.process.take() else {
             return Ok(());
         };
@@ -303,9 +339,19 @@ impl<'a> Drive<'a> {
         }
         let store = desk.into_store().reread();
         let store = store.map_err(|error| format!("the catalog is read again: {error}"))?;
+        let rests = |pipeline| {
+            let pipeline = store.view().pipeline_by_id(pipeline);
+            pipeline.is_none_or(|one| one.state == PipelineState::Stopped)
+        };
+        let pairings = store.view().pairings();
+        let resting = pairings.filter(|pairing| rests(pairing.pipeline));
+        self.resting = resting.map(|pairing| pairing.leaf_partition.0).collect();
         let world = &mut self.world;
         let process = Process::start(store, world.nodes.len(), world.now, &mut world.random);
         self.process = Some(process);
+        if self.world.random.chance(60) {
+            self.stop_in = Some(self.world.random.below(CRASH_STEPS_MAX));
+        }
         // Crashes come together: what a start has begun is begun again.
         if !self.world.healed && self.world.random.chance(300) {
             self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX));

@@ -1,15 +1,18 @@
 //! The beginning of a seed, and its end: nothing fails any more, so all that is wanted must come to the log's
 //! end, stop, be audited, survive once more, and go.
 
-use ingest::audit::{Range, Rows, Stopped, Subject, records};
+use ingest::audit::{Model, Subject, records, verify};
 use ingest::leaf::partition::Phase;
-use storage::ids::{LeafPartitionId, Offset};
+use storage::ids::LeafPartitionId;
 
 use super::drive::Drive;
 use super::statement::Kind;
+use super::verify::Audited;
 use crate::sim::disk::FULL;
 use crate::sim::world::Law;
 
+/// An audit that reads every byte, and the log.
+pub(super) const VERIFIED: &str = "audit: VERIFY compares a leaf partition with the log";
 /// Steps in which a world without faults must come to rest.
 const STEPS_MAX: u64 = 120_000;
 /// Steps between two looks whether it does.
@@ -52,15 +55,33 @@ impl<'a> Drive<'a> {
                 pipeline.is_none_or(|one| one.state != control::catalog::PipelineState::Stopped)
             })
         })?;
+        if self.world.random.chance(400) {
+            self.each(Kind::Test)?;
+        }
         for log in 0..self.world.cluster.logs.len() {
             self.world.append(log);
+        }
+        if self.world.random.chance(200) {
+            self.each(Kind::SetLatest)?;
+            for log in 0..self.world.cluster.logs.len() {
+                self.world.append(log);
+            }
+        }
+        if self.world.random.chance(300) {
+            self.each(Kind::Foreground)?;
         }
         for _ in 0..200 {
             self.progress()?;
         }
         self.look_all()?;
         self.audit()?;
-        self.crash()?;
+        if self.world.random.chance(500) {
+            let stops = self.stops;
+            self.stop();
+            self.until("a stop in good order", |drive| drive.stops > stops)?;
+        } else {
+            self.crash()?;
+        }
         self.until("a start", |drive| {
             drive.process().aggregator.is_some() && drive.all_shown()
         })?;
@@ -132,8 +153,21 @@ impl<'a> Drive<'a> {
         false
     }
 
+    /// Gives a statement once for each table, and sees it answered, one way or the other.
+    fn each(&mut self, kind: Kind) -> Law {
+        for at in 0..self.tables {
+            self.give(kind, at);
+            self.until(kind.words(), |drive| drive.statements.is_empty())?;
+        }
+        Ok(())
+    }
+
     /// Whether every pipeline runs at the log's end; does what is needed for it.
     fn is_caught_up(&mut self) -> bool {
+        if self.view().global_variables().next().is_some() {
+            self.give_if_free(Kind::SetGlobal, 0);
+            return false;
+        }
         let needed = (0..self.tables).find_map(|at| Some((self.needed(at)?, at)));
         if let Some((kind, at)) = needed {
             self.give_if_free(kind, at);
@@ -179,7 +213,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Whether every leaf partition is shown, also those that nobody loads.
-    fn all_shown(&self) -> bool {
+    pub(super) fn all_shown(&self) -> bool {
         let mut tracked = self.world.tracked.values();
         tracked.all(|one| one.shown.is_some())
     }
@@ -259,34 +293,26 @@ impl<'a> Drive<'a> {
                 topic_id: pairing.topic_id,
                 stands: None,
             };
-            let mut audited = Audited(None);
+            let partition = pairing.kafka_partition;
+            let log = &self.world.cluster.logs[partition as usize];
+            let read_committed = self.world.rules.read_committed;
+            let disk = &self.world.disk;
+            let mut audited = Audited::new(disk, log, partition, read_committed);
+            // Rows of a log that lost its end, or was made anew, are not what the log says now.
+            let compares = log.histories.len() == 1 && self.verifies;
             // Err: it has found something.
-            let _ = records(&subject, shown.snapshot(), &mut audited);
-            if let Some(what) = audited.0 {
+            let _ = match view.pipeline_by_id(pairing.pipeline) {
+                Some(pipeline) if compares => {
+                    self.world.coverage.hit(VERIFIED);
+                    let model = Model::new(pipeline.spec.mapping.clone(), None);
+                    verify(&subject, shown.snapshot(), &model, &mut audited)
+                }
+                _ => records(&subject, shown.snapshot(), &mut audited),
+            };
+            if let Some(what) = audited.wrong {
                 return Err(format!("leaf partition {id}: the audit says: {what}"));
             }
         }
         Ok(())
-    }
-}
-
-/// What the audit found wrong.
-struct Audited(Option<String>);
-
-impl Rows for Audited {
-    fn row(&mut self, range: Range) -> Result<(), Stopped> {
-        if range.is_ok() {
-            return Ok(());
-        }
-        self.0 = Some(range.status());
-        Err(Stopped::Ended)
-    }
-
-    fn go_on(&mut self) -> Result<(), Stopped> {
-        Ok(())
-    }
-
-    fn fetched_behind(&mut self, _visible: Offset) -> Option<Offset> {
-        None
     }
 }

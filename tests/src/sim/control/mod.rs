@@ -9,12 +9,18 @@
 //! 2. One that was cut short or failed is done on all of its partitions or on none.
 //! 3. A lineage ends drained: the catalog raises it only where all that is visible is durable.
 //! 4. A leaf attaches what the catalog says; a recovery never comes back below what was published.
-//! 5. A stopped pipeline does not load; of a dropped table nothing is left; a failure is told.
+//! 5. A stopped pipeline does not load, nor behind a restart; of a dropped table nothing is left; a failure is told,
+//!    and none that an earlier order's was.
+//! 6. SET OFFSETS begins where the brokers said while it was under way; OR REPLACE drains first and keeps cursors; no
+//!    START runs more pipelines than SET GLOBAL lets run; TEST leaves no trace.
+//! 7. A process that ends in good order has drained all of it, and nothing follows a COMMIT that failed (`ending`).
 //!
-//! Once nothing fails any more it lives: everything that is wanted runs to the log's end, and is audited.
+//! Once nothing fails any more it lives: everything that is wanted runs to the log's end, and is audited, in half of
+//! the seeds beside the log (`verify`).
 
 mod brokers;
 mod drive;
+mod ending;
 mod executor;
 mod finish;
 mod port;
@@ -22,6 +28,7 @@ mod process;
 mod reports;
 mod statement;
 mod user;
+mod verify;
 mod watch;
 
 use super::case::Case;
@@ -48,6 +55,7 @@ fn run(case: &Case, coverage: &mut Coverage, trace: &mut Trace) -> Result<(), St
 
 fn must_be_covered() -> Vec<String> {
     let own = brokers::FAULTS.iter().chain(&drive::EVENTS);
+    let own = own.chain(&ending::EVENTS).chain([&finish::VERIFIED]);
     let own = own.map(|name| (*name).to_owned());
     statement::moments().chain(own).collect()
 }
@@ -56,7 +64,8 @@ fn faults() -> Vec<String> {
     let disk = DiskFaultKind::ALL.iter().map(ToString::to_string);
     let named = FAULTS.iter().chain(&CONTENTS).chain(&CRASHES);
     let named = named.chain(&EVENTS).chain(&brokers::FAULTS);
-    let named = named.chain(&drive::EVENTS).map(|name| (*name).to_owned());
+    let named = named.chain(&drive::EVENTS).chain(&ending::EVENTS);
+    let named = named.map(|name| (*name).to_owned());
     let statements = statement::Kind::ALL.iter();
     let statements = statements.map(|kind| kind.words().to_owned());
     disk.chain(named).chain(statements).collect()

@@ -1,15 +1,15 @@
 //! One process's control core: the real aggregator and catalog, their tasks, and what lies between them and
 //! the leaves. Dropped when the process ends; the catalog's file is what stays.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use control::aggregator::{Aggregator, AggregatorConfig, AggregatorError, End, LeafLink};
+use control::aggregator::{Aggregator, AggregatorConfig, AggregatorError, End, Ended, LeafLink};
 use control::catalog::{Catalog, Desk, EngineVariables, FIRST_NODE, Store};
 use futures::FutureExt;
 use ingest::leaf::Now;
-use ingest::leaf::order::{Order, Report};
+use ingest::leaf::order::{Goal, Order, Report};
 use tokio::sync::mpsc;
 
 use super::executor::Executor;
@@ -44,6 +44,8 @@ pub struct Process {
     /// Once it is started.
     pub aggregator: Option<Aggregator>,
     pub end: Option<End>,
+    /// Why the aggregator has ended.
+    pub ended: Option<Ended>,
     /// One for each leaf.
     pub links: Vec<Link>,
     started: Slot<Result<(Aggregator, End), AggregatorError>>,
@@ -60,6 +62,8 @@ struct Orders {
     /// As many are taken.
     max: usize,
     refused: u64,
+    /// The last generation that each leaf partition was given.
+    told: BTreeMap<u64, u64>,
 }
 
 impl Process {
@@ -90,6 +94,7 @@ impl Process {
             desk,
             aggregator: None,
             end: None,
+            ended: None,
             links,
             started,
         }
@@ -120,6 +125,24 @@ impl Process {
     }
 }
 
+/// What an order has a leaf partition do, with its generation; attached, it rests.
+#[must_use]
+pub fn goal(order: &Order) -> Option<(u64, u64, Goal)> {
+    match order {
+        Order::Attach {
+            generation,
+            pairing,
+            ..
+        } => Some((pairing.leaf_partition, *generation, Goal::Stop)),
+        Order::Goal {
+            leaf_partition,
+            generation,
+            goal,
+        } => Some((*leaf_partition, *generation, *goal)),
+        _ => None,
+    }
+}
+
 impl Link {
     fn new(random: &mut Random) -> (Link, LeafLink) {
         let max = [2, 8, 1_024][random.below(3) as usize];
@@ -127,6 +150,7 @@ impl Link {
             queue: VecDeque::new(),
             max,
             refused: 0,
+            told: BTreeMap::new(),
         }));
         let (reports, heard) = mpsc::channel(REPORTS_MAX);
         let taken = Arc::clone(&orders);
@@ -135,6 +159,9 @@ impl Link {
             if orders.queue.len() == orders.max {
                 orders.refused += 1;
                 return false;
+            }
+            if let Some((id, generation, _)) = goal(&order) {
+                orders.told.insert(id, generation);
             }
             orders.queue.push_back(order);
             true
@@ -150,6 +177,12 @@ impl Link {
     #[must_use]
     pub fn orders(&self) -> usize {
         lock(&self.orders).queue.len()
+    }
+
+    /// The last generation that a leaf partition was given; `None`: it is another leaf's.
+    #[must_use]
+    pub fn told(&self, leaf_partition: u64) -> Option<u64> {
+        lock(&self.orders).told.get(&leaf_partition).copied()
     }
 
     /// How often an order found the queue full, since this was last asked.

@@ -3,7 +3,7 @@
 use ingest::leaf::order::{Goal, Report};
 use storage::ids::LeafPartitionId;
 
-use super::drive::Drive;
+use super::drive::{Drive, EVENTS};
 use crate::sim::reasons::is_of_damage;
 use crate::sim::world::Law;
 
@@ -27,8 +27,26 @@ impl Drive<'_> {
 
     fn heard(&mut self, report: &Report, visible: i64) -> Law {
         let Some(id) = report.leaf_partition() else {
-            return Err("a leaf ended by itself".to_owned());
+            return match self.stopping.is_some() {
+                true => Ok(()),
+                false => Err("a leaf ended by itself".to_owned()),
+            };
         };
+        if let Report::Failed {
+            generation,
+            failure,
+            ..
+        } = report
+        {
+            let mut links = self.process().links.iter();
+            let told = links.find_map(|link| link.told(id));
+            if told.is_some_and(|told| *generation < told) {
+                self.world.coverage.hit(EVENTS[4]);
+            } else {
+                let failures = self.failures.entry(id).or_default();
+                failures.push(failure.text.clone());
+            }
+        }
         let ordered = self.ordered.get(&id).copied();
         let ordered = ordered.unwrap_or((0, Goal::Stop));
         let topics_made = self.topics_made(id);
@@ -51,6 +69,10 @@ impl Drive<'_> {
                     ));
                 }
                 tracked.recovered_at(*durable);
+                if self.resting.remove(&id) {
+                    self.world.coverage.hit(EVENTS[6]);
+                    self.at_rest.entry(id).or_insert(*durable);
+                }
                 self.look(id)
             }
             Report::Durable {

@@ -1,15 +1,18 @@
 //! A statement: what was true when it was given, what must be true when it is answered, and what may be when
 //! the process ends before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use control::aggregator::AggregatorError;
-use control::catalog::{CatalogView, PipelineState};
+use control::catalog::{CatalogView, PipelineDef, PipelineSpec, PipelineState};
 use ingest::leaf::partition::Phase;
 use storage::ids::LeafPartitionId;
 
-use super::drive::{CRASH_STEPS_MAX, Drive};
+use super::drive::{CRASH_STEPS_MAX, Drive, EVENTS};
+use super::ending::EVENTS as ENDS;
 use super::process::{Slot, take};
+use super::user::LIMIT;
 use crate::sim::kafka::Log;
 use crate::sim::world::Law;
 
@@ -28,10 +31,14 @@ pub(super) enum Kind {
     Truncate,
     DropPipeline,
     DropTable,
+    DropDatabase,
+    Replace,
+    SetGlobal,
+    Test,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 16] = [
         Kind::CreateDatabase,
         Kind::CreateTable,
         Kind::CreatePipeline,
@@ -44,6 +51,10 @@ impl Kind {
         Kind::Truncate,
         Kind::DropPipeline,
         Kind::DropTable,
+        Kind::DropDatabase,
+        Kind::Replace,
+        Kind::SetGlobal,
+        Kind::Test,
     ];
 
     /// Its name in the coverage.
@@ -61,6 +72,10 @@ impl Kind {
             Kind::Truncate => "user: TRUNCATE",
             Kind::DropPipeline => "user: DROP PIPELINE",
             Kind::DropTable => "user: DROP TABLE",
+            Kind::DropDatabase => "user: DROP DATABASE",
+            Kind::Replace => "user: CREATE OR REPLACE PIPELINE",
+            Kind::SetGlobal => "user: SET GLOBAL",
+            Kind::Test => "user: TEST PIPELINE",
         }
     }
 
@@ -76,8 +91,17 @@ impl Kind {
     fn is_ordered(self) -> bool {
         !matches!(
             self,
-            Kind::CreateDatabase | Kind::CreateTable | Kind::CreatePipeline
+            Kind::CreateDatabase
+                | Kind::CreateTable
+                | Kind::CreatePipeline
+                | Kind::SetGlobal
+                | Kind::Test
         )
+    }
+
+    /// Whether it is about every table.
+    pub fn is_of_all(self) -> bool {
+        matches!(self, Kind::CreateDatabase | Kind::DropDatabase)
     }
 }
 
@@ -120,8 +144,18 @@ pub(super) struct Statement {
     /// The table, and its pipeline.
     pub at: usize,
     pub slot: Slot<Result<(), AggregatorError>>,
-    /// No other was under way meanwhile.
+    /// No other of its table was under way meanwhile.
     pub alone: bool,
+    /// The catalog's change when it was given.
+    pub change: u64,
+    /// The pipeline as it was.
+    pub pipeline: Option<Arc<PipelineDef>>,
+    /// OR REPLACE: what it is to be.
+    pub spec: Option<PipelineSpec>,
+    /// SET GLOBAL: the value, or DEFAULT.
+    pub value: Option<String>,
+    /// What brokers said meanwhile of a partition's offsets, the latest or the earliest.
+    pub told: BTreeMap<(i32, bool), BTreeSet<i64>>,
     /// The lineages of the leaf partitions that it is about.
     pub lineages: BTreeMap<u64, u64>,
     /// The last generation of any of them.
@@ -160,6 +194,12 @@ fn latest(log: &Log, read_committed: bool) -> i64 {
 }
 
 impl Statement {
+    /// Whether it and another may come between each other.
+    pub fn touches(&self, kind: Kind, at: usize) -> bool {
+        let global = self.kind == Kind::SetGlobal && kind == Kind::SetGlobal;
+        self.at == at || self.kind.is_of_all() || kind.is_of_all() || global
+    }
+
     /// How many of its leaf partitions have another lineage since, and of how many.
     fn raised(&self, view: &CatalogView) -> (usize, usize) {
         let there = self.lineages.iter().filter_map(|(id, lineage)| {
@@ -218,10 +258,20 @@ impl Drive<'_> {
         if error.to_string().contains("EARLIEST") {
             self.advice.insert(statement.at, Kind::SetEarliest);
         }
+        if let AggregatorError::Full { what, .. } = error
+            && what.contains(LIMIT)
+        {
+            self.world.coverage.hit(EVENTS[5]);
+        }
         let explained = match error {
-            AggregatorError::Catalog(_)
-            | AggregatorError::ShuttingDown
-            | AggregatorError::LeafLost { .. }
+            AggregatorError::Catalog(_) => self.lost_commit,
+            AggregatorError::ShuttingDown if self.stopping.is_some() => {
+                self.world.coverage.hit(ENDS[3]);
+                true
+            }
+            // It ends, as whoever hears of the COMMIT first has it.
+            AggregatorError::ShuttingDown => self.lost_commit,
+            AggregatorError::LeafLost { .. }
             | AggregatorError::OlderCatalog { .. }
             | AggregatorError::Definition(_)
             | AggregatorError::Variable(_) => false,
@@ -260,7 +310,7 @@ impl Drive<'_> {
                 self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX) / 2);
                 Ok(())
             }
-            Kind::DropTable => match self
+            Kind::DropTable | Kind::DropDatabase => match self
                 .world
                 .tracked
                 .keys()
@@ -268,8 +318,33 @@ impl Drive<'_> {
             {
                 Some(id) => not(&format!("leaf partition {id} is there")),
                 None if table.is_some() => not("the table is there"),
+                None if statement.kind == Kind::DropDatabase && view.database("d").is_some() => {
+                    not("the database is there")
+                }
                 None => Ok(()),
             },
+            Kind::Replace => self.is_replaced(statement, &view, pipeline.as_deref()),
+            Kind::SetGlobal => {
+                let mut variables = view.global_variables();
+                let value = variables.find_map(|(name, value)| (name == LIMIT).then_some(value));
+                match value == statement.value.as_deref() {
+                    true => Ok(()),
+                    false => not(&format!("{LIMIT} is {value:?}")),
+                }
+            }
+            Kind::Test => {
+                let same = |id: &u64| {
+                    let pairing = view.pairing(LeafPartitionId(*id));
+                    pairing.is_none_or(|one| one.generation.0 <= statement.generation)
+                };
+                let paired = pipeline
+                    .as_ref()
+                    .map(|one| view.pairings_of(one.id).count());
+                match statement.lineages.keys().all(same) {
+                    true if paired.is_none_or(|all| all == statement.lineages.len()) => Ok(()),
+                    _ => not("leaf partitions were told something"),
+                }
+            }
             Kind::Start
                 if pipeline
                     .as_ref()
@@ -310,6 +385,34 @@ impl Drive<'_> {
         }
     }
 
+    /// OR REPLACE: the same pipeline, with its leaf partitions where they stood.
+    fn is_replaced(
+        &self,
+        statement: &Statement,
+        view: &CatalogView,
+        pipeline: Option<&PipelineDef>,
+    ) -> Law {
+        let words = statement.kind.words();
+        let not = |what: &str| Err(format!("{words} is answered as done: {what}"));
+        let Some(pipeline) = pipeline else {
+            return not("there is no pipeline");
+        };
+        if Some(&pipeline.spec) != statement.spec.as_ref() {
+            return not("it is as it was");
+        }
+        let before = statement.pipeline.as_ref();
+        if before.is_some_and(|before| before.id != pipeline.id) {
+            return not("it is another pipeline");
+        }
+        for (id, lineage) in &statement.lineages {
+            let pairing = view.pairing(LeafPartitionId(*id));
+            if pairing.is_none_or(|one| one.lineage.0 != *lineage) {
+                return not(&format!("leaf partition {id} has lost its place"));
+            }
+        }
+        Ok(())
+    }
+
     /// SET OFFSETS and TRUNCATE: on every partition, where they said, and carried out.
     fn is_rewound(&self, statement: &Statement, view: &CatalogView) -> Law {
         let words = statement.kind.words();
@@ -334,7 +437,13 @@ impl Drive<'_> {
             let log = pairing.kafka_partition;
             let read_committed = self.world.rules.read_committed;
             let grown = self.grown(statement, log as usize);
+            let told = |latest: bool| {
+                let told = statement.told.get(&(log, latest));
+                told.is_some_and(|told| told.contains(&start))
+            };
             let so = match (statement.kind, grown) {
+                (Kind::SetEarliest, _) if !told(false) => false,
+                (Kind::SetLatest, _) if !told(true) => false,
                 (Kind::SetListed, _) => statement.listed.get(&log) == Some(&start),
                 (Kind::SetEarliest, Some((then, now))) => (then.start..=now.start).contains(&start),
                 (Kind::SetLatest, Some((then, now))) => {
@@ -364,6 +473,9 @@ impl Drive<'_> {
     /// leaves have taken.
     fn moment(&self, statement: &Statement, view: &CatalogView) -> Moment {
         let mut moment = Moment::BeforeCommit;
+        if !statement.kind.is_ordered() {
+            return moment;
+        }
         for (id, lineage) in &statement.lineages {
             let Some(pairing) = view.pairing(LeafPartitionId(*id)) else {
                 // It is dropped, and no order follows.
@@ -386,7 +498,7 @@ impl Drive<'_> {
 
     /// The process ends: each statement is done or not, whole.
     pub(super) fn cut_short(&mut self) -> Law {
-        let view = self.view();
+        let view = self.catalog_on_disk()?;
         for statement in std::mem::take(&mut self.statements) {
             let moment = self.moment(&statement, &view);
             let words = statement.kind.words();

@@ -19,8 +19,10 @@ use crate::sim::kafka::cluster::TOPIC;
 use crate::sim::law::Rules;
 use crate::sim::world::Law;
 
+/// The variable that SET GLOBAL sets here.
+pub(super) const LIMIT: &str = "pipelines_max_concurrent";
 /// Statements under way at once.
-const STATEMENTS_MAX: usize = 3;
+pub(super) const STATEMENTS_MAX: usize = 3;
 
 impl Drive<'_> {
     /// A statement, perhaps, and perhaps the process ends while it is under way.
@@ -30,9 +32,16 @@ impl Drive<'_> {
         }
         let at = self.world.random.below(self.tables as u64) as usize;
         let needed = self.needed(at);
+        let view = self.view();
+        let rests = view
+            .pipelines()
+            .all(|one| one.state != PipelineState::Running);
+        let is_limited = view.global_variables().next().is_some();
         let random = &mut self.world.random;
         let any = Kind::ALL[random.below(Kind::ALL.len() as u64) as usize];
         let kind = match needed {
+            _ if view.database("d").is_some() && rests && random.chance(80) => Kind::DropDatabase,
+            _ if is_limited && random.chance(150) => Kind::SetGlobal,
             // A table without a pipeline is the one that may be dropped.
             Some(Kind::CreatePipeline) if random.chance(600) => Kind::DropTable,
             Some(Kind::Start) if random.chance(300) => Kind::Foreground,
@@ -49,15 +58,25 @@ impl Drive<'_> {
                 Kind::SetEarliest,
                 Kind::SetLatest,
                 Kind::SetLatest,
+                Kind::SetLatest,
+                Kind::SetLatest,
+                Kind::SetLatest,
                 Kind::Truncate,
                 Kind::Truncate,
                 Kind::DropPipeline,
                 Kind::DropPipeline,
-            ][random.below(14) as usize],
+                Kind::Replace,
+                Kind::Replace,
+                Kind::SetGlobal,
+                Kind::Test,
+            ][random.below(21) as usize],
         };
         // What is rare is cut short more often.
         let often = match kind {
-            Kind::DropTable | Kind::Foreground => 600,
+            Kind::DropTable | Kind::DropDatabase | Kind::Foreground => 600,
+            Kind::SetLatest => 350,
+            // It is to end between its orders and its answer, which a commit or an order brings about.
+            Kind::Start => 100,
             _ => 250,
         };
         let crash = random.chance(often).then(|| random.below(CRASH_STEPS_MAX));
@@ -72,10 +91,11 @@ impl Drive<'_> {
     }
 
     /// Of those that raise lineages one at a time, so that it is known who raised which.
-    fn is_held_up(&self, kind: Kind, at: usize) -> bool {
-        let raises = |kind: Kind| kind.rewinds() || kind == Kind::DropTable;
+    pub(super) fn is_held_up(&self, kind: Kind, at: usize) -> bool {
+        let drops = |kind| matches!(kind, Kind::DropTable | Kind::DropDatabase);
+        let raises = |kind: Kind| kind.rewinds() || drops(kind);
         let mut others = self.statements.iter();
-        raises(kind) && others.any(|one| one.at == at && raises(one.kind))
+        raises(kind) && others.any(|one| one.touches(kind, at) && raises(one.kind))
     }
 
     /// What has to be done before a pipeline runs; `None`: it does.
@@ -128,6 +148,8 @@ impl Drive<'_> {
             Kind::Truncate | Kind::DropTable => view
                 .table("d", &table)
                 .is_some_and(|table| table.id == pairing.table),
+            Kind::DropDatabase => true,
+            Kind::SetGlobal => false,
             Kind::SetListed => {
                 let own = pipeline
                     .as_ref()
@@ -141,6 +163,8 @@ impl Drive<'_> {
         let own: Vec<_> = view.pairings().filter(about).collect();
         let lineages = (own.iter()).map(|pairing| (pairing.leaf_partition.0, pairing.lineage.0));
         let generation = own.iter().map(|pairing| pairing.generation.0).max();
+        let spec = (kind == Kind::Replace).then(|| self.replacement(pipeline.as_deref()));
+        let value = self.limit(kind);
         let cluster = &self.world.cluster;
         let read_committed = self.world.rules.read_committed;
         let logs = (cluster.logs.iter()).map(|log| LogThen::of(log, read_committed));
@@ -148,7 +172,12 @@ impl Drive<'_> {
             kind,
             at,
             slot: Slot::default(),
-            alone: self.statements.is_empty(),
+            alone: !self.statements.iter().any(|one| one.touches(kind, at)),
+            change: view.change,
+            spec,
+            pipeline,
+            value,
+            told: BTreeMap::new(),
             lineages: lineages.collect(),
             generation: generation.unwrap_or_default(),
             listed: listed.clone(),
@@ -156,7 +185,12 @@ impl Drive<'_> {
         };
         let rules = self.world.rules;
         let slot = statement.slot.clone();
-        let work = carry(aggregator, kind, Name::new("d", table), name, listed, rules);
+        let given = Given {
+            listed,
+            spec: statement.spec.clone().unwrap_or_else(|| created(&rules)),
+            value: statement.value.clone(),
+        };
+        let work = carry(aggregator, kind, Name::new("d", table), name, given);
         let task = async move { put(&slot, work.await) };
         self.process_mut().executor.spawn(task.boxed());
         self.world
@@ -167,12 +201,36 @@ impl Drive<'_> {
         }
         self.statements
             .iter_mut()
+            .filter(|other| other.touches(kind, at))
             .for_each(|other| other.alone = false);
-        self.advice.remove(&at);
-        for id in statement.lineages.keys() {
+        match kind {
+            Kind::SetGlobal | Kind::Test => {}
+            Kind::DropDatabase => self.advice.clear(),
+            _ => drop(self.advice.remove(&at)),
+        }
+        for id in statement.lineages.keys().filter(|_| kind != Kind::Test) {
             self.at_rest.remove(id);
+            self.resting.remove(id);
         }
         self.statements.push(statement);
+    }
+
+    /// What OR REPLACE has a pipeline be: nearly always something else.
+    fn replacement(&mut self, pipeline: Option<&PipelineDef>) -> PipelineSpec {
+        let before = pipeline.and_then(|one| one.spec.batch_interval_ms);
+        PipelineSpec {
+            batch_interval_ms: match self.world.random.chance(100) {
+                true => before,
+                false => Some(before.unwrap_or(1_000) + 1),
+            },
+            ..created(&self.world.rules)
+        }
+    }
+
+    /// SET GLOBAL's value: one pipeline at once, or DEFAULT.
+    fn limit(&mut self, kind: Kind) -> Option<String> {
+        let limits = kind == Kind::SetGlobal && !self.world.healed;
+        (limits && self.world.random.chance(600)).then(|| "1".to_owned())
     }
 
     /// Numbers for some of the partitions: past what has failed, where something has.
@@ -209,14 +267,20 @@ impl Drive<'_> {
     }
 }
 
+/// What is in a statement beside its names.
+struct Given {
+    listed: BTreeMap<i32, i64>,
+    spec: PipelineSpec,
+    value: Option<String>,
+}
+
 /// The statement, as a session has it carried out.
 async fn carry(
     aggregator: Aggregator,
     kind: Kind,
     table: Name,
     name: Name,
-    listed: BTreeMap<i32, i64>,
-    rules: Rules,
+    given: Given,
 ) -> Result<(), AggregatorError> {
     let start = |foreground| StartPipeline {
         name: name.clone(),
@@ -237,13 +301,13 @@ async fn carry(
             };
             aggregator.create_table(create).await.map(drop)
         }
-        Kind::CreatePipeline => {
+        Kind::CreatePipeline | Kind::Replace => {
             let create = CreatePipeline {
                 name: name.clone(),
-                or_replace: false,
+                or_replace: kind == Kind::Replace,
                 if_not_exists: false,
                 table,
-                spec: spec(&rules),
+                spec: given.spec,
             };
             aggregator.create_pipeline(create).await.map(drop)
         }
@@ -260,12 +324,15 @@ async fn carry(
         Kind::SetLatest => aggregator.alter_offsets(name, OffsetsTo::Latest).await,
         Kind::SetListed => {
             aggregator
-                .alter_offsets(name, OffsetsTo::Listed(listed))
+                .alter_offsets(name, OffsetsTo::Listed(given.listed))
                 .await
         }
         Kind::Truncate => aggregator.truncate_table(table).await,
         Kind::DropPipeline => aggregator.drop_pipeline(name, false).await.map(drop),
         Kind::DropTable => aggregator.drop_tables(vec![table], false).await.map(drop),
+        Kind::DropDatabase => aggregator.drop_database("d", false).await.map(drop),
+        Kind::SetGlobal => aggregator.set_global(LIMIT, given.value.as_deref()).await,
+        Kind::Test => aggregator.test_pipeline(name, Some(5)).await.map(drop),
     }
 }
 
@@ -287,7 +354,8 @@ fn columns() -> Vec<ColumnDef> {
     columns.collect()
 }
 
-fn spec(rules: &Rules) -> PipelineSpec {
+/// What CREATE PIPELINE makes.
+fn created(rules: &Rules) -> PipelineSpec {
     let isolation = match rules.read_committed {
         true => "read_committed",
         false => "read_uncommitted",

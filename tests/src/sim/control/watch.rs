@@ -1,11 +1,13 @@
 //! What the catalog commits, looked at as it is committed: a lineage ends drained, and a table that goes has
 //! left nothing behind.
 
-use control::catalog::{CatalogView, PairingDef, PipelineState};
+use control::catalog::{CatalogView, PairingDef, PipelineDef, PipelineState};
 use ingest::leaf::partition::Phase;
 use storage::ids::LeafPartitionId;
 
 use super::drive::Drive;
+use super::statement::{Kind, Statement};
+use super::user::LIMIT;
 use crate::sim::law::{Wrong, seen};
 use crate::sim::tracked::Tracked;
 use crate::sim::world::Law;
@@ -27,12 +29,104 @@ impl Drive<'_> {
                 Some(_) => {}
             }
         }
+        self.stands(before, after)?;
         for was in before.pairings() {
             if after.pairing(was.leaf_partition).is_none() {
                 self.unpaired(was.leaf_partition.0)?;
             }
         }
         Ok(())
+    }
+
+    /// What pipelines are and how they stand.
+    fn stands(&mut self, before: &CatalogView, after: &CatalogView) -> Law {
+        if !before.global_variables().eq(after.global_variables()) {
+            self.set_at = after.change;
+        }
+        for pipeline in after.pipelines() {
+            let was = before.pipeline_by_id(pipeline.id);
+            if was.is_some_and(|was| was.spec != pipeline.spec) {
+                let pairings = after.pairings_of(pipeline.id);
+                let mut ids = pairings.map(|pairing| pairing.leaf_partition.0);
+                if let Some(id) = ids.find(|id| !self.rests(*id)) {
+                    return Err(format!(
+                        "{} is another pipeline, and leaf partition {id} is not drained",
+                        pipeline.name
+                    ));
+                }
+            }
+            let is = |state| {
+                let so = |one: &PipelineDef| one.state == state;
+                so(pipeline) && !was.is_some_and(|was| so(was))
+            };
+            if is(PipelineState::Running) {
+                self.may_run(pipeline, after)?;
+            }
+            if is(PipelineState::Error) {
+                self.has_failed(pipeline, after)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// START runs no more pipelines than SET GLOBAL had let run when it was given.
+    fn may_run(&self, pipeline: &PipelineDef, after: &CatalogView) -> Law {
+        let mut variables = after.global_variables();
+        let most = variables.find_map(|(name, value)| (name == LIMIT).then(|| value.parse()));
+        let Some(Ok(most)) = most else {
+            return Ok(());
+        };
+        let runs = |one: &&std::sync::Arc<PipelineDef>| one.state == PipelineState::Running;
+        let running: usize = after.pipelines().filter(runs).count();
+        let name = |at: usize| format!("p{at}") == pipeline.name;
+        // What ran when it was given runs on, whatever has failed of it meanwhile.
+        let ran = |one: &Statement| {
+            let pipeline = one.pipeline.as_ref();
+            pipeline.is_some_and(|one| one.state == PipelineState::Running)
+        };
+        let mut starts = self.statements.iter().filter(|one| name(one.at));
+        // What ran before runs again at a start.
+        let since = self.process().aggregator.is_some()
+            && starts.all(|one| {
+                let is_new = one.change >= self.set_at && one.alone && !ran(one);
+                one.kind != Kind::Start || is_new
+            });
+        match since && running > most {
+            true => Err(format!(
+                "{} runs as one of {running}, and {LIMIT} is {most}",
+                pipeline.name
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// A pipeline's failure is one of a leaf partition's last order.
+    fn has_failed(&self, pipeline: &PipelineDef, after: &CatalogView) -> Law {
+        let Some(failure) = &pipeline.failure else {
+            return Ok(());
+        };
+        let Some(partition) = failure.kafka_partition else {
+            return Ok(());
+        };
+        let mut pairings = after.pairings_of(pipeline.id);
+        let one = pairings.find(|pairing| pairing.kafka_partition == partition);
+        let told = one.and_then(|one| self.failures.get(&one.leaf_partition.0));
+        match told.is_some_and(|told| told.contains(&failure.failure.text)) {
+            true => Ok(()),
+            false => Err(format!(
+                "{} has failed, and its partition {partition} never said so of its last order: {}",
+                pipeline.name, failure.failure.text
+            )),
+        }
+    }
+
+    /// Whether a leaf partition is stopped, or has failed, and all that is visible of it is durable.
+    fn rests(&self, id: u64) -> bool {
+        let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
+        let one = leaves.find_map(|leaf| leaf.partition(id));
+        // One that has failed since it was drained is opened again by what it is told next.
+        let rests = |phase: &Phase| matches!(phase, Phase::Stopped | Phase::Failed(_));
+        one.is_some_and(|one| rests(&one.phase)) && self.is_drained(id)
     }
 
     fn paired(&mut self, pairing: &PairingDef) -> Law {
@@ -55,16 +149,13 @@ impl Drive<'_> {
         let start = pairing.start_offset.0;
         self.world
             .say(|| format!("leaf partition {id}: lineage {lineage} from {start}, live {live}"));
-        let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
-        let one = leaves.find_map(|leaf| leaf.partition(id));
-        // One that has failed since it was drained is opened again by what it is told next.
-        let rests = |phase: &Phase| matches!(phase, Phase::Stopped | Phase::Failed(_));
-        let rests = one.is_some_and(|one| rests(&one.phase));
-        if !rests || !self.is_drained(id) {
+        if !self.rests(id) {
             return Err(format!(
                 "leaf partition {id}: lineage {lineage} begins, and the one before is not drained"
             ));
         }
+        let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
+        let one = leaves.find_map(|leaf| leaf.partition(id));
         let visible = one.map_or(0, |one| one.visible().0);
         if live == lineage && start != visible {
             return Err(format!(
@@ -126,10 +217,25 @@ impl Drive<'_> {
         let Some(aggregator) = &process.aggregator else {
             return Ok(());
         };
-        if !heard || !process.is_idle() || !self.statements.is_empty() {
+        let ends = self.stopping.is_some() || self.lost_commit;
+        if !heard || !process.is_idle() || !self.statements.is_empty() || ends {
             return Ok(());
         }
         let live = aggregator.live();
+        if let Some(testing) = live.testing.first() {
+            return Err(format!(
+                "pipeline {testing} is being tested, and nobody tests it"
+            ));
+        }
+        for (id, (_, failure)) in &live.failed {
+            let told = self.failures.get(&id.0);
+            if !told.is_some_and(|told| told.contains(&failure.text)) {
+                return Err(format!(
+                    "leaf partition {id} is shown as failed, and never said so of its last order: {}",
+                    failure.text
+                ));
+            }
+        }
         for pairing in view.pairings() {
             let id = pairing.leaf_partition;
             let mut leaves = nodes.iter().map(|node| &node.leaf);

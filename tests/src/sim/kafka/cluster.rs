@@ -326,7 +326,12 @@ impl Cluster {
             None => versions(&asked, self.fetch_version),
             Some(fetch) => {
                 let response = self.respond(broker, &asked, fetch, random, coverage);
-                encode(&asked, &response, u8::from(asked.version >= 12) as i16)
+                encode(
+                    asked.correlation,
+                    asked.version,
+                    &response,
+                    u8::from(asked.version >= 12) as i16,
+                )
             }
         };
         self.spoiled = coverage.count(FAULTS[22]);
@@ -557,17 +562,23 @@ fn versions(asked: &Asked, fetch_version: i16) -> Vec<u8> {
     };
     let response =
         ApiVersionsResponse::default().with_api_keys(vec![range(1, fetch_version), range(18, 3)]);
-    encode(asked, &response, 0)
+    encode(asked.correlation, asked.version, &response, 0)
 }
 
-fn encode(asked: &Asked, response: &impl Encodable, header_version: i16) -> Vec<u8> {
+/// A response as a frame, its length first.
+pub(super) fn encode(
+    correlation_id: i32,
+    version: i16,
+    response: &impl Encodable,
+    header_version: i16,
+) -> Vec<u8> {
     let mut body = bytes::BytesMut::new();
-    let header = ResponseHeader::default().with_correlation_id(asked.correlation);
+    let header = ResponseHeader::default().with_correlation_id(correlation_id);
     header
         .encode(&mut body, header_version)
         .expect("a header that encodes");
     response
-        .encode(&mut body, asked.version)
+        .encode(&mut body, version)
         .expect("a response that encodes");
     let mut bytes = (body.len() as i32).to_be_bytes().to_vec();
     bytes.extend_from_slice(&body);

@@ -7,6 +7,7 @@
 pub mod cluster;
 mod encode;
 pub mod log;
+pub mod reading;
 pub mod sessions;
 mod spoil;
 

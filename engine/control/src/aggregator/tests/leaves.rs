@@ -30,6 +30,8 @@ pub struct Seen {
     pub waits: BTreeMap<u64, (u64, i64)>,
     /// FOREGROUND does not end by itself.
     pub loads_on: bool,
+    /// A Stop is taken and not answered: there is much to drain.
+    pub drains: bool,
     /// Of the leader that was told last.
     pub epoch: Option<i32>,
 }
@@ -88,6 +90,11 @@ impl FakeLeaf {
     /// FOREGROUND does not end by itself.
     pub fn loads_on(&self) {
         self.seen.lock().unwrap().loads_on = true;
+    }
+
+    /// Whether a Stop is not answered from now on.
+    pub fn drains(&self, drains: bool) {
+        self.seen.lock().unwrap().drains = drains;
     }
 
     pub fn orders(&self) -> Vec<String> {
@@ -223,6 +230,7 @@ fn answer(order: Order, disk: &Disk, seen: &Mutex<Seen>) -> Vec<Report> {
                     };
                     vec![durable, reached(offset)]
                 }
+                Goal::Stop if seen.drains => vec![],
                 Goal::Stop => vec![reached(disk[&leaf_partition].1)],
                 Goal::Rewind { .. } if seen.deaf => vec![],
                 Goal::Rewind {

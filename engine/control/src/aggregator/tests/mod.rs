@@ -6,6 +6,7 @@ mod ending;
 mod foreground;
 mod full;
 mod leaves;
+mod replaced;
 mod surplus;
 mod whole;
 

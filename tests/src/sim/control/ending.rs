@@ -1,0 +1,151 @@
+//! How a process ends otherwise than in the middle of what it does: in good order, as SIGTERM has it, and behind a
+//! COMMIT of the catalog that failed.
+//!
+//! Whoever stops in good order and says that all is drained has all that is visible on the disk, also when the
+//! power goes next. Of a COMMIT that failed nobody knows whether it is kept: the process ends, nothing follows it
+//! in the catalog, and the next process goes by what it finds there, one statement whole or not at all.
+
+use std::sync::Arc;
+
+use control::aggregator::{AggregatorError, Drained, Ended};
+use control::catalog::CatalogView;
+use futures::FutureExt;
+use ingest::leaf::partition::Phase;
+
+use super::drive::Drive;
+use super::process::{Slot, put, take};
+use crate::sim::world::Law;
+
+/// What becomes of it, each with its name in the coverage.
+pub(super) const EVENTS: [&str; 7] = [
+    "end: in good order, and all is drained",
+    "end: in good order, and the process ends before",
+    "end: in good order, before all is attached",
+    "end: in good order, and a statement is refused for it",
+    "end: a COMMIT fails and is not kept",
+    "end: a COMMIT fails and is kept",
+    "end: the aggregator ends behind a COMMIT that failed",
+];
+
+/// What a stop in good order says once it is over.
+pub(super) type Stopping = Slot<Result<Drained, AggregatorError>>;
+
+impl Drive<'_> {
+    /// SIGTERM.
+    pub(super) fn stop(&mut self) {
+        let Some(aggregator) = self.process().aggregator.clone() else {
+            return;
+        };
+        if self.stopping.is_some() || self.lost_commit || !self.world.case.has(EVENTS[0]) {
+            return;
+        }
+        if !self.all_shown() {
+            self.world.coverage.hit(EVENTS[2]);
+        }
+        self.world.say(|| "SIGTERM".to_owned());
+        let drained = Stopping::default();
+        self.stopping = Some(drained.clone());
+        let task = async move { put(&drained, aggregator.shutdown().await) };
+        self.process_mut().executor.spawn(task.boxed());
+    }
+
+    /// Whether the aggregator has ended, and for a reason that there was.
+    pub(super) fn look_at_end(&mut self) -> Law {
+        let process = self.process_mut();
+        if let Some(end) = &mut process.end
+            && let Ok(why) = end.try_recv()
+        {
+            process.ended = Some(why);
+        }
+        match &self.process().ended {
+            None => Ok(()),
+            Some(Ended::CatalogLost(_)) if self.lost_commit => {
+                self.world.coverage.hit(EVENTS[6]);
+                self.crash()
+            }
+            Some(Ended::Shutdown) if self.stopping.is_some() => {
+                match self.stopping.as_ref().and_then(take) {
+                    Some(answer) => self.stopped(answer),
+                    None => Ok(()),
+                }
+            }
+            Some(why) => Err(format!("the aggregator ended by itself: {why}")),
+        }
+    }
+
+    fn stopped(&mut self, answer: Result<Drained, AggregatorError>) -> Law {
+        self.world.say(|| format!("stopped: {answer:?}"));
+        match answer {
+            Err(error) => return Err(format!("a stop in good order fails: {error}")),
+            // The disk is full or slow: the node says so, and what is not durable is fetched again.
+            Ok(Drained::Late { .. }) => {}
+            Ok(Drained::All) => {
+                self.world.coverage.hit(EVENTS[0]);
+                if !self.world.nodes.iter().all(|node| node.leaf.is_ended()) {
+                    return Err("all is drained, and a leaf goes on".to_owned());
+                }
+                let ids: Vec<u64> = self.world.tracked.keys().copied().collect();
+                ids.into_iter().try_for_each(|id| self.stopped_at(id))?;
+            }
+        }
+        self.stopping = None;
+        self.stops += 1;
+        self.crash()
+    }
+
+    /// All that is visible of a leaf partition is durable: what comes next finds it there.
+    fn stopped_at(&mut self, id: u64) -> Law {
+        let mut leaves = self.world.nodes.iter().map(|node| &node.leaf);
+        let Some(one) = leaves.find_map(|leaf| leaf.partition(id)) else {
+            return Ok(());
+        };
+        if matches!(one.phase, Phase::Failed(_)) {
+            return Ok(());
+        }
+        let (lineage, visible) = (one.pairing.lineage, one.visible().0);
+        if !self.is_drained(id) {
+            return Err(format!(
+                "leaf partition {id} is drained, and not all of it up to {visible} is durable"
+            ));
+        }
+        if let Some(tracked) = self.world.tracked.get_mut(&id)
+            && tracked.shown == Some(lineage)
+        {
+            tracked.durable = tracked.durable.max(visible);
+        }
+        Ok(())
+    }
+
+    /// The catalog's thread serves a request, and the COMMIT in it fails.
+    pub(super) fn commit_fails(&mut self) -> Law {
+        let kept = self.world.random.chance(500);
+        let process = self.process_mut();
+        let before = process.desk.view();
+        if !process.desk.serve_failing(kept) {
+            return Ok(());
+        }
+        let after = process.desk.on_disk();
+        let after = after.map_err(|error| format!("the catalog is read again: {error}"))?;
+        self.lost_commit = true;
+        self.world.coverage.hit(EVENTS[4 + usize::from(kept)]);
+        self.world.say(|| format!("a COMMIT fails, kept: {kept}"));
+        match (kept, before.change == after.change) {
+            (true, false) => self.committed(&before, &after),
+            // Where nothing was to be changed, nothing is.
+            (_, true) => Ok(()),
+            (false, false) => Err(format!(
+                "a COMMIT failed and was not kept, and the catalog went from change {} to {}",
+                before.change, after.change
+            )),
+        }
+    }
+
+    /// The catalog as the next process finds it.
+    pub(super) fn catalog_on_disk(&self) -> Result<Arc<CatalogView>, String> {
+        if !self.lost_commit {
+            return Ok(self.view());
+        }
+        let view = self.process().desk.on_disk().map(Arc::new);
+        view.map_err(|error| format!("the catalog is read again: {error}"))
+    }
+}
