@@ -4,6 +4,7 @@
 //! each seed that fails the seed, what is wrong and its last events; of the first ones also the least that
 //! is left of them when they are shrunk, and the command that runs that again. A run of [`SEEDS_COVERING`]
 //! seeds or more also fails where something that must be met was met less than [`HITS_MIN`] times.
+//! `--told N` is how many of the first are told so; with 0 it ends at a seed that fails, and says only that.
 //! Built with the feature `planted`, `--planted NAME` takes a rule out, as the table of planted faults names it.
 //! Exit code 1 where it failed, 2 where the arguments are wrong.
 
@@ -20,7 +21,7 @@ use tests::sim::shrink::{Suite, Violation};
 use tests::sim::{Coverage, control, leaf, storage};
 
 const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf|control] \
-                     [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
+                     [--told N] [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
 /// Seeds that the test command runs.
 const SEEDS: Range<u64> = 0..20_000;
 /// So many seeds meet everything that must be met.
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
 struct Wanted {
     seeds: Range<u64>,
     only: Option<String>,
+    /// Failing seeds that are told in full.
+    told_max: usize,
     /// What of each seed is run.
     case: Case,
     /// The rule that is taken out.
@@ -69,6 +72,7 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
     let mut wanted = Wanted {
         seeds: SEEDS,
         only: None,
+        told_max: TOLD_MAX,
         case: Case::default(),
         #[cfg(feature = "planted")]
         planted: None,
@@ -85,6 +89,9 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
             }
             "--only" if SUITES.iter().any(|suite| suite.name == value) => {
                 wanted.only = Some(value);
+            }
+            "--told" => {
+                wanted.told_max = value.parse().map_err(|e| format!("--told {value}: {e}"))?;
             }
             "--only" => return Err(format!("there is no simulation of {value}")),
             #[cfg(feature = "planted")]
@@ -113,7 +120,7 @@ fn simulate(suite: &Suite, wanted: &Wanted) -> bool {
         println!("{count:>10}  {what}");
     }
     let missed = missed(suite, &coverage, count);
-    for violation in violations.iter().take(TOLD_MAX) {
+    for violation in violations.iter().take(wanted.told_max) {
         tell(suite, violation);
     }
     if !violations.is_empty() {
@@ -164,6 +171,10 @@ fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
                 };
                 let ran = suite.check(&case, &mut coverage);
                 violations.extend(ran.err().map(|violation| *violation));
+                if wanted.told_max == 0 && !violations.is_empty() {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    return (coverage, violations);
+                }
             }
         }
     };

@@ -1,0 +1,248 @@
+//! Mutation testing of `storage` and `ingest`: does anything notice when one place of the code is wrong?
+//!
+//! `cargo run --release -p mutants -- storage` (or `leaf`, `kafka`, `pipeline`, `audit`, or part of a path) asks
+//! `cargo mutants` (27 or newer, `cargo install cargo-mutants`) what may be mutated, and does not build once for
+//! each: all of them stand in one copy of the tree, below the target directory, each behind a switch that
+//! is read when a program starts ([`rewrite`]). One run without a mutant notes which programs reach which;
+//! then each mutant meets the simulations and tests that reach it, until one notices.
+//!
+//! It is gone on with where it was ended: a result is a line below the target directory ([`results`]).
+//! Survivors that change nothing stand in `tests/mutants/equivalent.txt`, each with its reason; one that is
+//! not explained is told, and makes it end with 1. `--seeds N` (300) is how much of the simulations a mutant
+//! meets, `--at-once N` (2) how many run at a time, `--list` only tells what is known.
+
+mod list;
+mod results;
+mod rewrite;
+mod run;
+mod tree;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use list::Mutant;
+use results::{Fate, Results};
+use run::{Ended, Step};
+
+const USAGE: &str = "usage: mutants [storage|leaf|kafka|pipeline|audit|PATH ...] [--seeds N] [--at-once N] [--list]";
+
+struct Wanted {
+    /// Paths begin with one of these, or hold it; none: all.
+    paths: Vec<String>,
+    seeds: u64,
+    at_once: usize,
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    match arguments(std::env::args().skip(1)).map(|wanted| run(&wanted)) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::from(1),
+        Ok(Err(what)) => {
+            eprintln!("{what}");
+            ExitCode::from(1)
+        }
+        Err(what) => {
+            eprintln!("{what}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
+    let mut wanted = Wanted {
+        paths: Vec::new(),
+        seeds: 300,
+        at_once: 2,
+        list: false,
+    };
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let value = arguments
+                .next()
+                .ok_or(format!("{argument} needs a value"))?;
+            value
+                .parse::<u64>()
+                .map_err(|e| format!("{argument} {value}: {e}"))
+        };
+        match argument.as_str() {
+            "--seeds" => wanted.seeds = number()?,
+            "--at-once" => wanted.at_once = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
+            "--list" => wanted.list = true,
+            other if other.starts_with('-') => return Err(format!("unknown argument {other}")),
+            "storage" => wanted.paths.push("storage/src/".to_owned()),
+            module @ ("leaf" | "kafka" | "pipeline" | "audit") => {
+                wanted.paths.push(format!("engine/ingest/src/{module}/"));
+            }
+            _ => wanted.paths.push(argument),
+        }
+    }
+    Ok(wanted)
+}
+
+/// The tree that this was built of.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Whether nothing survived that is not explained.
+fn run(wanted: &Wanted) -> Result<bool, String> {
+    let root = root()
+        .canonicalize()
+        .map_err(|e| format!("the tree: {e}"))?;
+    let target = std::env::current_exe().map_err(|e| format!("this program: {e}"))?;
+    let target = target
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("no target directory")?;
+    let work = target.join("mutants");
+    std::fs::create_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))?;
+    let path = root.join("tests/mutants/equivalent.txt");
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let explained = results::explained(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+
+    let (mutants, sources) = list::list(&root, &tree::PACKAGES)?;
+    let built = tree::build(&root, &work, &mutants, &sources)?;
+    let of = |mutant: &&Mutant| {
+        wanted.paths.is_empty()
+            || wanted
+                .paths
+                .iter()
+                .any(|path| mutant.file.contains(path.as_str()))
+    };
+    let chosen: Vec<&Mutant> = mutants.iter().filter(of).collect();
+    let results = Mutex::new(Results::open(&work.join("results"), &sources, built.hash)?);
+    if !wanted.list {
+        let mut steps = run::steps(built.programs, wanted.seeds);
+        for step in &mut steps {
+            step.learn(&work, mutants.len())?;
+            let reached = step.reached.iter().filter(|byte| **byte == 1).count();
+            eprintln!(
+                "{}: {:.1} s, reaches {reached}",
+                step.name,
+                step.took.as_secs_f64()
+            );
+        }
+        let due = |mutant: &&Mutant| {
+            let results = results.lock().expect("no panic");
+            built.switched.contains(&mutant.id) && results.of(mutant).is_none()
+        };
+        let due: Vec<&Mutant> = chosen.iter().copied().filter(due).collect();
+        try_all(wanted, &work, &steps, &due, &results)?;
+    }
+    let results = results.into_inner().expect("no panic");
+    Ok(tell(
+        &chosen,
+        &built.switched,
+        &built.refused,
+        &results,
+        &explained,
+    ))
+}
+
+fn try_all(
+    wanted: &Wanted,
+    work: &Path,
+    steps: &[Step],
+    due: &[&Mutant],
+    results: &Mutex<Results>,
+) -> Result<(), String> {
+    let next = AtomicUsize::new(0);
+    let one = || -> Result<(), String> {
+        while let Some(mutant) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let fate = try_one(mutant, steps, work);
+            eprintln!(
+                "{:>5} of {}: {fate:?}: {}",
+                mutant.id,
+                due.len(),
+                mutant.key
+            );
+            results.lock().expect("no panic").note(mutant, fate)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..wanted.at_once).map(|_| scope.spawn(one)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no panic"))
+    })?;
+    let spent = run::children();
+    eprintln!(
+        "{} tried in {:.0} s of processor time",
+        due.len(),
+        spent.as_secs_f64()
+    );
+    Ok(())
+}
+
+fn try_one(mutant: &Mutant, steps: &[Step], work: &Path) -> Fate {
+    let meets =
+        |step: &&Step| step.packages.contains(&mutant.package.as_str()) && step.reaches(mutant.id);
+    let mut fate = Fate::Unreached;
+    for step in steps.iter().filter(meets) {
+        let by = || step.name.clone();
+        match step.with(mutant.id, work) {
+            Ended::Passed => fate = Fate::Survived,
+            Ended::TimedOut => return Fate::TimedOut(by()),
+            Ended::Failed if step.simulates => return Fate::Simulation(by()),
+            Ended::Failed => return Fate::Test(by()),
+        }
+    }
+    fate
+}
+
+/// Tells the counts and the survivors; whether all of them are explained.
+fn tell(
+    chosen: &[&Mutant],
+    switched: &HashSet<u32>,
+    refused: &HashSet<u32>,
+    results: &Results,
+    explained: &HashMap<String, String>,
+) -> bool {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    let (mut open, mut stale) = (Vec::new(), Vec::new());
+    for mutant in chosen {
+        let is_explained = explained.contains_key(&mutant.key);
+        let what = match results.of(mutant) {
+            _ if refused.contains(&mutant.id) => "refused by the compiler behind a switch",
+            _ if !switched.contains(&mutant.id) => "not switched",
+            None => "not tried",
+            Some(fate @ (Fate::Survived | Fate::Unreached)) if !is_explained => {
+                open.push((mutant, fate));
+                if *fate == Fate::Survived {
+                    "survived"
+                } else {
+                    "reached by nothing"
+                }
+            }
+            Some(Fate::Survived | Fate::Unreached) => "survived, explained",
+            Some(fate) => {
+                if is_explained {
+                    stale.push(mutant);
+                }
+                match fate {
+                    Fate::Simulation(_) => "caught by simulation",
+                    Fate::TimedOut(_) => "caught by time-out",
+                    _ => "caught by tests",
+                }
+            }
+        };
+        *counts.entry(what).or_default() += 1;
+    }
+    for (mutant, fate) in &open {
+        println!("{fate:?}: line {}: {}", mutant.line, mutant.key);
+    }
+    for mutant in &stale {
+        println!("explained, and caught: {}", mutant.key);
+    }
+    println!("{:>6}  listed", chosen.len());
+    for (what, count) in counts {
+        println!("{count:>6}  {what}");
+    }
+    open.is_empty()
+}
