@@ -114,19 +114,28 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
                 .iter()
                 .any(|path| mutant.file.contains(path.as_str()))
     };
-    let chosen: Vec<&Mutant> = mutants.iter().filter(of).collect();
-    let results = Mutex::new(Results::open(&work.join("results"), &sources, built.hash)?);
+    let mut chosen: Vec<&Mutant> = mutants.iter().filter(of).collect();
+    let place = |mutant: &&Mutant| {
+        let mut paths = wanted.paths.iter();
+        paths.position(|path| mutant.file.contains(path.as_str()))
+    };
+    chosen.sort_by_key(place);
+    let mut steps = run::steps(built.programs, wanted.seeds)?;
+    let programs: Vec<u8> = (steps.iter())
+        .flat_map(|step| step.program.to_le_bytes())
+        .collect();
+    let programs = list::hash(&programs);
+    let results = Mutex::new(Results::open(&work.join("results"), &sources, programs)?);
     if !wanted.list {
-        let mut steps = run::steps(built.programs, wanted.seeds);
         for step in &mut steps {
             step.learn(&work, mutants.len())?;
-            let reached = step.reached.iter().filter(|byte| **byte == 1).count();
-            eprintln!(
-                "{}: {:.1} s, reaches {reached}",
-                step.name,
-                step.took.as_secs_f64()
-            );
         }
+        run::sort(&mut steps);
+        eprintln!(
+            "{} simulations and tests pass, in {:.0} s of processor time",
+            steps.len(),
+            run::children().as_secs_f64()
+        );
         let due = |mutant: &&Mutant| {
             let results = results.lock().expect("no panic");
             built.switched.contains(&mutant.id) && results.of(mutant).is_none()

@@ -1,7 +1,7 @@
 //! What became of each mutant, kept from run to run, and the survivors that are explained.
 //!
 //! A result is a line: what became of it, who noticed, two hashes, the mutant. One that was noticed stays
-//! so while its file is what it was; one that was not is tried again once anything has changed.
+//! so while its file is what it was; one that was not is tried again once a program that is run has changed.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -59,7 +59,7 @@ pub struct Results {
     file: File,
     known: HashMap<String, Fate>,
     hashes: HashMap<String, u64>,
-    tree: u64,
+    programs: u64,
 }
 
 impl Results {
@@ -67,7 +67,7 @@ impl Results {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn open(path: &Path, sources: &[Source], tree: u64) -> Result<Results, String> {
+    pub fn open(path: &Path, sources: &[Source], programs: u64) -> Result<Results, String> {
         let told = |e: std::io::Error| format!("{}: {e}", path.display());
         let text = if path.exists() {
             fs::read_to_string(path).map_err(told)?
@@ -81,7 +81,7 @@ impl Results {
         let mut known = HashMap::new();
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
-            let &[word, by, file, of_tree, key] = fields.as_slice() else {
+            let &[word, by, file, of_programs, key] = fields.as_slice() else {
                 continue;
             };
             let number = |text| u64::from_str_radix(text, 16).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Results {
                 continue;
             };
             let same = hashes.get(path) == Some(&number(file));
-            if same && (fate.is_caught() || number(of_tree) == tree) {
+            if same && (fate.is_caught() || number(of_programs) == programs) {
                 known.insert(key.to_owned(), fate);
             }
         }
@@ -103,7 +103,7 @@ impl Results {
             file,
             known,
             hashes,
-            tree,
+            programs,
         })
     }
 
@@ -122,7 +122,7 @@ impl Results {
         let hash = self.hashes.get(&mutant.file).copied().unwrap_or_default();
         let line = format!(
             "{word}\t{by}\t{hash:016x}\t{:016x}\t{}\n",
-            self.tree, mutant.key
+            self.programs, mutant.key
         );
         let written = self.file.write_all(line.as_bytes());
         written.map_err(|e| format!("the results: {e}"))?;

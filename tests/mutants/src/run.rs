@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::list;
 use crate::tree::Program;
 
 /// Beside three times the processor time that the run without a mutant takes.
@@ -18,8 +19,9 @@ const SLACK: Duration = Duration::from_secs(3);
 const STUCK: Duration = Duration::from_secs(30);
 /// However it goes about it, a program has ended by then.
 const WALL_MAX: Duration = Duration::from_secs(900);
-/// Address space, in KiB, and the size of a file, in blocks of 512 bytes: `ulimit`'s units.
-const LIMITS: &str = "ulimit -v 6000000; ulimit -f 2000000";
+/// Memory, in KiB, and the size of a file, in blocks of 512 bytes: `ulimit`'s units. Not the address space:
+/// segments are mapped generously.
+const LIMITS: &str = "ulimit -d 4000000; ulimit -f 2000000";
 /// Ticks of the kernel's clock in a second, as Linux counts processor time for programs.
 const TICKS: u64 = 100;
 
@@ -33,6 +35,8 @@ pub struct Step {
     /// Whether a mutant of this package is run with it.
     pub packages: &'static [&'static str],
     path: PathBuf,
+    /// Of the program's bytes.
+    pub program: u64,
     arguments: Vec<String>,
     folder: PathBuf,
     /// Processor time without a mutant.
@@ -52,51 +56,78 @@ pub enum Ended {
     TimedOut,
 }
 
-/// What is run, in order: the simulations first, which know no single function.
-#[must_use]
-pub fn steps(programs: Vec<Program>, seeds: u64) -> Vec<Step> {
+/// What is run: the simulations, which know no single function, and each test by itself.
+///
+/// # Errors
+/// A program does not tell its tests.
+pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
+    const BOTH: &[&str] = &["storage", "ingest"];
     let mut steps = Vec::new();
     for program in programs {
-        let step = |name: String, simulates, packages, arguments: Vec<String>| Step {
+        let told = |e: std::io::Error| format!("{}: {e}", program.path.display());
+        let bytes = list::hash(&fs::read(&program.path).map_err(told)?);
+        let packages = if program.package == "storage" {
+            &BOTH[..1]
+        } else {
+            BOTH
+        };
+        let step = |name: String, simulates, packages, arguments: &[&str]| Step {
             name,
             simulates,
             packages,
             path: program.path.clone(),
-            arguments,
+            program: bytes,
+            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
             folder: program.folder.clone(),
             took: Duration::ZERO,
             reached: Vec::new(),
         };
-        let both: &'static [&'static str] = &["storage", "ingest"];
-        if program.package != "tests" {
-            let packages = if program.package == "storage" {
-                &both[..1]
-            } else {
-                both
-            };
-            steps.push(step(program.name.clone(), false, packages, Vec::new()));
+        if program.package == "tests" {
+            for (only, packages) in [("storage", &BOTH[..1]), ("leaf", BOTH)] {
+                let seeds = format!("0..{seeds}");
+                let arguments = ["--only", only, "--seeds", &seeds, "--told", "0"];
+                steps.push(step(format!("simulate {only}"), true, packages, &arguments));
+            }
             continue;
         }
-        for only in ["storage", "leaf"] {
-            let seeds = format!("0..{seeds}");
-            let arguments = ["--only", only, "--seeds", &seeds, "--told", "0"];
-            let packages = if only == "storage" { &both[..1] } else { both };
-            let arguments = arguments.map(str::to_owned).to_vec();
-            steps.push(step(format!("simulate {only}"), true, packages, arguments));
+        let listed = Command::new(&program.path).arg("--list").output();
+        let listed = listed.map_err(told)?;
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            if let Some(test) = line.strip_suffix(": test") {
+                let name = format!("{} {test}", program.name);
+                steps.push(step(name, false, packages, &["--exact", test]));
+            }
         }
     }
-    steps.sort_by_key(|step| !step.simulates);
-    steps
+    Ok(steps)
+}
+
+/// In the order in which a mutant meets them: the simulations, then tests, the quick ones first.
+pub fn sort(steps: &mut [Step]) {
+    steps.sort_by_key(|step| (!step.simulates, step.took));
 }
 
 impl Step {
-    /// Runs it without a mutant, notes what it reaches and how long it takes.
+    /// Runs it without a mutant, notes what it reaches and how long it takes; what is known of the same
+    /// program and arguments is kept.
     ///
     /// # Errors
     /// It does not pass.
     pub fn learn(&mut self, work: &Path, mutants: usize) -> Result<(), String> {
+        let told = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+        let what = format!("{:016x} {:?} {mutants}", self.program, self.arguments);
+        let known = work.join("learned");
+        fs::create_dir_all(&known).map_err(|e| told(&known, e))?;
+        let known = known.join(format!("{:016x}", list::hash(what.as_bytes())));
+        if let Ok(bytes) = fs::read(&known)
+            && let Some((millis, reached)) = bytes.split_first_chunk::<8>()
+        {
+            self.took = Duration::from_millis(u64::from_le_bytes(*millis));
+            self.reached = reached.to_vec();
+            return Ok(());
+        }
         let noted = work.join("noted");
-        fs::write(&noted, vec![0; mutants + 1]).map_err(|e| format!("{}: {e}", noted.display()))?;
+        fs::write(&noted, vec![0; mutants + 1]).map_err(|e| told(&noted, e))?;
         let before = children();
         let noting = ("PINLEAF_MUTANT_NOTED", noted.display().to_string());
         let ended = self.run(work, noting, WALL_MAX);
@@ -104,8 +135,10 @@ impl Step {
             return Err(format!("{} without a mutant: {ended:?}", self.name));
         }
         self.took = children().saturating_sub(before);
-        self.reached = fs::read(&noted).map_err(|e| format!("{}: {e}", noted.display()))?;
-        Ok(())
+        self.reached = fs::read(&noted).map_err(|e| told(&noted, e))?;
+        let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        let bytes = [&millis.to_le_bytes()[..], &self.reached].concat();
+        fs::write(&known, bytes).map_err(|e| told(&known, e))
     }
 
     /// Whether it asks for this mutant's switch.

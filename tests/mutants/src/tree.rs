@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::list::{self, Mutant, Source};
+use crate::list::{Mutant, Source};
 use crate::rewrite::{self, Written};
 
 /// How often the compiler is asked before it must be content.
@@ -47,8 +47,6 @@ pub struct Tree {
     pub switched: HashSet<u32>,
     /// Mutants that the compiler refuses behind one.
     pub refused: HashSet<u32>,
-    /// Of all files.
-    pub hash: u64,
 }
 
 /// Copies, rewrites and builds.
@@ -65,10 +63,8 @@ pub fn build(
     let rewritten: HashSet<&str> = sources.iter().map(|source| source.path.as_str()).collect();
     let mut files = Vec::new();
     walk(root, Path::new(""), &mut files)?;
-    let mut all = Vec::new();
     for path in &files {
         let bytes = fs::read(root.join(path)).map_err(|e| format!("{}: {e}", path.display()))?;
-        all.extend(list::hash(&bytes).to_le_bytes());
         let name = path.to_string_lossy();
         if rewritten.contains(name.as_ref()) {
             continue;
@@ -123,7 +119,6 @@ pub fn build(
         programs,
         switched: switched.copied().collect(),
         refused: rounds.without,
-        hash: list::hash(&all),
     })
 }
 
