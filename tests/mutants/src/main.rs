@@ -162,17 +162,15 @@ fn try_all(
 ) -> Result<(), String> {
     let next = AtomicUsize::new(0);
     let one = || -> Result<(), String> {
-        while let Some(mutant) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(mutant) = due.get(at) else {
+                return Ok(());
+            };
             let fate = try_one(mutant, steps, work);
-            eprintln!(
-                "{:>5} of {}: {fate:?}: {}",
-                mutant.id,
-                due.len(),
-                mutant.key
-            );
+            eprintln!("{} of {}: {fate:?}: {}", at + 1, due.len(), mutant.key);
             results.lock().expect("no panic").note(mutant, fate)?;
         }
-        Ok(())
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..wanted.at_once).map(|_| scope.spawn(one)).collect();

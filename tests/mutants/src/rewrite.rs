@@ -544,3 +544,157 @@ impl Writer<'_> {
         self.out.push_str(" }");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A body with mutants, each by what it changes and the text at it; what is written of the body.
+    fn written(body: &str, changes: &[(Genre, &str, &str)]) -> String {
+        let (head, tail) = ("fn f() -> T {\n", "\n}\n");
+        let source = Source {
+            path: "a.rs".to_owned(),
+            text: format!("{head}{body}{tail}"),
+            hash: 0,
+        };
+        let mutants: Vec<Mutant> = (1..)
+            .zip(changes)
+            .map(|(id, (genre, at, replacement))| {
+                let start = source.text.rfind(at).expect("it is there");
+                Mutant {
+                    id,
+                    package: "p".to_owned(),
+                    file: source.path.clone(),
+                    line: 0,
+                    genre: *genre,
+                    at: start..start + at.len(),
+                    replacement: (*replacement).to_owned(),
+                    key: String::new(),
+                }
+            })
+            .collect();
+        let mutants: Vec<&Mutant> = mutants.iter().collect();
+        let written = rewrite(&source, &mutants, &HashSet::new(), &HashSet::new());
+        let text = written.expect("it is Rust").text;
+        let text = text
+            .strip_prefix(head)
+            .and_then(|text| text.strip_suffix(tail));
+        text.expect("only the body changes")
+            .replace("::p::mutants::", "")
+    }
+
+    #[test]
+    fn every_change_stands_behind_its_switch() {
+        let check = |body: &str, changes: &[(Genre, &str, &str)], expected: &str| {
+            assert_eq!(written(body, changes), expected);
+        };
+        check(
+            "g()",
+            &[(Genre::FnValue, "g()", "1")],
+            "if on(1) { return 1; } g()",
+        );
+        check(
+            "a == b",
+            &[(Genre::Binary, "==", "!=")],
+            "(((a) == (b)) != on(1))",
+        );
+        check(
+            "a && b",
+            &[(Genre::Binary, "&&", "||")],
+            "(if (a) == on(1) { on(1) } else { b })",
+        );
+        check(
+            "a || b",
+            &[(Genre::Binary, "||", "&&")],
+            "(if (a) != on(1) { !on(1) } else { b })",
+        );
+        check(
+            "a < b",
+            &[(Genre::Binary, "<", ">"), (Genre::Binary, "<", "<=")],
+            "(match (&(a), &(b)) { (__left, __right) => if on(1) { *__left > *__right } \
+             else if on(2) { *__left <= *__right } else { *__left < *__right } })",
+        );
+        check(
+            "a - b",
+            &[(Genre::Binary, "-", "+")],
+            "(match ((a), (b)) { (__left, __right) => if on(1) { __left + __right } \
+             else { __left - __right } })",
+        );
+        check(
+            "a += b;",
+            &[(Genre::Binary, "+=", "-=")],
+            "(match (b) { __held => if on(1) { a -= __held } else { a += __held } });",
+        );
+        check(
+            "!a",
+            &[(Genre::Unary, "!", "")],
+            "(match (a) { __held => if on(1) { __held } else { !__held } })",
+        );
+        check(
+            "match a { B => 1, _ => 2 }",
+            &[(Genre::Arm, "B => 1", "")],
+            "match a { B if !on(1) => 1, _ => 2 }",
+        );
+        check(
+            "match a { B if c => 1, _ => 2 }",
+            &[
+                (Genre::Guard, "c =>", "true"),
+                (Genre::Guard, "c =>", "false"),
+                (Genre::Arm, "B if", ""),
+            ],
+            "match a { B if (on(1) || (!on(2) && !on(3) && (c))) => 1, _ => 2 }",
+        );
+        check(
+            "A { b: c, ..d }",
+            &[(Genre::Field, "b: c", "")],
+            "A { b: (if on(1) { (A { ..d }).b } else { c }), ..d }",
+        );
+    }
+
+    #[test]
+    fn one_in_another_keeps_both_and_what_binds_names_stays_bare() {
+        let nested = [(Genre::Binary, "==", "!="), (Genre::Unary, "!", "")];
+        assert_eq!(
+            written("!a == b", &nested),
+            "((((match (a) { __held => if on(2) { __held } else { !__held } })) == (b)) != on(1))"
+        );
+        let chain = "if let Some(a) = b && c {}";
+        assert_eq!(written(chain, &[(Genre::Binary, "&&", "||")]), chain);
+    }
+
+    #[test]
+    fn an_error_is_the_smallest_places_that_it_lies_in() {
+        let source = Source {
+            path: "a.rs".to_owned(),
+            text: "fn f() { (a + b) == c }".to_owned(),
+            hash: 0,
+        };
+        let mutant = |id, at: &str, replacement: &str| Mutant {
+            id,
+            package: "p".to_owned(),
+            file: source.path.clone(),
+            line: 0,
+            genre: Genre::Binary,
+            at: source.text.find(at).expect("it is there")..0,
+            replacement: replacement.to_owned(),
+            key: String::new(),
+        };
+        let mutants = [
+            mutant(1, "==", "!="),
+            mutant(2, "+", "-"),
+            mutant(3, "+", "*"),
+        ];
+        let mutants: Vec<&Mutant> = mutants.iter().collect();
+        let none = HashSet::new();
+        let written = rewrite(&source, &mutants, &none, &HashSet::new()).expect("it is Rust");
+        let blame = |what: &str| {
+            let at = written.text.find(what).expect("it is there");
+            let blame = written.blame(&(at..at + what.len()));
+            blame.map(|blame| (blame.mutants, blame.own))
+        };
+        assert_eq!(blame("__left * __right"), Some((vec![3], true)));
+        assert_eq!(blame("(a), (b)"), Some((vec![2, 3], false)));
+        assert_eq!(blame("!= ::p::mutants::on(1)"), Some((vec![1], false)));
+        assert_eq!(blame("fn f"), None);
+    }
+}
