@@ -340,8 +340,6 @@ pub(super) fn winner(rewrites: &[Rewrite]) -> Rewrite {
 }
 
 pub(super) fn reaches(scan: &Scan, prev: Predecessor) -> bool {
-    let (offset, number) = scan.end();
-    scan.header.header.lineage == prev.lineage
-        && number == prev.next_commit_number
-        && offset == prev.next_offset
+    let end = (prev.next_offset, prev.next_commit_number);
+    (scan.header.header.lineage, scan.end()) == (prev.lineage, end)
 }

@@ -5,6 +5,7 @@ mod rig;
 mod dropped;
 mod holes;
 mod merges;
+mod neighbours;
 mod numbers;
 mod quarantines;
 mod seals;

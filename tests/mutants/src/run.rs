@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ pub struct Step {
     pub took: Duration,
     /// Mutants that it reaches: a byte each.
     pub reached: Vec<u8>,
+    /// One run at a time: a test's directory is its own, and no other process's.
+    running: Mutex<()>,
 }
 
 /// How a run ended.
@@ -81,6 +84,7 @@ pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
             folder: program.folder.clone(),
             took: Duration::ZERO,
             reached: Vec::new(),
+            running: Mutex::new(()),
         };
         if program.package == "tests" {
             for (only, packages) in [("storage", &BOTH[..1]), ("leaf", BOTH)] {
@@ -152,6 +156,7 @@ impl Step {
     /// Runs it with a mutant on.
     #[must_use]
     pub fn with(&self, mutant: u32, work: &Path) -> Ended {
+        let _alone = (!self.simulates).then(|| self.running.lock().expect("no panic"));
         let most = self.took * 3 + SLACK;
         self.run(work, ("PINLEAF_MUTANT", mutant.to_string()), most)
     }
