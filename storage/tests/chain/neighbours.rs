@@ -5,9 +5,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use storage::disk::{DiskOp, Failure};
-use storage::format::{Before, Hole, parse_commit, parse_header};
-use storage::ids::Sequence;
-use storage::store::StoreSettings;
+use storage::format::{
+    Before, Hole, SegmentId, encode_hole, parse_commit, parse_header, parse_hole,
+};
+use storage::ids::{LeafPartitionId, Lineage, Offset, Sequence, TableId};
+use storage::limits::HOLES_MAX;
+use storage::recovery::Note;
+use storage::recovery::decide::Row;
+use storage::store::{StoreEffect, StoreSettings};
 
 use crate::rig::Rig;
 
@@ -175,4 +180,246 @@ fn a_file_of_another_history_is_not_what_stood_before() {
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
+}
+
+/// One of a merge's inputs is there again, and begins with the first record that the merged segment still has:
+/// it is not what stood before it.
+#[test]
+fn what_stood_before_a_torn_merge_is_not_one_of_its_inputs() {
+    let settings = StoreSettings {
+        merge_rows_mean_min: 10,
+        ..merging()
+    };
+    let mut rig = Rig::new("before-merge", 1, settings);
+    for _ in 0..4 {
+        rig.commit(60, "a");
+    }
+    let (input, mut bytes) = (rig.directory().join("2.1.arrow"), Vec::new());
+    for _ in 0..8 {
+        rig.load(3, "a");
+        for ms in [merging().flush_age_ms, merging().sync_age_ms] {
+            rig.pass_but(ms, |op| !matches!(op, DiskOp::Unlink { .. }));
+        }
+        bytes = fs::read(&input).unwrap_or(bytes);
+        rig.settle();
+    }
+    assert_eq!(rig.names(), ["1.0.arrow", "3.1.arrow"]);
+    fs::write(&input, &bytes).expect("writable");
+    flip(&rig.directory().join("3.1.arrow"), 40);
+    rig.again();
+    let hole = corrupt(&rig);
+    assert_eq!((hole.first_offset.0, hole.next_offset.0), (240, 264));
+    assert!(
+        matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(1)),
+        "{hole:?}"
+    );
+}
+
+/// The one before it is in quarantine: what is older does not end where the torn one began.
+#[test]
+fn what_stood_before_a_torn_header_ends_where_it_begins_or_is_unknown() {
+    let mut rig = Rig::new("before-gone", 1, plain());
+    for _ in 0..4 {
+        rig.commit(2, "a");
+        rig.commit(1, "a");
+    }
+    let segments = rig.segments();
+    flip(&segments[1], commits(&segments[1])[0] + 20);
+    rig.again();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
+    flip(&segments[2], 40);
+    rig.again();
+    assert_eq!(corrupt(&rig).before, Before::Unknown);
+}
+
+fn notes(rig: &Rig) -> Vec<Note> {
+    let report = rig.said.iter().rev().find_map(|said| match said {
+        StoreEffect::Recovered(report) => Some(report.notes.clone()),
+        _ => None,
+    });
+    report.expect("it recovered")
+}
+
+#[test]
+fn a_start_after_a_clean_end_tells_nobody_and_one_after_damage_does() {
+    let mut rig = Rig::new("clean", 1, merging());
+    for _ in 0..6 {
+        rig.commit(3, "a");
+    }
+    rig.again();
+    assert_eq!(rig.names(), ["1.1.arrow", "2.0.arrow"]);
+    let routine = |rig: &Rig| notes(rig).iter().all(|note| note.row.is_routine());
+    assert!(routine(&rig), "{:?}", notes(&rig));
+    let lineages = |rig: &Rig| {
+        let notes = notes(rig);
+        let new = notes.iter().filter(|note| note.row == Row::NewLineage);
+        new.count()
+    };
+    assert_eq!(lineages(&rig), 0);
+    // The catalog has one more, and the process ended before its segment was there.
+    rig.start.lineage.0 += 1;
+    rig.start.start_offset = Offset(18);
+    rig.again();
+    assert_eq!((lineages(&rig), routine(&rig)), (1, true));
+    rig.again();
+    assert_eq!((lineages(&rig), routine(&rig)), (0, true));
+    let newest = rig.segments().pop().expect("a segment");
+    rig.load(2, "a");
+    rig.pass(rig.settings.flush_age_ms);
+    flip(&newest, commits(&newest)[0] + 20);
+    rig.again();
+    assert!(!routine(&rig), "{:?}", notes(&rig));
+}
+
+/// A hole of the sequence, cut out of one that is there.
+fn planted(rig: &Rig, change: impl FnOnce(&mut Hole)) {
+    let bytes = fs::read(rig.directory().join("2.0.hole")).expect("readable");
+    let mut hole = parse_hole(&bytes).expect("a hole");
+    change(&mut hole);
+    let name = format!("{}.{}.hole", hole.id.sequence.0, hole.id.rewrite.0);
+    fs::write(rig.directory().join(name), encode_hole(&hole)).expect("writable");
+}
+
+/// The second of three is in quarantine.
+fn with_hole(name: &str) -> Rig {
+    let mut rig = Rig::new(name, 1, plain());
+    for _ in 0..3 {
+        rig.commit(2, "a");
+        rig.commit(1, "a");
+    }
+    let segment = &rig.segments()[1];
+    flip(segment, commits(segment)[0] + 20);
+    rig.again();
+    corrupt(&rig);
+    rig.again();
+    assert_eq!(
+        (rig.failed(), rig.told()),
+        (None, vec!["offsets 3 to 5".to_owned()])
+    );
+    rig
+}
+
+#[test]
+fn a_hole_of_somewhere_else_is_refused() {
+    type Change = fn(&mut Hole);
+    let changes: [(Change, &str); 3] = [
+        (|hole| hole.table = TableId(7), "is of 7/1/2.0"),
+        (
+            |hole| hole.id.leaf_partition = LeafPartitionId(7),
+            "is of 1/7/2.0",
+        ),
+        (
+            |hole| hole.lineage = Lineage(7),
+            "knows lineage 7, the catalog says 1",
+        ),
+    ];
+    for (change, says) in changes {
+        let mut rig = with_hole("hole-foreign");
+        planted(&rig, change);
+        rig.again();
+        let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
+        assert!(failed.contains(says), "{failed}");
+    }
+}
+
+#[test]
+fn of_a_hole_and_a_bridge_the_hole_counts() {
+    let mut rig = with_hole("hole-and-bridge");
+    let path = |name: &str| rig.directory().join(name);
+    fs::copy(path("2.0.hole"), path("2.0.bridge")).expect("copied");
+    rig.again();
+    assert_eq!(
+        (rig.failed(), rig.told()),
+        (None, vec!["offsets 3 to 5".to_owned()])
+    );
+    assert_eq!(rig.names(), ["1.0.arrow", "2.0.hole", "3.0.arrow"]);
+}
+
+/// Whole or torn.
+#[test]
+fn more_holes_than_a_sound_disk_leaves_are_refused() {
+    let mut rig = with_hole("hole-many");
+    let count = i64::try_from(HOLES_MAX).expect("a few");
+    for number in 1..count {
+        planted(&rig, |hole| {
+            let id = SegmentId {
+                sequence: Sequence(hole.id.sequence.0 + 9 + number as u64),
+                ..hole.id
+            };
+            *hole = Hole { id, ..hole.clone() };
+        });
+    }
+    rig.again();
+    assert_eq!(rig.failed(), None);
+    fs::write(rig.directory().join("3000.0.hole"), b"torn").expect("writable");
+    rig.again();
+    let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
+    assert!(failed.contains("holds more than 1024 holes"), "{failed}");
+}
+
+/// What it held is there: it is not missing, wherever a later lineage stands by now.
+#[test]
+fn a_segment_that_is_put_back_closes_its_hole_in_a_later_lineage_too() {
+    let mut rig = Rig::new("put-back-later", 1, plain());
+    for _ in 0..3 {
+        rig.commit(2, "a");
+        rig.commit(1, "a");
+    }
+    let segment = rig.segments()[1].clone();
+    let whole = fs::read(&segment).expect("readable");
+    flip(&segment, commits(&segment)[0] + 20);
+    rig.again();
+    corrupt(&rig);
+    rig.again();
+    rig.rewind(0, false);
+    rig.again();
+    assert_eq!(
+        (rig.failed(), rig.told()),
+        (None, vec!["offsets 3 to 5".to_owned()])
+    );
+    fs::write(&segment, whole).expect("writable");
+    rig.again();
+    assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 9));
+    assert!(
+        !rig.names().iter().any(|name| name.ends_with("hole")),
+        "{:?}",
+        rig.names()
+    );
+}
+
+#[test]
+fn a_hole_becomes_a_bridge_once() {
+    let mut rig = with_hole("bridge-once");
+    rig.start.lineage.0 += 1;
+    rig.start.start_offset = Offset(6);
+    for expected in [1, 0, 0] {
+        rig.again();
+        assert_eq!((rig.failed(), rig.told()), (None, vec![]));
+        assert!(rig.names().contains(&"2.0.bridge".to_owned()));
+        let notes = notes(&rig);
+        let bridges = notes.iter().filter(|note| note.row == Row::HoleBridge);
+        assert_eq!(bridges.count(), expected, "{notes:?}");
+    }
+}
+
+/// The header of the merged segment is torn, and nothing tells what stood before it; an input is there again.
+#[test]
+fn a_torn_merge_of_which_nothing_tells_where_it_began_is_refused() {
+    let mut rig = Rig::new("torn-merge", 1, merging());
+    let (input, mut bytes) = (rig.directory().join("2.0.arrow"), Vec::new());
+    for _ in 0..8 {
+        rig.load(3, "a");
+        for ms in [merging().flush_age_ms, merging().sync_age_ms] {
+            rig.pass_but(ms, |op| !matches!(op, DiskOp::Unlink { .. }));
+        }
+        bytes = fs::read(&input).unwrap_or(bytes);
+        rig.settle();
+    }
+    flip(&rig.directory().join("2.1.arrow"), 40);
+    rig.again();
+    assert_eq!(corrupt(&rig).before, Before::Unknown);
+    fs::write(&input, &bytes).expect("writable");
+    rig.again();
+    let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
+    assert!(failed.contains("where they begin is not known"), "{failed}");
 }
