@@ -127,6 +127,8 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     let programs = list::hash(&programs);
     let results = Mutex::new(Results::open(&work.join("results"), &sources, programs)?);
     if !wanted.list {
+        let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
+        steps.retain(|step| step.packages.iter().any(|one| packages.contains(one)));
         for step in &mut steps {
             step.learn(&work, mutants.len())?;
         }
