@@ -146,3 +146,6 @@ pub fn choose(segments: &[Candidate], settings: &StoreSettings) -> Option<Range<
     }
     Some(first..last + 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod rig;
 
 mod dropped;
+mod due;
 mod holes;
 mod merges;
 mod neighbours;

@@ -423,3 +423,23 @@ fn a_torn_merge_of_which_nothing_tells_where_it_began_is_refused() {
     let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
     assert!(failed.contains("where they begin is not known"), "{failed}");
 }
+
+/// Commits of three rows each, up to the maximum together.
+#[test]
+fn merged_commits_hold_as_many_rows_as_they_may() {
+    for (rows_max, expected) in [(12, 1), (11, 2), (6, 2), (5, 4), (3, 4)] {
+        let settings = StoreSettings {
+            merge_rows_max: rows_max,
+            ..merging()
+        };
+        let mut rig = Rig::new("grouped", 1, settings);
+        for _ in 0..4 {
+            rig.commit(3, "a");
+        }
+        assert_eq!(rig.names(), ["1.1.arrow"]);
+        let merged = rig.directory().join("1.1.arrow");
+        assert_eq!(commits(&merged).len(), expected, "{rows_max}");
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    }
+}
