@@ -104,6 +104,26 @@ fn a_reader_sees_what_was_published_and_nothing_else() {
 }
 
 #[test]
+fn the_last_mark_of_a_block_does_not_lie_in_its_rows() {
+    for rows in [256, 1_024, 2_048] {
+        let mut writer = BlockWriter::new(&layout(&pair(), rows, 65_536), Offset(0));
+        let block = writer.shared();
+        let mut marks = Vec::new();
+        for n in 0.. {
+            if writer.marks_free() == 0 {
+                break;
+            }
+            put_pair(&mut writer.tail(), n).expect("room");
+            marks.push(writer.publish(Offset(i64::from(n) + 1)));
+        }
+        assert_eq!(marks.len() as u32, (rows / 16).max(64));
+        for mark in marks {
+            check_pair(&block, mark);
+        }
+    }
+}
+
+#[test]
 fn a_message_that_fails_leaves_nothing_behind() {
     let mut writer = BlockWriter::new(&layout(&pair(), 256, 4_096), Offset(0));
     put_pair(&mut writer.tail(), 0).expect("room");

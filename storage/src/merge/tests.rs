@@ -45,10 +45,9 @@ fn the_newest_of_many_small_commits_is_merged() {
     for (case, change) in passed.into_iter().enumerate() {
         assert_eq!(newest(change), Some(0..1), "{case}");
     }
-    assert_eq!(
-        newest(|last| (last.commits, last.rows) = (2, 19)),
-        Some(0..1)
-    );
+    // The one before it is too large to be taken along.
+    let two = |rows| newest(move |last| (last.commits, last.rows) = (2, rows));
+    assert_eq!((two(19), two(20)), (Some(1..2), Some(0..1)));
     // Alone it may hold as much as a footer does.
     assert_eq!(
         newest(|last| last.index_bytes = FOOTER_BYTES_MAX),

@@ -106,7 +106,6 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     let explained = results::explained(&text).map_err(|e| format!("{}: {e}", path.display()))?;
 
     let (mutants, sources) = list::list(&root, &tree::PACKAGES)?;
-    let built = tree::build(&root, &work, &mutants, &sources)?;
     let of = |mutant: &&Mutant| {
         wanted.paths.is_empty()
             || wanted
@@ -120,6 +119,8 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
         paths.position(|path| mutant.file.contains(path.as_str()))
     };
     chosen.sort_by_key(place);
+    let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
+    let built = tree::build(&root, &work, &mutants, &sources, &packages)?;
     let mut steps = run::steps(built.programs, wanted.seeds)?;
     let programs: Vec<u8> = (steps.iter())
         .flat_map(|step| step.program.to_le_bytes())
@@ -127,7 +128,6 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     let programs = list::hash(&programs);
     let results = Mutex::new(Results::open(&work.join("results"), &sources, programs)?);
     if !wanted.list {
-        let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
         steps.retain(|step| step.packages.iter().any(|one| packages.contains(one)));
         for step in &mut steps {
             step.learn(&work, mutants.len())?;
