@@ -148,7 +148,7 @@ pub fn rewrite(
     nodes.sort_by_key(|node| {
         (
             node.at.start,
-            node.at.len() > 0,
+            !node.at.is_empty(),
             usize::MAX - node.at.end,
             node.rank,
         )
