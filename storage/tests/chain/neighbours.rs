@@ -443,3 +443,55 @@ fn merged_commits_hold_as_many_rows_as_they_may() {
         assert_eq!((rig.failed(), rig.rows()), (None, 12));
     }
 }
+
+/// A crash left it where it was, beside its hole, and a power loss took its last commit: what the hole tells is
+/// more than what is there.
+#[test]
+fn a_segment_that_was_cut_beside_its_hole_goes_all_the_same() {
+    let mut rig = Rig::new("cut-beside", 1, plain());
+    for _ in 0..2 {
+        rig.commit(2, "a");
+        rig.commit(1, "a");
+    }
+    let newest = rig.segments()[1].clone();
+    let (whole, commits) = (fs::read(&newest).expect("readable"), commits(&newest));
+    flip(&newest, commits[0] + 20);
+    rig.again();
+    corrupt(&rig);
+    fs::write(&newest, &whole[..commits[1]]).expect("writable");
+    rig.again();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+}
+
+#[test]
+fn what_a_hole_hangs_on_is_there_or_named() {
+    let mut rig = with_hole("hangs-on-nothing");
+    fs::remove_file(rig.directory().join("1.0.arrow")).expect("removed");
+    for _ in 0..2 {
+        rig.again();
+        let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
+        assert!(failed.contains("1.0.arrow: is missing"), "{failed}");
+    }
+}
+
+/// Its segment was never durable, and neither was what stood before it: both are loaded again.
+#[test]
+fn a_hole_that_vouches_for_nothing_hangs_on_nothing() {
+    let mut rig = with_hole("vouches-for-nothing");
+    planted(&rig, |hole| hole.vouches = false);
+    for name in ["1.0.arrow", "3.0.arrow"] {
+        fs::remove_file(rig.directory().join(name)).expect("removed");
+    }
+    for _ in 0..2 {
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 0));
+        assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    }
+    rig.commit(3, "again");
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    rig.commit(3, "again");
+    assert_eq!((rig.told(), rig.rows()), (vec![], 6));
+}
