@@ -495,3 +495,25 @@ fn a_hole_that_vouches_for_nothing_hangs_on_nothing() {
     rig.commit(3, "again");
     assert_eq!((rig.told(), rig.rows()), (vec![], 6));
 }
+
+/// The catalog has the next lineage, and the process ended before its segment was there: where the last one
+/// stood says nothing of how far this one has come.
+#[test]
+fn a_lineage_that_has_not_begun_has_loaded_nothing_again() {
+    let mut rig = with_hole("not-begun");
+    rig.start.lineage.0 += 1;
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 6));
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+    assert_eq!(rig.store.cursors().visible, Offset(0));
+}
+
+#[test]
+fn the_newest_segment_is_gone_on_with_after_a_restart() {
+    let mut rig = Rig::new("gone-on-with", 1, StoreSettings::default());
+    for _ in 0..3 {
+        rig.commit(2, "a");
+        rig.again();
+    }
+    assert_eq!((rig.names(), rig.rows()), (vec!["1.0.arrow".to_owned()], 6));
+}
