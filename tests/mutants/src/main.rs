@@ -8,8 +8,8 @@
 //!
 //! It is gone on with where it was ended: a result is a line below the target directory ([`results`]).
 //! Survivors that change nothing stand in `tests/mutants/equivalent.txt`, each with its reason; one that is
-//! not explained is told, and makes it end with 1. `--seeds N` (300) is how much of the simulations a mutant
-//! meets, `--at-once N` (2) how many run at a time, `--list` only tells what is known.
+//! not explained is told, and makes it end with 1. `--seeds N` (100) is how much of the simulations a mutant
+//! meets before the tests, of 2,000 at most; `--at-once N` (2) how many run at a time, `--list` only tells what is known.
 
 mod list;
 mod results;
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let mut wanted = Wanted {
         paths: Vec::new(),
-        seeds: 300,
+        seeds: 100,
         at_once: 2,
         list: false,
     };

@@ -23,6 +23,8 @@ const WALL_MAX: Duration = Duration::from_secs(900);
 /// Memory, in KiB, and the size of a file, in blocks of 512 bytes: `ulimit`'s units. Not the address space:
 /// segments are mapped generously.
 const LIMITS: &str = "ulimit -d 4000000; ulimit -f 2000000";
+/// Seeds that whatever survives all else meets: within them every rule that a test takes out is missed.
+const SEEDS_MAX: u64 = 2_000;
 /// Ticks of the kernel's clock in a second, as Linux counts processor time for programs.
 const TICKS: u64 = 100;
 
@@ -44,6 +46,8 @@ pub struct Step {
     pub took: Duration,
     /// Mutants that it reaches: a byte each.
     pub reached: Vec<u8>,
+    /// It comes when all else has let a mutant through: the rest of the simulation.
+    is_last: bool,
     /// One run at a time: a test's directory is its own, and no other process's.
     running: Mutex<()>,
 }
@@ -85,13 +89,22 @@ pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
             folder: program.folder.clone(),
             took: Duration::ZERO,
             reached: Vec::new(),
+            is_last: false,
             running: Mutex::new(()),
         };
         if program.package == "tests" {
             for (only, packages) in [("storage", &BOTH[..1]), ("leaf", BOTH)] {
-                let seeds = format!("0..{seeds}");
-                let arguments = ["--only", only, "--seeds", &seeds, "--told", "0"];
-                steps.push(step(format!("simulate {only}"), true, packages, &arguments));
+                for (from, to) in [(0, seeds), (seeds, SEEDS_MAX)] {
+                    if from < to {
+                        let seeds = format!("{from}..{to}");
+                        let name = format!("simulate {only} {seeds}");
+                        let arguments = ["--only", only, "--seeds", &seeds, "--told", "0"];
+                        steps.push(step(name, true, packages, &arguments));
+                        if let Some(step) = steps.last_mut() {
+                            step.is_last = from > 0;
+                        }
+                    }
+                }
             }
             continue;
         }
@@ -107,9 +120,10 @@ pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// In the order in which a mutant meets them: the simulations, then tests, the quick ones first.
+/// In the order in which a mutant meets them: some of the simulations, tests, the quick ones first, then the
+/// rest of the simulations.
 pub fn sort(steps: &mut [Step]) {
-    steps.sort_by_key(|step| (!step.simulates, step.took));
+    steps.sort_by_key(|step| (step.is_last, !step.simulates, step.took));
 }
 
 impl Step {
