@@ -22,9 +22,6 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const COMMENT_CHARS_MAX: usize = 2_048;
 /// What is kept of the disk for the catalog's WAL: twice as much as it grows to while it can be checkpointed.
 pub const CATALOG_ROOM_BYTES: u64 = 8 * 1024 * 1024;
-/// Free pages of the catalog's own file, made at an open that finds fewer than half of them: a full disk has no room for
-/// others, and without any the WAL only grows. All changes that are kept of statements that make nothing take fewer.
-pub const CATALOG_FREE_PAGES: u64 = 256;
 /// One change as it stands in the catalog.
 pub const CATALOG_CHANGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -78,13 +78,18 @@ impl Hole {
     /// Whether a successor that names `prev` follows it.
     #[must_use]
     pub fn ends_at(&self, prev: &Predecessor) -> bool {
-        let end = Predecessor {
+        self.end() == *prev
+    }
+
+    /// Where it ends, as what follows it names it.
+    #[must_use]
+    pub fn end(&self) -> Predecessor {
+        Predecessor {
             sequence: self.id.sequence,
             lineage: self.lineage,
             next_offset: self.next_offset,
             next_commit_number: self.next_commit_number,
-        };
-        end == *prev
+        }
     }
 
     /// Whether it names `older` as what stood before it.

@@ -1,6 +1,8 @@
 //! What becomes of a damaged segment that recovery meets: it goes to quarantine, and its hole says what
 //! it held, as far as its header, its records and its successor still tell.
 
+use std::cmp::Ordering;
+
 use super::chain::{reaches, winner};
 use super::quarantine;
 use super::scan::{Beyond, Opened, Reach, Scan};
@@ -12,6 +14,14 @@ use crate::ids::{Lineage, Offset, Rewrite};
 fn end_of(record: &CommitRecord) -> (Offset, u64) {
     let facts = &record.facts;
     (facts.next_offset, facts.commit_number.saturating_add(1))
+}
+
+/// Whether a segment whose header takes so many bytes has nothing behind it but a footer that says so.
+fn holds_nothing(opened: &Opened, header_bytes: u64) -> Result<bool, DiskError> {
+    if opened.file_bytes <= header_bytes {
+        return Ok(true);
+    }
+    Ok(opened.seal()?.is_some_and(|seal| seal.commits.is_empty()))
 }
 
 /// What is missing could not be told: it stays where it is, and every start meets it again.
@@ -52,9 +62,13 @@ impl Walk<'_> {
             (Ok(_), _) => return unknown(opened),
             (Err(error), _) => return Failure::File(error),
         };
-        // Without a record it held nothing: it began where it ends.
+        // Without a record it held nothing, or all of them are lost: it began where it ends, or before.
         let found = beyond.first.filter(|first| first.0 == lineage);
         let first = found.unwrap_or((lineage, held.0, held.1));
+        let before = match self.before_torn(opened, first, beyond.first_at) {
+            Ok(before) => before,
+            Err(error) => return Failure::File(error),
+        };
         let hole = Hole {
             table: self.partition.table,
             id: opened.id,
@@ -62,7 +76,7 @@ impl Walk<'_> {
             first_offset: first.1.min(held.0),
             next_offset: held.0,
             next_commit_number: held.1,
-            before: self.before_torn(opened, first),
+            before,
             vouches: true,
             standing: lineage,
             found_unix_ms: 0,
@@ -94,15 +108,35 @@ impl Walk<'_> {
     /// holds behind it was taken back, by a write or sync that failed: its numbers were used up, and it is not
     /// shown, as the segment that began there said until now. One that begins with the first record is what a
     /// merge was made of.
-    fn before_torn(&self, opened: &Opened, first: (Lineage, Offset, u64)) -> Before {
+    ///
+    /// `first_at`: the byte of the first record that was found. Where that is not right behind the header, some are
+    /// lost, and where the segment began is not known.
+    fn before_torn(
+        &self,
+        opened: &Opened,
+        first: (Lineage, Offset, u64),
+        first_at: Option<u64>,
+    ) -> Result<Before, DiskError> {
         let (lineage, next_offset, next_commit_number) = first;
-        for (&sequence, rewrites) in self.files.range(..opened.id.sequence).rev() {
+        let mut above = opened.id.sequence;
+        for (&sequence, rewrites) in self.files.range(..above).rev() {
             let prev = Predecessor {
                 sequence,
                 lineage,
                 next_offset,
                 next_commit_number,
             };
+            // What it hangs on may be in quarantine itself.
+            for hole in self.holes.between(sequence, above) {
+                match hole.next_offset.cmp(&next_offset) {
+                    _ if hole.lineage != lineage => return Ok(Before::Unknown),
+                    // Those offsets were loaded again behind it.
+                    Ordering::Greater => {}
+                    Ordering::Equal => return Ok(Before::Segment(hole.end())),
+                    Ordering::Less => return Ok(Before::Unknown),
+                }
+            }
+            above = sequence;
             let id = SegmentId {
                 sequence,
                 rewrite: winner(rewrites),
@@ -110,10 +144,16 @@ impl Walk<'_> {
             };
             let file = self.disk.open(&self.path(sequence, id.rewrite));
             let Ok(older) = file.and_then(|file| Opened::new(id, file)) else {
-                return Before::Unknown;
+                return Ok(Before::Unknown);
             };
             let Some(header) = older.header.clone() else {
-                return Before::Unknown;
+                return Ok(Before::Unknown);
+            };
+            // One table's headers are all of one length.
+            let header_bytes = u64::from(header.bytes);
+            let known = match first_at {
+                Some(at) => at == header_bytes,
+                None => holds_nothing(opened, header_bytes)?,
             };
             let of_lineage = header.header.lineage == lineage;
             // An input begins with it and holds something; an empty segment may well be what stood before.
@@ -123,16 +163,15 @@ impl Walk<'_> {
                 vouched: true,
                 vouched_by_kept: true,
             };
-            let Ok(scan) = older.scan(header, reach) else {
-                return Before::Unknown;
-            };
+            let scan = older.scan(header, reach)?;
             if input && !scan.commits.is_empty() {
                 continue;
             }
-            let exact = reaches(&scan, prev).then_some(next_commit_number);
-            let taken_back = || scan.number_at(next_offset).filter(|_| of_lineage);
+            let exact = reaches(&scan, prev) && (known || first_at.is_some());
+            let exact = exact.then_some(next_commit_number);
+            let taken_back = || scan.number_at(next_offset).filter(|_| known && of_lineage);
             let header = &scan.header.header;
-            return match exact.or_else(taken_back) {
+            return Ok(match exact.or_else(taken_back) {
                 // It holds nothing, and may never have been durable: what stood before it is what counts.
                 Some(number) if number == header.first_commit_number => {
                     header.prev.map_or(Before::Nothing, Before::Segment)
@@ -142,11 +181,11 @@ impl Walk<'_> {
                     ..prev
                 }),
                 // All of it was taken back, and unlinking it failed.
-                None if of_lineage && header.first_offset > next_offset => continue,
+                None if known && of_lineage && header.first_offset > next_offset => continue,
                 None => Before::Unknown,
-            };
+            });
         }
-        Before::Unknown
+        Ok(Before::Unknown)
     }
 
     /// One that recovery met itself: it was durable once, and so was all before it, else it would be cut.

@@ -167,6 +167,12 @@ impl Holes {
         Some(&self.found.get(&key)?.hole)
     }
 
+    /// Those between two sequences, the newest first.
+    pub fn between(&self, older: Sequence, newer: Sequence) -> impl Iterator<Item = &Hole> {
+        let ends = (older, Rewrite(u32::MAX))..(newer, Rewrite(0));
+        self.found.range(ends).rev().map(|(_, found)| &found.hole)
+    }
+
     pub fn path(&self, key: Key) -> Option<PathBuf> {
         Some(self.found.get(&key)?.path.clone())
     }

@@ -67,15 +67,22 @@ impl Scan {
         }
     }
 
-    /// The number of the first commit behind this offset, where the content has a boundary there.
+    /// The number of the commit behind this offset, where the content has a boundary there: of several (commits
+    /// without an offset) behind those that are known durable, else the first.
     pub fn number_at(&self, offset: Offset) -> Option<u64> {
         let header = &self.header.header;
-        if header.first_offset == offset {
-            return Some(header.first_commit_number);
-        }
-        let facts = self.commits.iter().map(|(_, record)| &record.facts);
-        let before = facts.into_iter().find(|facts| facts.next_offset == offset);
-        before.map(|facts| facts.commit_number + 1)
+        let begin = (header.first_offset == offset).then_some(header.first_commit_number);
+        let ends = self
+            .commits
+            .iter()
+            .filter(|(_, record)| record.facts.next_offset == offset);
+        let mut ends = ends.map(|(at, record)| {
+            let durable = at + record.message_bytes() <= self.durable_end;
+            (durable, record.facts.commit_number + 1)
+        });
+        let first = begin.or_else(|| ends.clone().next().map(|(_, number)| number));
+        let durable = ends.rfind(|(durable, _)| *durable);
+        durable.map(|(_, number)| number).or(first)
     }
 
     /// Whether a record that is kept says that all before it was durable.
@@ -102,6 +109,8 @@ pub(super) struct Beyond {
     pub durable_end: u64,
     /// Of the first: its lineage, first offset and first commit number.
     pub first: Option<(Lineage, Offset, u64)>,
+    /// And the byte where it stands, of those that were searched for.
+    pub first_at: Option<u64>,
     /// Of the last: the offset and the commit number that follow.
     pub last: Option<(Offset, u64)>,
 }
@@ -184,6 +193,7 @@ impl Opened {
                 }
                 let place = at + (step * ALIGN_BYTES) as u64;
                 if let Some(record) = self.record_at(place, bytes)? {
+                    beyond.first_at.get_or_insert(place);
                     beyond.take(&record);
                 }
             }

@@ -130,7 +130,9 @@ impl Store {
             Ok(created) => created,
             Err(error) if error.fault == DiskFault::Full => {
                 self.disk_full(now_ms);
-                self.seals_first = self.begins_lineage() && self.is_footer_due();
+                // What follows a void is made by itself: no footer goes before it.
+                self.seals_first =
+                    self.phase == Phase::Running && self.begins_lineage() && self.is_footer_due();
                 if self.seals_first {
                     // Not refused yet: at once, and then it is tried again.
                     (self.full_until_ms, self.refused) = (None, false);

@@ -419,6 +419,35 @@ fn what_was_taken_back_stays_so_in_the_midst_of_set_offsets() {
     }
 }
 
+/// The first record goes with the header: where the segment began is not known, and what was taken back may have a
+/// boundary at the next one. Nothing is guessed.
+#[test]
+fn what_was_taken_back_is_no_predecessor_where_the_first_record_is_lost_too() {
+    for all in [false, true] {
+        let mut rig = taken_back(if all {
+            "taken-back-all"
+        } else {
+            "taken-back-first"
+        });
+        // Up to the end of what was taken back, and on.
+        rig.commit(2, "again");
+        rig.commit(3, "and more");
+        let path = rig.segments()[1].clone();
+        let record = places(&path).0;
+        if all {
+            rig.on(StoreEvent::Drain);
+            rig.settle();
+            rig.rewind(20, false);
+            let bytes = std::fs::read(&path).expect("it is there").len();
+            (record..bytes).step_by(64).for_each(|at| flip(&path, at));
+        }
+        flip(&path, record);
+        flip(&path, 40);
+        rig.again();
+        assert_eq!(corrupt(&rig).before, Before::Unknown);
+    }
+}
+
 /// A crash between a hole and the move of its segment, whose header is torn: it goes to quarantine, though
 /// nothing that follows says any more that it was durable.
 #[test]

@@ -215,9 +215,9 @@ fn what_stood_before_a_torn_merge_is_not_one_of_its_inputs() {
     );
 }
 
-/// The one before it is in quarantine: what is older does not end where the torn one began.
+/// The one before it is in quarantine: its hole is what ends where the torn one began.
 #[test]
-fn what_stood_before_a_torn_header_ends_where_it_begins_or_is_unknown() {
+fn what_stood_before_a_torn_header_may_be_in_quarantine() {
     let mut rig = Rig::new("before-gone", 1, plain());
     for _ in 0..4 {
         rig.commit(2, "a");
@@ -229,7 +229,14 @@ fn what_stood_before_a_torn_header_ends_where_it_begins_or_is_unknown() {
     assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
     flip(&segments[2], 40);
     rig.again();
-    assert_eq!(corrupt(&rig).before, Before::Unknown);
+    let hole = corrupt(&rig);
+    assert!(
+        matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(2)),
+        "{hole:?}"
+    );
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 6));
+    assert_eq!(rig.told(), ["offsets 3 to 5", "offsets 6 to 8"]);
 }
 
 fn notes(rig: &Rig) -> Vec<Note> {

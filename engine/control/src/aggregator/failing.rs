@@ -65,9 +65,7 @@ impl Shared {
         let again = matches!(
             kept,
             Err(AggregatorError::Catalog(
-                CatalogError::Disk { .. }
-                    | CatalogError::NoRoom { .. }
-                    | CatalogError::Locked { .. }
+                CatalogError::Disk { .. } | CatalogError::Locked { .. }
             ))
         );
         match kept {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ingest::leaf::order::Failure;
 use storage::ids::{LeafPartitionId, Lineage, Offset};
 
+use super::supervisor::Known;
 use crate::catalog::{PipelineDef, PipelineId, PipelineState};
 
 /// One instant of the aggregator.
@@ -50,6 +51,13 @@ pub struct Damage {
     pub until: Offset,
     /// What is missing and why, one line.
     pub text: String,
+}
+
+impl Damage {
+    /// Whether all of it is loaded again and durable, or given up by a lineage that has begun since.
+    pub(super) fn is_over(&self, known: &Known) -> bool {
+        known.stands > self.lineage || known.durable.is_some_and(|durable| durable >= self.until)
+    }
 }
 
 /// One leaf partition's place.

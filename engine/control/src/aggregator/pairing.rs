@@ -166,11 +166,8 @@ impl Shared {
     pub fn show_damage(&self, id: LeafPartitionId, damage: Damage) {
         {
             let mut state = self.state();
-            let over = state.supervisor.known(id).is_none_or(|known| {
-                known.lineage > damage.lineage
-                    || known.durable.is_some_and(|durable| durable >= damage.until)
-            });
-            if over {
+            let known = state.supervisor.known(id);
+            if known.is_none_or(|known| damage.is_over(known)) {
                 return;
             }
             if let Some(place) = state.places.get_mut(&id) {

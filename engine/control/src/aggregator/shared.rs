@@ -18,7 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot, watch};
 
 use super::asked::Ask;
 use super::error::AggregatorError;
-use super::live::{Damage, LiveView, Place};
+use super::live::{LiveView, Place};
 use super::port::Port;
 use super::settings::client_settings;
 use super::source::Source;
@@ -432,10 +432,7 @@ impl State {
         let (Some(known), Some(place)) = (supervisor.known(id), places.get_mut(&id)) else {
             return false;
         };
-        let over = |of: &mut Damage| {
-            known.stands > of.lineage || known.durable.is_some_and(|durable| durable >= of.until)
-        };
-        place.damage.take_if(over).is_some()
+        place.damage.take_if(|of| of.is_over(known)).is_some()
     }
 }
 

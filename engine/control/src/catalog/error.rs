@@ -43,16 +43,6 @@ pub enum CatalogError {
         /// SQLite's or the kernel's words.
         what: String,
     },
-    /// The disk is full, and so is what is kept of it for the catalog: nothing was changed.
-    #[error(
-        "{path}: the disk is full, there is no room to keep the statement: {what}; nothing was changed: free some, or STOP PIPELINE, DROP PIPELINE and DROP TABLE what is not needed"
-    )]
-    NoRoom {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's words.
-        what: String,
-    },
     /// COMMIT failed, so nobody knows what the disk holds: the statement may be there at the next start
     /// or not. Nothing is read or written any more; the process must end and be started again.
     #[error(

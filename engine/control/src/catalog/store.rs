@@ -4,8 +4,8 @@
 //! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
 //! nothing is repaired or left out silently.
 //!
-//! Room for the WAL is kept, and free pages in the file itself, so that statements commit on a disk that is full to its
-//! last byte: STOP and DROP are what makes room there. See [`room`].
+//! Room for [`CATALOG_ROOM_BYTES`] of WAL is allocated at the open, so that statements commit on a disk that is
+//! full to its last byte: STOP and DROP are what makes room there.
 //!
 //! A COMMIT that fails leaves the statement's outcome unknown: its frames may lie in the WAL, whole,
 //! although their sync failed, and SQLite takes such frames up at the next open. So the first one
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, ffi, params};
 use serde::Serialize;
+use storage::disk::{Disk as _, RealDisk};
 use storage::ids::{LeafPartitionId, TableId};
 
 use super::change::Change;
@@ -25,15 +26,12 @@ use super::defs::{DatabaseId, PipelineId};
 use super::error::CatalogError;
 use super::view::CatalogView;
 use crate::limits::{
-    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, DATABASES_MAX, PAIRINGS_MAX, PIPELINES_MAX,
-    TABLES_MAX,
+    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, CATALOG_ROOM_BYTES, DATABASES_MAX,
+    PAIRINGS_MAX, PIPELINES_MAX, TABLES_MAX,
 };
 use crate::planted::{Rule, out};
 
 mod load;
-mod room;
-
-use room::Room;
 
 /// The version of the tables in `schema.sql`, SQLite's `user_version`.
 const VERSION: i64 = 1;
@@ -45,8 +43,6 @@ pub struct Store {
     connection: Connection,
     path: PathBuf,
     view: CatalogView,
-    /// None for a catalog in memory.
-    room: Option<Room>,
     /// The COMMIT that failed: what the file holds is not known since.
     poison: Option<CatalogError>,
 }
@@ -85,9 +81,8 @@ impl Store {
                 .map_err(disk("sync of its directory"))?;
         }
         let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
-        let mut store = Store::start(connection, path.to_owned())?;
-        store.room = Room::keep(&wal_path(path));
-        room::keep_pages(&store.connection, path);
+        let store = Store::start(connection, path.to_owned())?;
+        keep_room(&wal_path(path));
         Ok(store)
     }
 
@@ -132,7 +127,7 @@ impl Store {
     /// Commits a statement's changes, all or none; they are on disk when this returns.
     ///
     /// # Errors
-    /// `Misfit`, `Full`, `NoRoom`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are all
+    /// `Misfit`, `Full`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are all
     /// calls after it.
     pub fn commit(&mut self, changes: &[Change], unix_ms: i64) -> Result<(), CatalogError> {
         self.commit_by(changes, unix_ms, |transaction| transaction.commit())
@@ -167,28 +162,19 @@ impl Store {
         self.sound()?;
         let mut view = self.view.clone();
         let path = &self.path;
-        let texts = changes
-            .iter()
-            .map(|change| Ok((change, json(path, change)?)));
-        let texts: Vec<(&Change, String)> = texts.collect::<Result<_, CatalogError>>()?;
-        if texts
-            .iter()
-            .any(|(_, text)| text.len() > CATALOG_CHANGE_BYTES_MAX)
-        {
-            return Err(CatalogError::Full {
-                what: "bytes in one definition",
-                max: CATALOG_CHANGE_BYTES_MAX,
-            });
-        }
-        if let Some(room) = &mut self.room {
-            room.see_to(&self.connection, path, &view, &texts)?;
-        }
         let transaction = self
             .connection
             .transaction()
             .map_err(|error| named(path, "begin", &error))?;
-        for (change, text) in texts {
+        for change in changes {
             view.apply(change)?;
+            let text = json(path, change)?;
+            if text.len() > CATALOG_CHANGE_BYTES_MAX {
+                return Err(CatalogError::Full {
+                    what: "bytes in one definition",
+                    max: CATALOG_CHANGE_BYTES_MAX,
+                });
+            }
             transaction
                 .prepare_cached("INSERT INTO change VALUES (?1, ?2, ?3)")
                 .and_then(|mut statement| statement.execute(params![view.change, unix_ms, text]))
@@ -323,7 +309,6 @@ impl Store {
             connection,
             path,
             view,
-            room: None,
             poison: None,
         })
     }
@@ -334,6 +319,18 @@ pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     PathBuf::from(name)
+}
+
+/// Allocates the WAL's room; its length stays SQLite's. A disk that is full by now has none to keep, and statements
+/// say so themselves.
+fn keep_room(wal: &Path) {
+    let kept = RealDisk
+        .open(wal)
+        .and_then(|file| file.allocate(0, CATALOG_ROOM_BYTES));
+    if let Err(error) = kept {
+        tracing::warn!(%error, bytes = CATALOG_ROOM_BYTES,
+            "no room is kept for the catalog: on a full disk statements that change something fail");
+    }
 }
 
 /// SQLite's error as ours, by who must act.

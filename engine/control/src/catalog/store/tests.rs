@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::Arc;
 
 use ingest::leaf::order::{Failure, FailureKind};
 use ingest::pipeline::{JsonMapping, Literal, MappedColumn, Path as JsonPath, SkipErrors, SqlType};
-
-use storage::disk::{Disk as _, DiskAction, DiskError, DiskFile, RealDisk};
 
 use super::*;
 use crate::catalog::change::PairingRow;
@@ -15,7 +12,6 @@ use crate::catalog::defs::{
     ColumnDef, DatabaseDef, FIRST_NODE, PipelineFailure, PipelineSpec, PipelineState, RetryOptions,
     SortKeyPart, TableSpec,
 };
-use crate::limits::{CATALOG_FREE_PAGES, CATALOG_ROOM_BYTES};
 
 fn spec() -> TableSpec {
     TableSpec {
@@ -303,10 +299,8 @@ fn random_damage_never_panics() {
     }
     drop(store);
     let whole = fs::read(&path).unwrap();
-    // Behind its last byte are free pages.
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
     let mut refused = 0;
-    for at in (0..used).step_by(509) {
+    for at in (0..whole.len()).step_by(509) {
         let mut bytes = whole.clone();
         for byte in bytes.iter_mut().skip(at).take(64) {
             *byte ^= 0x5a;
@@ -411,118 +405,6 @@ fn room_is_kept_for_statements_whatever_is_open() {
     drop(store);
     let _store = Store::open(&path).unwrap();
     assert!(kept() >= CATALOG_ROOM_BYTES);
-}
-
-/// The WAL on a disk that has no room for more of it.
-#[derive(Debug)]
-struct FullWal(Arc<dyn DiskFile>);
-
-impl DiskFile for FullWal {
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-    fn bytes(&self) -> Result<u64, DiskError> {
-        self.0.bytes()
-    }
-    fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
-        self.0.read_at(buffer, at_byte)
-    }
-    fn write_at(&self, slices: &[io::IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
-        self.0.write_at(slices, at_byte)
-    }
-    fn allocate(&self, _at_byte: u64, _bytes: u64) -> Result<(), DiskError> {
-        Err(DiskError::new(self.path(), DiskAction::Allocate, 28))
-    }
-    fn truncate(&self, bytes: u64) -> Result<(), DiskError> {
-        self.0.truncate(bytes)
-    }
-    fn sync(&self) -> Result<(), DiskError> {
-        self.0.sync()
-    }
-}
-
-#[test]
-fn a_commit_that_might_find_no_room_is_not_begun_and_what_makes_room_has_more() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let mut store = Store::open(&path).unwrap();
-    for changes in history() {
-        store.commit(&changes, 5).unwrap();
-    }
-    let set = |store: &mut Store, bytes: usize| {
-        let value = Some("x".repeat(bytes));
-        let name = "x".to_owned();
-        store.commit(&[Change::VariableSet { name, value }], 6)
-    };
-    let stop = |store: &mut Store| {
-        let generation = store.view().next_generation();
-        let ordered = Change::Ordered {
-            leaf_partitions: vec![4, 5],
-            generation,
-        };
-        store.commit(&[ordered], 6)
-    };
-    // What is not checkpointed for want of room is so by the room's own doing alone.
-    let autocheckpoint = store
-        .connection
-        .pragma_update(None, "wal_autocheckpoint", 0);
-    autocheckpoint.unwrap();
-    let wal = RealDisk.open(&wal_path(&path)).unwrap();
-    store.room = Some(Room::of(Arc::new(FullWal(wal)), CATALOG_ROOM_BYTES));
-
-    let before = store.view().clone();
-    let refused = set(&mut store, 3 << 20).unwrap_err();
-    assert!(matches!(refused, CatalogError::NoRoom { .. }), "{refused}");
-    let words = refused.to_string();
-    assert!(
-        words.contains("the disk is full") && words.contains("nothing was changed"),
-        "{words}"
-    );
-    assert!(store.view() == &before && store.poison().is_none());
-    stop(&mut store).unwrap();
-    // It is begun anew where all of it is in the catalog's file, and never longer than its room.
-    for _ in 0..30 {
-        set(&mut store, 1_000_000).unwrap();
-        stop(&mut store).unwrap();
-        let length = fs::metadata(wal_path(&path)).unwrap().len();
-        assert!(length <= CATALOG_ROOM_BYTES, "{length}");
-    }
-    // Less than half of it is left: what makes something more is refused, what stops something is not.
-    let wal = RealDisk.open(&wal_path(&path)).unwrap();
-    store.room = Some(Room::of(Arc::new(FullWal(wal)), CATALOG_ROOM_BYTES / 2));
-    set(&mut store, 10).unwrap_err();
-    stop(&mut store).unwrap();
-    assert!(store.poison().is_none());
-}
-
-#[test]
-fn free_pages_are_kept_in_the_file_and_used_before_it_grows() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let mut store = Store::open(&path).unwrap();
-    for changes in history() {
-        store.commit(&changes, 5).unwrap();
-    }
-    let length = || fs::metadata(&path).unwrap();
-    let kept = length();
-    assert!(kept.len() > CATALOG_FREE_PAGES * 4_096);
-    assert!(kept.blocks() * 512 > CATALOG_FREE_PAGES * 4_096, "no holes");
-    let stop = Change::PipelineState {
-        pipeline: PipelineId(3),
-        state: PipelineState::Stopped,
-        failure: None,
-    };
-    for _ in 0..CATALOG_CHANGES_KEPT_MAX / 64 {
-        store.commit(&vec![stop.clone(); 64], 6).unwrap();
-    }
-    drop(store);
-    assert_eq!(length().len(), kept.len());
-    // They are made again where few are left.
-    let store = Store::open(&path).unwrap();
-    let free = store
-        .connection
-        .pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
-    assert!(free.unwrap() >= CATALOG_FREE_PAGES / 2);
 }
 
 #[test]
