@@ -254,7 +254,7 @@ impl Opened {
             Found::EndOfStream => self.has_seal(&walk.commits, walk.end_byte)?,
             _ => false,
         };
-        let walked_end = walk.end_byte;
+        let (walked_end, successor) = (walk.end_byte, walk.stop == Found::ContentEnd);
         // Where what vouches is cut, nothing will at the next recovery: damage is to be found while it does.
         let vouched_for_good = reach.vouched_by_kept || merged;
         if !vouched_for_good && !out(Rule::BodiesChecked) {
@@ -267,6 +267,9 @@ impl Opened {
             .for_each(|record| beyond.take(record));
         if !ends {
             self.search_into(&mut beyond, walked_end + ALIGN_BYTES as u64)?;
+        } else if successor && walk.stop != Found::ContentEnd {
+            // What was taken back says how much before it was durable.
+            self.search_into(&mut beyond, walked_end)?;
         }
         // The content of what a successor vouches for reaches the end that it names.
         let vouched_short = vouched && reach.end.is_some();

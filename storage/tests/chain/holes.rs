@@ -419,6 +419,22 @@ fn what_was_taken_back_stays_so_in_the_midst_of_set_offsets() {
     }
 }
 
+/// A record that was taken back is no content, but what it says was durable was: damage there is damage, and what
+/// follows, of which nothing else says that it was durable, stays.
+#[test]
+fn what_was_taken_back_says_what_before_it_was_durable() {
+    let mut rig = taken_back("taken-back-vouches");
+    rig.commit(3, "again");
+    let segments = rig.segments();
+    assert_eq!(segments.len(), 2, "{segments:?}");
+    flip(&segments[0], places(&segments[0]).1);
+    rig.again();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    assert_eq!(rig.told(), ["offsets 0 to 2"]);
+}
+
 /// The first record goes with the header: where the segment began is not known, and what was taken back may have a
 /// boundary at the next one. Nothing is guessed.
 #[test]
