@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer};
 
-use crate::orders::Orders;
+use crate::shape::{Rows, Shape};
+use crate::topic::queue;
 
 /// What to produce.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,8 +56,7 @@ pub fn run(load: &Load) -> Result<Duration, KafkaError> {
         .set("acks", "1")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
-    let mut orders = Orders::new(load.seed, load.first_id);
-    let mut event = String::new();
+    let mut rows = Rows::new(Shape::Orders, load.seed).starting_at(load.first_id);
     let began = Instant::now();
     for sent in 0..load.count {
         if let Some(due) = (sent * 1_000_000)
@@ -73,22 +73,10 @@ pub fn run(load: &Load) -> Result<Duration, KafkaError> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        orders.write(
-            &mut event,
-            u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
-        );
-        let partition =
-            i32::try_from(sent % u64::try_from(load.partitions.max(1)).unwrap_or(1)).unwrap_or(0);
-        let mut record = BaseRecord::<(), str>::to(&load.topic)
-            .partition(partition)
-            .payload(&event);
-        while let Err((error, back)) = producer.send(record) {
-            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(error);
-            }
-            producer.poll(Duration::from_millis(10));
-            record = back;
-        }
+        rows.advance_at(u64::try_from(now.as_millis()).unwrap_or_default());
+        let turn = sent % u64::try_from(load.partitions.max(1)).unwrap_or(1);
+        let partition = i32::try_from(turn).unwrap_or(0);
+        queue(&producer, &load.topic, partition, rows.json())?;
         if sent % 1_024 == 0 {
             producer.poll(Duration::ZERO);
         }

@@ -1,6 +1,7 @@
 //! Integration tests, one binary: the built `pinleaf` against real peers over loopback.
 
 mod audit;
+mod bench;
 mod bomb;
 mod brokers;
 mod clients;

@@ -1,9 +1,13 @@
-//! A real Apache Kafka on loopback, for as long as the value lives.
+//! A real Apache Kafka on loopback, for as long as the value lives: for the tests and the benchmarks.
 //!
 //! One controller-and-broker and any number of further brokers, each a child process with its own
 //! folder and free ports; ready when every broker is in the cluster's metadata. Ends its own children
 //! and no other process. The jars come from `PINLEAF_KAFKA_LIBS`, where the test command put them, or
 //! are fetched from Maven Central once into the user's cache.
+//!
+//! Whoever supervises processes by itself takes [`KafkaServer::prepare`] and [`KafkaServer::command`].
+
+mod metadata;
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::peer::Peer;
+use crate::metadata::Metadata;
 
 /// The version that the tests run against.
 pub const VERSION: &str = "4.3.1";
@@ -81,6 +85,26 @@ impl KafkaServer {
         brokers: usize,
         properties: &[(&str, &str)],
     ) -> Result<KafkaServer, KafkaServerError> {
+        let mut server = KafkaServer::prepare(dir, brokers, properties)?;
+        for id in 1..=brokers {
+            server.spawn(id)?;
+        }
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    /// The same, all written and nothing started.
+    ///
+    /// # Errors
+    /// [`KafkaServerError`].
+    ///
+    /// # Panics
+    /// On no brokers.
+    pub fn prepare(
+        dir: &Path,
+        brokers: usize,
+        properties: &[(&str, &str)],
+    ) -> Result<KafkaServer, KafkaServerError> {
         assert!(brokers > 0, "a cluster has a broker");
         let mut server = KafkaServer {
             libs: libs()?,
@@ -91,11 +115,20 @@ impl KafkaServer {
             let broker = server.format(dir, id, controller, properties)?;
             server.brokers.push(broker);
         }
-        for id in 1..=brokers {
-            server.spawn(id)?;
-        }
-        server.wait_ready()?;
         Ok(server)
+    }
+
+    /// The command that runs one broker. The first id is 1.
+    ///
+    /// # Panics
+    /// On an id that is not one.
+    #[must_use]
+    pub fn command(&self, id: usize) -> Command {
+        let mut command = self.java();
+        command
+            .args(["-Xmx1g", "kafka.Kafka"])
+            .arg(&self.brokers[id - 1].properties);
+        command
     }
 
     /// `host:port` of every broker, separated by commas.
@@ -209,14 +242,7 @@ impl KafkaServer {
             arguments.extend(["--config", config]);
         }
         self.tool("org.apache.kafka.tools.TopicCommand", &arguments)?;
-        self.wait_until(|peer| {
-            peer.metadata(&[name]).is_ok_and(|metadata| {
-                metadata.topics.iter().any(|topic| {
-                    topic.partitions.len() == partitions
-                        && topic.partitions.iter().all(|one| one.leader >= 0)
-                })
-            })
-        })
+        self.wait_until(|metadata| metadata.leaders_of(name) == Some(partitions))
     }
 
     /// Runs one of Kafka's own tools to its end.
@@ -297,7 +323,7 @@ impl KafkaServer {
     }
 
     fn spawn(&mut self, id: usize) -> Result<(), KafkaServerError> {
-        let mut command = self.java();
+        let mut command = self.command(id);
         let broker = &mut self.brokers[id - 1];
         let io = |source| KafkaServerError::Io {
             doing: format!("starting broker {id}"),
@@ -309,8 +335,6 @@ impl KafkaServer {
             .open(&broker.log)
             .map_err(io)?;
         let child = command
-            .args(["-Xmx1g", "kafka.Kafka"])
-            .arg(&broker.properties)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(io)?)
             .stderr(log)
@@ -328,22 +352,17 @@ impl KafkaServer {
                 .any(|one| one.id == id && one.child.is_some())
         };
         let wanted = (1..=self.brokers.len()).filter(|id| running(*id)).count();
-        self.wait_until(|peer| {
-            peer.metadata(&[])
-                .is_ok_and(|metadata| metadata.brokers.len() >= wanted)
-        })
+        self.wait_until(|metadata| metadata.brokers >= wanted)
     }
 
-    fn wait_until(&self, mut done: impl FnMut(&mut Peer) -> bool) -> Result<(), KafkaServerError> {
+    /// Until every running broker says so.
+    fn wait_until(&self, done: impl Fn(&Metadata) -> bool) -> Result<(), KafkaServerError> {
         let began = Instant::now();
-        let ready = |broker: &Broker, done: &mut dyn FnMut(&mut Peer) -> bool| {
-            Peer::connect(self.addr(broker.id)).is_ok_and(|mut peer| done(&mut peer))
-        };
         while !self
             .brokers
             .iter()
             .filter(|broker| broker.child.is_some())
-            .all(|broker| ready(broker, &mut done))
+            .all(|broker| Metadata::ask(self.addr(broker.id)).is_ok_and(|said| done(&said)))
         {
             if began.elapsed() > READY_TIMEOUT {
                 return Err(KafkaServerError::NotReady {

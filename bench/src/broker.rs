@@ -1,0 +1,246 @@
+//! The broker that a run reads from: a Redpanda where there is one, else the real Kafka, else the one given.
+//!
+//! 1. `--bootstrap HOST:PORT`: one that runs already. Its CPU is not counted. Topics of a name of their own are taken away behind each variant.
+//! 2. `redpanda` in the search path: its binary, one core, in the run's own folder.
+//! 3. A container runtime (`docker` or `podman`) that answers and has, or can fetch, Redpanda's image.
+//! 4. Apache Kafka from Maven Central, as the tests start it.
+//!
+//! The report says which. What Redpanda is started with are its documented flags ("rpk redpanda start", "Node
+//! configuration properties"); where neither binary nor runtime is to be had, what is tested is the command.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kafka_server::{KafkaServer, VERSION, free_port};
+
+use crate::fault::Fault;
+use crate::process::{Group, quiet};
+use crate::topic::Cluster;
+
+/// Redpanda's image.
+const IMAGE: &str = "docker.redpanda.com/redpandadata/redpanda:v25.3.1";
+/// Of a broker that ends by itself.
+const GRACE: Duration = Duration::from_secs(10);
+/// Large segments and no sync by time: the broker is not what is measured.
+const KAFKA: [(&str, &str); 3] = [
+    ("num.network.threads", "3"),
+    ("log.segment.bytes", "1073741824"),
+    ("message.max.bytes", "8388608"),
+];
+
+/// A broker, for as long as the value lives.
+#[derive(Debug)]
+pub struct Broker {
+    /// As the report calls it.
+    pub what: String,
+    /// What speaks to it.
+    pub cluster: Cluster,
+    group: Option<Group>,
+    container: Option<(String, String)>,
+}
+
+impl Broker {
+    /// The first of the above that is to be had, up and answering.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`] where it does not come up; what was not to be had is in the words of the last.
+    pub fn start(dir: &Path, bootstrap: Option<&str>) -> Result<Broker, Fault> {
+        if let Some(bootstrap) = bootstrap {
+            let broker = Broker {
+                what: "one that ran already; its CPU is not counted".to_owned(),
+                cluster: Cluster::new(bootstrap, &format!("pinleaf-bench-{}-", std::process::id())),
+                group: None,
+                container: None,
+            };
+            broker.cluster.wait_ready(|| None)?;
+            return Ok(broker);
+        }
+        let port = || free_port().map_err(|error| Fault::failed("the broker", error.to_string()));
+        let home = dir.join("broker");
+        fs::create_dir_all(&home).map_err(Fault::io(format!("making {}", home.display())))?;
+        if let Some(binary) = in_path("redpanda") {
+            let ports = [port()?, port()?, port()?];
+            return redpanda(&binary, &home, ports);
+        }
+        for runtime in ["docker", "podman"] {
+            if runs(runtime, &["info"]) && runs(runtime, &["pull", "-q", IMAGE]) {
+                return container(runtime, port()?, &home);
+            }
+        }
+        kafka(&home)
+    }
+
+    /// CPU so far; 0 where it is not counted.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        // A container's processes are its runtime's children and not ours.
+        match (&self.group, &self.container) {
+            (Some(group), None) => group.cpu(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn of(
+        what: String,
+        port: u16,
+        command: &mut Command,
+        home: &Path,
+        container: Option<(String, String)>,
+    ) -> Result<Broker, Fault> {
+        let log = home.join("log");
+        let file = File::create(&log).map_err(Fault::io(format!("writing {}", log.display())))?;
+        let again = file.try_clone().map_err(Fault::io("a log"))?;
+        command.stdin(Stdio::null()).stdout(file).stderr(again);
+        let mut broker = Broker {
+            what,
+            cluster: Cluster::new(&format!("127.0.0.1:{port}"), ""),
+            group: Some(Group::spawn(command, "the broker")?),
+            container,
+        };
+        let group = &mut broker.group;
+        broker.cluster.wait_ready(|| {
+            let ended = group.as_mut()?.ended().ok()??;
+            Some(format!("it ended ({ended}); its log is {}", log.display()))
+        })?;
+        Ok(broker)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some((runtime, name)) = &self.container {
+            // Its client passes on what it is told, if it lives.
+            let _ = quiet(runtime).args(["rm", "-f", name]).status();
+        }
+        if let Some(group) = self.group.take() {
+            if self.container.is_some() {
+                group.end(GRACE);
+            } else {
+                // Its log goes with the run.
+                group.kill();
+            }
+        }
+    }
+}
+
+fn kafka(home: &Path) -> Result<Broker, Fault> {
+    let server = KafkaServer::prepare(home, 1, &KAFKA);
+    let server = server.map_err(|error| Fault::failed("Apache Kafka", error.to_string()))?;
+    let what = format!("Apache Kafka {VERSION}, one node, 1 GiB of heap");
+    let port = server.addr(1).port();
+    Broker::of(what, port, &mut server.command(1), home, None)
+}
+
+fn redpanda(binary: &Path, home: &Path, ports: [u16; 3]) -> Result<Broker, Fault> {
+    let config = home.join("redpanda.yaml");
+    fs::write(&config, redpanda_config(home, ports))
+        .map_err(Fault::io(format!("writing {}", config.display())))?;
+    let what = "Redpanda, its binary, one core, 1 GiB".to_owned();
+    Broker::of(
+        what,
+        ports[0],
+        &mut redpanda_command(binary, &config),
+        home,
+        None,
+    )
+}
+
+/// Ports: Kafka, RPC, admin.
+fn redpanda_config(home: &Path, [kafka, rpc, admin]: [u16; 3]) -> String {
+    let listener = |port: u16| format!("{{address: 127.0.0.1, port: {port}}}");
+    format!(
+        "redpanda:\n  data_directory: {}\n  node_id: 0\n  seed_servers: []\n  \
+         empty_seed_starts_cluster: true\n  developer_mode: true\n  rpc_server: {}\n  kafka_api:\n    - {}\n  \
+         advertised_kafka_api:\n    - {}\n  admin:\n    - {}\n",
+        home.join("data").display(),
+        listener(rpc),
+        listener(kafka),
+        listener(kafka),
+        listener(admin),
+    )
+}
+
+fn redpanda_command(binary: &Path, config: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--redpanda-cfg").arg(config);
+    command.args(["--smp", "1", "--memory", "1G", "--reserve-memory", "0M"]);
+    command.args(["--overprovisioned", "--default-log-level=warn"]);
+    command
+}
+
+fn container(runtime: &str, port: u16, home: &Path) -> Result<Broker, Fault> {
+    let name = format!("pinleaf-bench-{port}");
+    let what = format!(
+        "Redpanda in a container ({runtime}, {IMAGE}), one core, 1 GiB; its CPU is not counted"
+    );
+    let mut command = container_command(runtime, &name, port);
+    Broker::of(
+        what,
+        port,
+        &mut command,
+        home,
+        Some((runtime.to_owned(), name)),
+    )
+}
+
+fn container_command(runtime: &str, name: &str, port: u16) -> Command {
+    let mut command = Command::new(runtime);
+    command.args(["run", "--rm", "--name", name, "--network", "host", IMAGE]);
+    command.args(["redpanda", "start", "--mode", "dev-container"]);
+    command.args(["--smp", "1", "--memory", "1G", "--default-log-level=warn"]);
+    command.args(["--kafka-addr", &format!("PLAINTEXT://127.0.0.1:{port}")]);
+    command.args([
+        "--advertise-kafka-addr",
+        &format!("PLAINTEXT://127.0.0.1:{port}"),
+    ]);
+    command
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let status = quiet(program).args(arguments).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join(program));
+    found.find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(command: &Command) -> String {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn redpanda_is_started_with_its_documented_flags() {
+        let command = redpanda_command(Path::new("redpanda"), Path::new("h/redpanda.yaml"));
+        assert_eq!(
+            line(&command),
+            "redpanda --redpanda-cfg h/redpanda.yaml --smp 1 --memory 1G --reserve-memory 0M \
+             --overprovisioned --default-log-level=warn"
+        );
+        let command = container_command("docker", "pinleaf-bench-9", 9);
+        assert_eq!(
+            line(&command),
+            format!(
+                "docker run --rm --name pinleaf-bench-9 --network host {IMAGE} redpanda start \
+                 --mode dev-container --smp 1 --memory 1G --default-log-level=warn \
+                 --kafka-addr PLAINTEXT://127.0.0.1:9 --advertise-kafka-addr PLAINTEXT://127.0.0.1:9"
+            )
+        );
+        let config = redpanda_config(Path::new("h"), [1, 2, 3]);
+        assert!(
+            config.contains("kafka_api:\n    - {address: 127.0.0.1, port: 1}\n"),
+            "{config}"
+        );
+        assert!(config.contains("data_directory: h/data\n"), "{config}");
+    }
+}

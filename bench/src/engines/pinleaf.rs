@@ -1,0 +1,296 @@
+//! Pinleaf: the built binary, run from a configuration file, asked over MySQL's protocol like any other.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Mysql;
+use crate::engine::{About, Engine, Job, Running, TABLES};
+use crate::fault::Fault;
+use crate::process::Group;
+use crate::shape::{Column, Kind, Shape};
+use crate::tally::Tally;
+use crate::topic::Topic;
+use crate::workloads::queries::Asked;
+
+/// It is up in a second; a recovery of much may take longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// What a drain may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two tries to connect.
+const POLL: Duration = Duration::from_millis(2);
+/// Of its log, what an error shows.
+const LOG_LINES_MAX: usize = 12;
+
+/// The binary.
+#[derive(Clone, Debug)]
+pub struct Pinleaf {
+    binary: PathBuf,
+}
+
+impl Pinleaf {
+    /// As it was built.
+    #[must_use]
+    pub fn new(binary: &Path) -> Pinleaf {
+        Pinleaf {
+            binary: binary.to_owned(),
+        }
+    }
+
+    /// As [`Engine::start`], and stays what it is.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`], with the end of its log.
+    pub fn run(&self, job: &Job<'_>) -> Result<(RunningPinleaf, About), Fault> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(Fault::io("looking for a free port"))?
+            .port();
+        let cores = job.leaves.map_or_else(String::new, |leaves| {
+            let cpus = crate::machine::cpus();
+            let own = &cpus[cpus.len().saturating_sub(1).min(1)..];
+            format!(
+                "\n[cores]\nleaves = {:?}\n",
+                &own[..leaves.clamp(1, own.len())]
+            )
+        });
+        let config = job.dir.join("pinleaf.toml");
+        let text =
+            format!("data_dir = \"data\"\n{cores}\n[listen]\nmysql = \"127.0.0.1:{port}\"\n");
+        fs::write(&config, &text).map_err(Fault::io(format!("writing {}", config.display())))?;
+        let (group, mut client) = spawn(&self.binary, &config, port)?;
+        let version = client.cell("SELECT VERSION()")?;
+        let mut settings: Vec<String> = job
+            .leaves
+            .map(|leaves| format!("[cores] leaves: {leaves} of them"))
+            .into_iter()
+            .collect();
+        if settings.is_empty() {
+            settings.push("all at their defaults".to_owned());
+        }
+        client.query("CREATE DATABASE bench")?;
+        for (topic, table) in job.topics.iter().zip(TABLES) {
+            for sql in statements(job.bootstrap, topic, table) {
+                client.query(&sql)?;
+            }
+        }
+        let running = RunningPinleaf {
+            binary: self.binary.clone(),
+            config,
+            port,
+            shapes: job.topics.iter().map(|topic| topic.shape).collect(),
+            group,
+            client,
+        };
+        Ok((running, About { version, settings }))
+    }
+}
+
+impl Engine for Pinleaf {
+    fn name(&self) -> &str {
+        "pinleaf"
+    }
+
+    fn does(&self, _workload: &str) -> bool {
+        true
+    }
+
+    fn stores(&self) -> bool {
+        true
+    }
+
+    fn prepare(&mut self) -> Result<(), Fault> {
+        if self.binary.is_file() {
+            return Ok(());
+        }
+        Err(Fault::Usage(format!(
+            "{} is not there; cargo build --release makes it",
+            self.binary.display()
+        )))
+    }
+
+    fn start(&self, job: &Job<'_>) -> Result<(Box<dyn Running>, About), Fault> {
+        let (running, about) = self.run(job)?;
+        Ok((Box::new(running), about))
+    }
+}
+
+/// A node that is up, with its database `bench`, tables, and a pipeline of each one's name.
+#[derive(Debug)]
+pub struct RunningPinleaf {
+    binary: PathBuf,
+    config: PathBuf,
+    port: u16,
+    shapes: Vec<Shape>,
+    group: Group,
+    client: Mysql,
+}
+
+impl RunningPinleaf {
+    /// The session that it is asked by.
+    pub fn client(&mut self) -> &mut Mysql {
+        &mut self.client
+    }
+
+    /// A session of its own.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn connect(&self) -> Result<Mysql, Fault> {
+        Mysql::connect(self.port)
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.config.with_file_name("data")
+    }
+
+    /// Kills it as a crash does and starts it again; returns it once it answers a login.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`], with the end of its log.
+    pub fn crash(self) -> Result<RunningPinleaf, Fault> {
+        let RunningPinleaf {
+            binary,
+            config,
+            port,
+            shapes,
+            group,
+            client,
+        } = self;
+        drop(client);
+        group.kill();
+        let (group, client) = spawn(&binary, &config, port)?;
+        Ok(RunningPinleaf {
+            binary,
+            config,
+            port,
+            shapes,
+            group,
+            client,
+        })
+    }
+}
+
+impl Running for RunningPinleaf {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        for (_, table) in self.shapes.iter().zip(TABLES) {
+            self.client
+                .query(&format!("START PIPELINE bench.{table}"))?;
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self) -> Result<u64, Fault> {
+        let mut sum = 0;
+        for (_, table) in self.shapes.iter().zip(TABLES) {
+            let rows = self
+                .client
+                .number(&format!("SELECT COUNT(*) FROM bench.{table}"))?;
+            sum += u64::try_from(rows).unwrap_or(u64::MAX);
+        }
+        Ok(sum)
+    }
+
+    fn settled(&mut self) -> Result<bool, Fault> {
+        let open = self.client.number(
+            "SELECT COUNT(*) FROM information_schema.PIPELINES_PARTITIONS \
+             WHERE DURABLE_OFFSET < VISIBLE_OFFSET",
+        )?;
+        Ok(open == 0)
+    }
+
+    fn tally(&mut self, table: usize) -> Result<Tally, Fault> {
+        let names: Vec<String> = self.shapes[table]
+            .columns()
+            .into_iter()
+            .map(|column| column.name)
+            .collect();
+        let names = names.join(", ");
+        let sql =
+            format!("SELECT COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', {names}))) FROM bench.t");
+        let rows = self.client.query(&sql)?;
+        let number = |at: usize| -> Option<u128> { rows.first()?.get(at)?.parse().ok() };
+        let rows = number(0).and_then(|rows| u64::try_from(rows).ok());
+        Ok(Tally {
+            rows: rows.ok_or_else(|| Fault::failed("pinleaf", format!("no number: {sql}")))?,
+            ids: number(1),
+            hash: number(2),
+            ..Tally::default()
+        })
+    }
+
+    fn query(&mut self, asked: &Asked) -> Result<Vec<Vec<String>>, Fault> {
+        self.client.query(&asked.sql())
+    }
+
+    fn stop(self: Box<Self>) -> Result<(), Fault> {
+        drop(self.client);
+        self.group.end(STOP_TIMEOUT);
+        Ok(())
+    }
+}
+
+/// Starts the node; returns once it answers a login.
+fn spawn(binary: &Path, config: &Path, port: u16) -> Result<(Group, Mysql), Fault> {
+    let log = config.with_file_name("log");
+    let file = File::options().create(true).append(true).open(&log);
+    let file = file.map_err(Fault::io(format!("writing {}", log.display())))?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg(config).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(file);
+    let mut group = Group::spawn(&mut command, "pinleaf")?;
+    let began = Instant::now();
+    loop {
+        match Mysql::connect(port) {
+            Ok(client) => return Ok((group, client)),
+            Err(fault) => {
+                let ended = group.ended()?;
+                if ended.is_some() || began.elapsed() > READY_TIMEOUT {
+                    let text = fs::read_to_string(&log).unwrap_or_default();
+                    let lines: Vec<_> = text.lines().collect();
+                    let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
+                    let why = ended.unwrap_or_else(|| fault.to_string());
+                    return Err(Fault::failed(
+                        "pinleaf",
+                        format!("it does not come up ({why}):\n    {}", last.join("\n    ")),
+                    ));
+                }
+                thread::sleep(POLL);
+            }
+        }
+    }
+}
+
+fn statements(bootstrap: &str, topic: &Topic, table: &str) -> [String; 2] {
+    let columns = topic.shape.columns();
+    let of = |one: &dyn Fn(&Column) -> String| -> String {
+        columns.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let kinds = of(&|column| {
+        let kind = match column.kind {
+            Kind::Int => "BIGINT".to_owned(),
+            Kind::Text(characters) => format!("VARCHAR({characters})"),
+            Kind::Price => "DECIMAL(12,2)".to_owned(),
+            Kind::Time => "DATETIME(3)".to_owned(),
+        };
+        format!("{} {kind} NOT NULL", column.name)
+    });
+    let mapping = of(&|column| format!("{} <- {}", column.name, column.path.join("::")));
+    [
+        format!("CREATE TABLE bench.{table} ({kinds})"),
+        format!(
+            "CREATE PIPELINE bench.{table} AS LOAD DATA KAFKA '{bootstrap}/{}' INTO TABLE bench.{table} \
+             FORMAT JSON ({mapping})",
+            topic.name
+        ),
+    ]
+}

@@ -1,0 +1,174 @@
+//! How much is measured: the full sizes, the quick ones that end within five minutes on two cores, and the tiny
+//! ones that run under the tests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::machine;
+
+/// Sizes and choices.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Less of everything.
+    pub quick: bool,
+    /// Rounds behind the warm-up.
+    pub rounds: u32,
+    /// Names of workloads, of engines, or both; empty: all.
+    pub only: Vec<String>,
+    /// Where a new variant is no longer begun.
+    pub deadline: Option<Duration>,
+    /// Of a topic.
+    pub ingest_rows: u64,
+    /// Rows a second, and seconds.
+    pub freshness: Vec<(u64, u64)>,
+    /// Stored rows.
+    pub query_rows: Vec<u64>,
+    /// How often a query is asked, behind one to warm up.
+    pub query_repeats: u32,
+    /// Loaded rows.
+    pub recovery_rows: Vec<u64>,
+    /// On disk.
+    pub footprint_rows: u64,
+    /// Of the footprint's topics.
+    pub footprint_partitions: Vec<u32>,
+    /// How long an idle node is watched.
+    pub idle: Duration,
+    /// At most, for `cores`.
+    pub leaves: usize,
+    /// That may be used.
+    pub cpus: usize,
+    /// Where engines write.
+    pub free_bytes: u64,
+}
+
+impl Plan {
+    /// The full sizes.
+    #[must_use]
+    pub fn full(dir: &Path) -> Plan {
+        let cpus = machine::cpus().len();
+        Plan {
+            quick: false,
+            rounds: 5,
+            only: Vec::new(),
+            deadline: None,
+            ingest_rows: 8_000_000,
+            freshness: vec![(1_000, 60), (50_000, 20)],
+            query_rows: vec![8_000_000, 50_000_000],
+            query_repeats: 5,
+            recovery_rows: vec![10_000_000, 50_000_000, 200_000_000],
+            footprint_rows: 4_000_000,
+            footprint_partitions: vec![1, 256],
+            idle: Duration::from_secs(60),
+            // One CPU stays with control, broker and queries.
+            leaves: cpus.saturating_sub(1).clamp(1, 16),
+            cpus,
+            free_bytes: machine::free_bytes(dir),
+        }
+    }
+
+    /// Within five minutes on two cores.
+    #[must_use]
+    pub fn quick(dir: &Path) -> Plan {
+        Plan {
+            quick: true,
+            deadline: Some(Duration::from_secs(250)),
+            ingest_rows: 500_000,
+            freshness: vec![(1_000, 3)],
+            query_rows: vec![500_000],
+            recovery_rows: vec![500_000],
+            footprint_rows: 500_000,
+            footprint_partitions: vec![1],
+            idle: Duration::from_secs(2),
+            ..Plan::full(dir)
+        }
+    }
+
+    /// Within seconds: not to be read, but to be run.
+    #[must_use]
+    pub fn tiny(dir: &Path) -> Plan {
+        Plan {
+            rounds: 1,
+            deadline: None,
+            ingest_rows: 5_000,
+            freshness: vec![(1_000, 1)],
+            query_rows: vec![5_000],
+            query_repeats: 1,
+            recovery_rows: vec![5_000],
+            footprint_rows: 5_000,
+            idle: Duration::from_millis(200),
+            ..Plan::quick(dir)
+        }
+    }
+
+    /// Whether a workload is wanted.
+    #[must_use]
+    pub fn wants_workload(&self, name: &str) -> bool {
+        let named = WORKLOADS
+            .iter()
+            .any(|one| self.only.iter().any(|only| only == one));
+        !named || self.only.iter().any(|only| only == name)
+    }
+
+    /// Whether an engine is wanted. Pinleaf always is; a peer's name stands for it at each of its settings.
+    #[must_use]
+    pub fn wants_engine(&self, name: &str) -> bool {
+        let engines: Vec<_> = self
+            .only
+            .iter()
+            .filter(|only| !WORKLOADS.contains(&only.as_str()))
+            .collect();
+        let is = |only: &&String| name == **only || name.starts_with(&format!("{only}-"));
+        name == "pinleaf" || engines.is_empty() || engines.iter().any(is)
+    }
+
+    /// What a run must have in common with one that it continues. `binaries`: what tells them apart.
+    #[must_use]
+    pub fn written(&self, binaries: &Value, bootstrap: Option<&str>) -> Value {
+        json!({
+            "format": 1,
+            "quick": self.quick,
+            "rounds": self.rounds,
+            "only": self.only,
+            "ingest_rows": self.ingest_rows,
+            "freshness_rows_per_s_and_s": self.freshness,
+            "query_rows": self.query_rows,
+            "query_repeats": self.query_repeats,
+            "recovery_rows": self.recovery_rows,
+            "footprint_rows": self.footprint_rows,
+            "footprint_partitions": self.footprint_partitions,
+            "idle_s": self.idle.as_secs_f64(),
+            "leaves": self.leaves,
+            "broker": bootstrap.map_or("of the run's own", |_| "one that ran already"),
+            "binaries": binaries,
+        })
+    }
+}
+
+/// Their names.
+pub const WORKLOADS: [&str; 6] = [
+    "ingest",
+    "freshness",
+    "queries",
+    "recovery",
+    "footprint",
+    "cores",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_takes_workloads_and_engines() {
+        let mut plan = Plan::tiny(Path::new("/"));
+        assert!(plan.wants_workload("ingest") && plan.wants_engine("spark-tuned"));
+        plan.only = vec!["ingest".to_owned(), "clickhouse".to_owned()];
+        assert!(plan.wants_workload("ingest") && !plan.wants_workload("queries"));
+        assert!(plan.wants_engine("clickhouse-tuned") && plan.wants_engine("pinleaf"));
+        assert!(!plan.wants_engine("spark-tuned"));
+        plan.only = vec!["clickhouse-tuned".to_owned()];
+        assert!(plan.wants_workload("queries") && !plan.wants_engine("clickhouse-defaults"));
+    }
+}

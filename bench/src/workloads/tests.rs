@@ -1,0 +1,125 @@
+//! The harness against an engine that loses, repeats and alters a row, and one that stands still.
+
+use super::*;
+use crate::process::{Group, quiet};
+use crate::shape::{Rows, Shape};
+use crate::tally::{Expected, Tally};
+use crate::topic::Topic;
+use crate::workloads::queries::Asked;
+
+const ROWS: usize = 1_000;
+
+type Row = (u64, String);
+
+/// "Loads" rows that were made for it, and has a process to be counted.
+struct Fake {
+    group: Group,
+    rows: Vec<Row>,
+    loading: bool,
+}
+
+impl Running for Fake {
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.loading = true;
+        Ok(())
+    }
+
+    fn rows(&mut self) -> Result<u64, Fault> {
+        Ok(if self.loading {
+            self.rows.len() as u64
+        } else {
+            0
+        })
+    }
+
+    fn tally(&mut self, _table: usize) -> Result<Tally, Fault> {
+        let hash = |row: &Row| u128::from(crc32fast::hash(row.1.as_bytes()));
+        Ok(Tally {
+            rows: self.rows.len() as u64,
+            ids: Some(self.rows.iter().map(|row| u128::from(row.0)).sum()),
+            hash: Some(self.rows.iter().map(hash).sum()),
+            ..Tally::default()
+        })
+    }
+
+    fn query(&mut self, _asked: &Asked) -> Result<Vec<Vec<String>>, Fault> {
+        Ok(Vec::new())
+    }
+
+    fn stop(self: Box<Self>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A topic's worth of rows, spoilt, and what loading them comes to.
+fn loaded(spoil: impl FnOnce(&mut Vec<Row>)) -> String {
+    let mut generator = Rows::new(Shape::Orders, 1);
+    let mut expected = Expected::nothing();
+    let mut rows = Vec::new();
+    for _ in 0..ROWS {
+        let id = generator.next_id();
+        generator.advance();
+        expected.add(id, 0, generator.text(), generator.json().len());
+        rows.push((id, generator.text().to_owned()));
+    }
+    spoil(&mut rows);
+    let topics = [Topic {
+        name: "t".to_owned(),
+        shape: Shape::Orders,
+        partitions: 1,
+        file: None,
+        expected,
+    }];
+    let mut fake = Fake {
+        group: Group::spawn(quiet("sleep").arg("1000"), "a fake engine").unwrap(),
+        rows,
+        loading: false,
+    };
+    let stall = Duration::from_millis(100);
+    match load_within(stall, "fake", &mut fake, &topics, || Duration::ZERO) {
+        Ok((_, checked)) => checked.to_owned(),
+        Err(fault) => {
+            assert!(matches!(fault, Fault::Wrong(_)), "{fault}");
+            fault.to_string()
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_loses_repeats_or_alters_a_row_is_caught() {
+    assert_eq!(loaded(|_| {}), "rows, ids, hash");
+    let said = loaded(|rows| {
+        let first = rows[0].clone();
+        rows.push(first);
+    });
+    assert!(
+        said.starts_with("fake ended with rows 1001 in place of 1000, "),
+        "{said}"
+    );
+    // It lost one and made up for it.
+    let said = loaded(|rows| rows[7] = rows[8].clone());
+    assert!(said.starts_with("fake ended with sum of ids "), "{said}");
+    let said = loaded(|rows| {
+        let altered = rows[9]
+            .1
+            .replacen("|buy|", "|sell|", 1)
+            .replacen("|sell|", "|buy|", 1);
+        rows[9].1 = altered + ".";
+    });
+    assert!(said.starts_with("fake ended with sum of hashes "), "{said}");
+}
+
+#[test]
+fn an_engine_that_lost_its_last_row_stands_still() {
+    let said = loaded(|rows| {
+        rows.pop();
+    });
+    assert!(
+        said.starts_with("fake stands still at 999 of 1000 rows"),
+        "{said}"
+    );
+}
