@@ -12,6 +12,7 @@
 # empty at the start is one that rows are produced to.
 import json
 import sys
+import uuid
 
 from chdb import session
 
@@ -80,7 +81,8 @@ class ClickHouse:
             settings = {
                 "kafka_broker_list": f"'{self.broker}'",
                 "kafka_topic_list": f"'{table['topic']}'",
-                "kafka_group_name": "'bench-clickhouse'",
+                # Another each time: a group that has read the topic before begins where it ended.
+                "kafka_group_name": f"'bench-{uuid.uuid4()}'",
                 "kafka_num_consumers": 1,
                 **self.kafka,
             }

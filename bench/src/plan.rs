@@ -15,6 +15,10 @@ pub struct Plan {
     pub quick: bool,
     /// Rounds behind the warm-up.
     pub rounds: u32,
+    /// Whether there is one.
+    pub warm_up: bool,
+    /// Only the least of each workload's variants.
+    pub tiny: bool,
     /// Names of workloads, of engines, or both; empty: all.
     pub only: Vec<String>,
     /// Where a new variant is no longer begun.
@@ -51,6 +55,8 @@ impl Plan {
         Plan {
             quick: false,
             rounds: 5,
+            warm_up: true,
+            tiny: false,
             only: Vec::new(),
             deadline: None,
             ingest_rows: 8_000_000,
@@ -90,6 +96,8 @@ impl Plan {
     pub fn tiny(dir: &Path) -> Plan {
         Plan {
             rounds: 1,
+            warm_up: false,
+            tiny: true,
             deadline: None,
             ingest_rows: 5_000,
             freshness: vec![(1_000, 1)],
@@ -130,6 +138,7 @@ impl Plan {
             "format": 1,
             "quick": self.quick,
             "rounds": self.rounds,
+            "warm_up": self.warm_up,
             "only": self.only,
             "ingest_rows": self.ingest_rows,
             "freshness_rows_per_s_and_s": self.freshness,

@@ -151,8 +151,7 @@ impl Run<'_> {
             .map(|variant| (variant, self.takes_part(variant)))
             .collect();
         let samples: usize = each.iter().map(|(_, engines)| engines.len()).sum();
-        let rounds = u64::from(self.plan.rounds) + 1;
-        self.bar = ProgressBar::new(samples as u64 * rounds);
+        self.bar = ProgressBar::new((samples * self.rounds().count()) as u64);
         // A template that is none is a bug of this line.
         if let Ok(style) =
             ProgressStyle::with_template("[{elapsed_precise}] {bar:32} {pos}/{len} {msg}")
@@ -176,6 +175,11 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// 0 is the warm-up.
+    fn rounds(&self) -> std::ops::RangeInclusive<u32> {
+        u32::from(!self.plan.warm_up)..=self.plan.rounds
+    }
+
     /// The engines that do a variant, by their place.
     fn takes_part(&self, variant: &Variant) -> Vec<usize> {
         let takes = |engine: &dyn Engine| match variant.peers {
@@ -192,7 +196,7 @@ impl Run<'_> {
     fn variant(&mut self, variant: &Variant, mut engines: Vec<usize>) -> Result<(), Fault> {
         let mut topics: Option<Vec<Topic>> = None;
         let mut answers: Option<(String, BTreeMap<String, Vec<Vec<String>>>)> = None;
-        for round in 0..=self.plan.rounds {
+        for round in self.rounds() {
             let names: Vec<&str> = engines.iter().map(|at| self.engines[*at].name()).collect();
             if self
                 .folder
@@ -420,7 +424,7 @@ fn known(plan: &Plan, engines: &[Box<dyn Engine>]) -> Result<(), Fault> {
     let mut names: BTreeSet<String> = WORKLOADS.iter().map(|name| (*name).to_owned()).collect();
     for engine in engines {
         names.insert(engine.name().to_owned());
-        if let Some((peer, _)) = engine.name().split_once('-') {
+        if let Some((peer, _)) = engine.name().rsplit_once('-') {
             names.insert(peer.to_owned());
         }
     }

@@ -177,16 +177,19 @@ pub fn load(
     topics: &[Topic],
     broker_cpu: impl Fn() -> Duration,
 ) -> Result<(Loaded, &'static str), Fault> {
-    load_within(STALL, name, running, topics, broker_cpu)
+    let loaded = load_until(STALL, true, name, running, topics, broker_cpu)?;
+    Ok((loaded, check(name, running, topics)?))
 }
 
-fn load_within(
+/// The same without a check, and to the last row visible or durable.
+fn load_until(
     stall: Duration,
+    durable: bool,
     name: &str,
     running: &mut dyn Running,
     topics: &[Topic],
     broker_cpu: impl Fn() -> Duration,
-) -> Result<(Loaded, &'static str), Fault> {
+) -> Result<Loaded, Fault> {
     let wanted: u64 = topics.iter().map(|topic| topic.expected.rows()).sum();
     let watch = MemoryWatch::of(running.group());
     let (cpu, broker) = (running.group().cpu(), broker_cpu());
@@ -210,7 +213,7 @@ fn load_within(
         std::thread::sleep((began.elapsed() / 50).clamp(POLL.0, POLL.1));
     }
     let visible = began.elapsed();
-    while !running.settled()? {
+    while durable && !running.settled()? {
         if began.elapsed() > visible + SETTLE {
             return Err(Fault::failed(
                 name,
@@ -219,14 +222,13 @@ fn load_within(
         }
         std::thread::sleep(SETTLE_POLL);
     }
-    let loaded = Loaded {
+    Ok(Loaded {
         visible,
         settled: began.elapsed() - visible,
         cpu: running.group().cpu().saturating_sub(cpu),
         broker_cpu: broker_cpu().saturating_sub(broker),
         memory: watch.peak(),
-    };
-    Ok((loaded, check(name, running, topics)?))
+    })
 }
 
 /// Compares every table; the least that one was checked by.

@@ -65,7 +65,7 @@ fn kafka_bench_runs_tiny_and_goes_on_where_it_was_ended() {
         .join("samples/recovery/5-000-rows/1-pinleaf.json");
     let kept = run
         .path()
-        .join("samples/ingest/172-byte-orders-1-partition-none/1-pinleaf.json");
+        .join("samples/ingest/172-byte-orders-4-partitions-lz4/1-pinleaf.json");
     let before = fs::metadata(&kept).unwrap().modified().unwrap();
     fs::remove_file(&sample).unwrap();
     let ran = bench(&kafka, &results);

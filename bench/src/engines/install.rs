@@ -31,7 +31,8 @@ pub fn runner(
     };
     let home = cache.join(format!("bench-{engine}"));
     let (program, arguments) = match file.extension().and_then(|ending| ending.to_str()) {
-        Some("py") => (python(&home, needs)?, vec![file.to_owned()]),
+        // Isolated: a file is not to be found as the package of the same name.
+        Some("py") => (python(&home, needs)?, vec!["-I".into(), file.to_owned()]),
         Some("go") => (go(&home, file, needs)?, Vec::new()),
         _ => {
             let said = format!("{}: a peer is a .py or a .go file", file.display());

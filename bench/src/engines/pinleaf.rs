@@ -215,8 +215,10 @@ impl Running for RunningPinleaf {
             .map(|column| column.name)
             .collect();
         let names = names.join(", ");
-        let sql =
-            format!("SELECT COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', {names}))) FROM bench.t");
+        let sql = format!(
+            "SELECT COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', {names}))) FROM bench.{}",
+            TABLES[table]
+        );
         let rows = self.client.query(&sql)?;
         let number = |at: usize| -> Option<u128> { rows.first()?.get(at)?.parse().ok() };
         let rows = number(0).and_then(|rows| u64::try_from(rows).ok());

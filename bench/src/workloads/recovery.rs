@@ -1,9 +1,9 @@
-//! Recovery: Pinleaf is killed with so many rows loaded and more of them in the topic, and started again. How long
-//! until it answers a query, and until it has caught up.
+//! Recovery: Pinleaf is killed with so many rows visible, the last of them not durable, and started again. How long
+//! until it answers a query, and until all rows are there again.
 
 use std::time::Instant;
 
-use super::{Bench, Measured, POLL, Peers, STALL, Variant, check, load};
+use super::{Bench, Measured, POLL, Peers, STALL, Variant, check, load_until};
 use crate::engine::{About, Running};
 use crate::fault::Fault;
 use crate::plan::Plan;
@@ -51,8 +51,10 @@ pub fn measure(
     topics: &[Topic],
 ) -> Result<(Measured, About), Fault> {
     let (mut running, about) = bench.pinleaf.run(&bench.job(topics, variant))?;
-    load("pinleaf", &mut running, topics, || bench.broker.cpu())?;
-    // The kill comes with the topic loaded whole: what the last second brought may have to come again.
+    // Killed as soon as the last row is visible: what is not durable yet has to come again.
+    load_until(STALL, false, "pinleaf", &mut running, topics, || {
+        bench.broker.cpu()
+    })?;
     let began = Instant::now();
     let mut running = running.crash()?;
     // Answered: rows, and not that a leaf partition is not recovered yet.

@@ -80,8 +80,9 @@ fn loaded(spoil: impl FnOnce(&mut Vec<Row>)) -> String {
         loading: false,
     };
     let stall = Duration::from_millis(100);
-    match load_within(stall, "fake", &mut fake, &topics, || Duration::ZERO) {
-        Ok((_, checked)) => checked.to_owned(),
+    let loaded = load_until(stall, true, "fake", &mut fake, &topics, || Duration::ZERO);
+    match loaded.and_then(|_| check("fake", &mut fake, &topics)) {
+        Ok(checked) => checked.to_owned(),
         Err(fault) => {
             assert!(matches!(fault, Fault::Wrong(_)), "{fault}");
             fault.to_string()
