@@ -18,7 +18,7 @@ use crate::plan::{Plan, WORKLOADS};
 use crate::report;
 use crate::sample::{Folder, Sample, Skipped};
 use crate::topic::Topic;
-use crate::workloads::{self, Bench, Measured, Peers, Variant};
+use crate::workloads::{self, Answers, Bench, Measured, Peers, Variant};
 
 /// The command line.
 #[derive(Clone, Debug, clap::Args)]
@@ -195,7 +195,7 @@ impl Run<'_> {
 
     fn variant(&mut self, variant: &Variant, mut engines: Vec<usize>) -> Result<(), Fault> {
         let mut topics: Option<Vec<Topic>> = None;
-        let mut answers: Option<(String, BTreeMap<String, Vec<Vec<String>>>)> = None;
+        let mut answers: Option<(String, Answers)> = None;
         for round in self.rounds() {
             let names: Vec<&str> = engines.iter().map(|at| self.engines[*at].name()).collect();
             if self
@@ -284,7 +284,7 @@ impl Run<'_> {
         topics: &[Topic],
         at: usize,
         round: u32,
-    ) -> Result<Option<BTreeMap<String, Vec<Vec<String>>>>, Fault> {
+    ) -> Result<Option<Answers>, Fault> {
         let Some(broker) = &self.broker else {
             return Ok(None);
         };
@@ -334,7 +334,7 @@ impl Run<'_> {
                 self.sound = false;
                 self.bar.println(format!("bench: {why}"));
                 self.folder.keep(&sample(Measured::default(), Err(why)))?;
-                Ok(Some(BTreeMap::new()))
+                Ok(Some(Answers::new()))
             }
             Err(fault) => {
                 self.sound = false;
@@ -378,10 +378,7 @@ impl Run<'_> {
 }
 
 /// The first query whose answers differ.
-fn differs(
-    expected: &BTreeMap<String, Vec<Vec<String>>>,
-    said: &BTreeMap<String, Vec<Vec<String>>>,
-) -> Option<String> {
+fn differs(expected: &Answers, said: &Answers) -> Option<String> {
     let differing = said
         .iter()
         .find(|(query, rows)| expected.get(*query) != Some(rows));

@@ -68,7 +68,7 @@ impl Content {
         let count = u64::from(self.partitions);
         let partition = match self.spread {
             Spread::Even => row % count,
-            Spread::Hot if row % 16 != 0 => 0,
+            Spread::Hot if !row.is_multiple_of(16) => 0,
             Spread::Hot => row / 16 % count,
         };
         i32::try_from(partition).unwrap_or(0)

@@ -77,8 +77,11 @@ pub struct Measured {
     /// That were loaded.
     pub rows: u64,
     /// To queries: every engine's must be the same.
-    pub answers: BTreeMap<String, Vec<Vec<String>>>,
+    pub answers: Answers,
 }
+
+/// By a query's name: rows of values as text.
+pub type Answers = BTreeMap<String, Vec<Vec<String>>>;
 
 /// Where a sample is measured.
 pub struct Bench<'a> {
