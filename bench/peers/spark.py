@@ -6,6 +6,7 @@
 # settings: defaults tuned
 # does: ingest
 # stores: yes
+# quick: no
 import glob
 import json
 import os

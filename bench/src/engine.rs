@@ -48,6 +48,11 @@ pub trait Engine {
     /// Whether it keeps what it loads. What discards is a yardstick and no peer.
     fn stores(&self) -> bool;
 
+    /// Whether it takes part in a quick run without being named.
+    fn quick(&self) -> bool {
+        true
+    }
+
     /// Fetches and builds what it needs, once.
     ///
     /// # Errors

@@ -159,11 +159,7 @@ impl Run<'_> {
             self.bar.set_style(style);
         }
         for (variant, engines) in each {
-            if self
-                .plan
-                .deadline
-                .is_some_and(|deadline| self.began.elapsed() > deadline)
-            {
+            if self.is_over() {
                 self.skip(
                     format!("{}: {}", variant.workload, variant.name),
                     "the time of a quick run was over".to_owned(),
@@ -184,6 +180,12 @@ impl Run<'_> {
     fn takes_part(&self, variant: &Variant) -> Vec<usize> {
         let takes = |engine: &dyn Engine| match variant.peers {
             _ if engine.name() == "pinleaf" => true,
+            // What differs is how it loads, which queries do not see; and a quick run has no time for it.
+            _ if variant.workload == "queries"
+                || (self.plan.quick && variant.workload == "freshness") =>
+            {
+                engine.does(variant.workload) && !self.is_tuned_too(engine.name())
+            }
             Peers::None => false,
             Peers::Yardsticks => engine.does(variant.workload) && !engine.stores(),
             Peers::All => engine.does(variant.workload),
@@ -191,6 +193,20 @@ impl Run<'_> {
         let engines = self.engines.iter().enumerate();
         let taking = engines.filter(|(_, engine)| takes(engine.as_ref()));
         taking.map(|(at, _)| at).collect()
+    }
+
+    /// Whether an engine is the defaults of a peer that is there tuned as well.
+    fn is_tuned_too(&self, name: &str) -> bool {
+        name.strip_suffix("-defaults").is_some_and(|peer| {
+            let tuned = format!("{peer}-tuned");
+            self.engines.iter().any(|engine| engine.name() == tuned)
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.plan
+            .deadline
+            .is_some_and(|deadline| self.began.elapsed() > deadline)
     }
 
     fn variant(&mut self, variant: &Variant, mut engines: Vec<usize>) -> Result<(), Fault> {
@@ -204,6 +220,16 @@ impl Run<'_> {
             {
                 self.bar.inc(engines.len() as u64);
                 continue;
+            }
+            if self.is_over() {
+                self.skip(
+                    format!(
+                        "{}: {}, rounds {round} to {}",
+                        variant.workload, variant.name, self.plan.rounds
+                    ),
+                    "the time of a quick run was over".to_owned(),
+                );
+                break;
             }
             if topics.is_none() {
                 topics = Some(self.fill(variant)?);
@@ -399,6 +425,17 @@ fn prepare(plan: &Plan, engines: &mut Vec<Box<dyn Engine>>) -> Vec<Skipped> {
             .iter()
             .any(|one| plan.wants_workload(one) && engine.does(one));
         if !used {
+            return false;
+        }
+        let named = plan
+            .only
+            .iter()
+            .any(|only| engine.name().starts_with(only.as_str()));
+        if plan.quick && !named && !engine.quick() {
+            skipped.push(Skipped {
+                what: engine.name().to_owned(),
+                why: "takes too long to start for a quick run; --only takes its name".to_owned(),
+            });
             return false;
         }
         eprintln!("bench: preparing {}", engine.name());

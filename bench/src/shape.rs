@@ -84,6 +84,18 @@ impl Shape {
         }
     }
 
+    /// Of a message, about.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Shape::Orders => ORDER_BYTES as u64,
+            Shape::Small => 30,
+            Shape::Large => LARGE_BYTES as u64,
+            Shape::Wide => 2_000,
+            Shape::Nested => 130,
+        }
+    }
+
     /// The first row's id: as long in digits as all that follow.
     #[must_use]
     pub fn first_id(self) -> u64 {

@@ -24,6 +24,9 @@ use crate::topic::{Content, Topic};
 
 /// No engine stands still for so long and is not broken.
 const STALL: Duration = Duration::from_secs(60);
+/// What a message takes on disk, in its own bytes: at the broker, at the engine, as a file; and deleted topics
+/// that are not gone yet.
+const COPIES: u64 = 4;
 /// What may pass from visible to durable.
 const SETTLE: Duration = Duration::from_secs(60);
 /// Between two looks, at least and at most.
@@ -103,13 +106,27 @@ pub fn variants(plan: &Plan) -> (Vec<Variant>, Vec<(String, String)>) {
     let mut skipped = Vec::new();
     let mut all = ingest::variants(plan);
     all.extend(freshness::variants(plan));
-    all.extend(queries::variants(plan));
     all.extend(recovery::variants(plan));
     all.extend(footprint::variants(plan));
+    all.extend(queries::variants(plan));
     match cores::variants(plan) {
         Ok(variants) => all.extend(variants),
         Err(why) => skipped.push(("cores".to_owned(), why)),
     }
+    all.retain(|variant| {
+        let bytes = |content: &Content| content.rows * content.shape.bytes() * COPIES;
+        let needed: u64 = variant.contents.iter().map(bytes).sum();
+        let fits = needed < plan.free_bytes;
+        if !fits {
+            let what = format!("{}: {}", variant.workload, variant.name);
+            let (needed, free) = (needed as f64 / 1e9, plan.free_bytes as f64 / 1e9);
+            skipped.push((
+                what,
+                format!("needs {needed:.0} GB of disk, {free:.0} are free"),
+            ));
+        }
+        fits
+    });
     (all, skipped)
 }
 

@@ -11,6 +11,7 @@
 //! | `settings: NAME...` | the program's one argument; each is an engine of its own in the report |
 //! | `does: WORKLOAD...` | |
 //! | `stores: yes` or `no` | no: it discards, and is a yardstick |
+//! | `quick: no` | it takes too long to start: in a quick run only by name |
 //!
 //! The harness starts it with one of its settings and writes one request a line to its standard input; it
 //! answers each by one line on its standard output, `{"error": "..."}` where it cannot. What it writes to
@@ -57,6 +58,7 @@ pub struct Head {
     settings: Vec<String>,
     does: Vec<String>,
     stores: bool,
+    slow: bool,
 }
 
 /// How a program is run once it is there.
@@ -100,6 +102,7 @@ impl Head {
                 "jars" => head.jars = words(),
                 "settings" => head.settings = words(),
                 "does" => head.does = words(),
+                "quick" => head.slow = value.trim() == "no",
                 "stores" => head.stores = value.trim() == "yes",
                 _ => {}
             }
@@ -163,6 +166,10 @@ impl Engine for Program {
 
     fn stores(&self) -> bool {
         self.head.stores
+    }
+
+    fn quick(&self) -> bool {
+        !self.head.slow
     }
 
     fn prepare(&mut self) -> Result<(), Fault> {
@@ -333,6 +340,7 @@ mod tests {
             settings: words(&["defaults", "tuned"]),
             does: words(&["ingest", "queries"]),
             stores: true,
+            slow: false,
         };
         assert_eq!(head, expected);
         let said = Head::read("// engine: x\n", Path::new("x.go")).unwrap_err();

@@ -10,13 +10,9 @@ use crate::plan::Plan;
 use crate::shape::Shape;
 use crate::topic::{Content, Spread, Topic};
 
-/// Bytes that a row takes at the broker and at Pinleaf, and room beside.
-const ROW_BYTES: u64 = 172 * 3;
-
-/// One for each number of rows that the disk has room for.
+/// One for each number of rows.
 #[must_use]
 pub fn variants(plan: &Plan) -> Vec<Variant> {
-    let fits = |rows: &&u64| **rows * ROW_BYTES < plan.free_bytes;
     let variant = |rows: &u64| Variant {
         workload: "recovery",
         name: format!("{} rows", crate::stats::short(*rows as f64)),
@@ -34,11 +30,7 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
         leaves: None,
         peers: Peers::None,
     };
-    plan.recovery_rows
-        .iter()
-        .filter(fits)
-        .map(variant)
-        .collect()
+    plan.recovery_rows.iter().map(variant).collect()
 }
 
 /// Loads, kills, starts.

@@ -124,3 +124,28 @@ fn an_engine_that_lost_its_last_row_stands_still() {
         "{said}"
     );
 }
+
+#[test]
+fn what_the_disk_has_no_room_for_is_left_out_by_name() {
+    let mut plan = Plan::full(Path::new("/"));
+    (plan.free_bytes, plan.cpus) = (100_000_000_000, 2);
+    let (variants, skipped) = variants(&plan);
+    let names = ["recovery: 200,000,000 rows", "cores"];
+    let left_out: Vec<&str> = skipped.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(left_out, [names[1], names[0]]);
+    assert_eq!(skipped[1].1, "needs 138 GB of disk, 100 are free");
+    assert!(
+        variants
+            .iter()
+            .any(|one| one.workload == "recovery" && one.name == "50,000,000 rows")
+    );
+    for workload in crate::plan::WORKLOADS
+        .iter()
+        .filter(|name| **name != "cores")
+    {
+        assert!(
+            variants.iter().any(|one| one.workload == *workload),
+            "{workload}"
+        );
+    }
+}
