@@ -3,7 +3,7 @@
 # what: ClickHouse inside a Python process: its Kafka engine, a materialised view, a MergeTree
 # needs: chdb-core==26.1.0
 # settings: defaults tuned
-# does: ingest freshness queries
+# does: ingest freshness queries beside
 # stores: yes
 #
 # defaults: the Kafka table parses JSONEachRow by itself, at its default settings.
@@ -43,7 +43,7 @@ QUERIES = {
 class ClickHouse:
     def __init__(self, setting):
         self.tuned = setting == "tuned"
-        self.said = []
+        self.tables_beside = []
 
     def sql(self, text, form="TabSeparated"):
         return self.session.query(text, form).data()
@@ -59,9 +59,7 @@ class ClickHouse:
         self.broker = job["bootstrap"]
         self.sql("CREATE DATABASE bench ENGINE = Atomic")
         for table in self.tables:
-            columns = ", ".join(f"{c['name']} {self.type(c)}" for c in table["columns"])
-            # Stored in the order of the rows' ids: look-ups by id and, as they come, by time.
-            self.sql(f"CREATE TABLE bench.{table['table']} ({columns}) ENGINE = MergeTree ORDER BY id")
+            self.create(table)
         version = self.sql("SELECT version()").strip()
         lines = ["MergeTree ORDER BY id", "date_time_input_format=best_effort"]
         fresh = not any(table["rows"] for table in self.tables)
@@ -70,38 +68,52 @@ class ClickHouse:
         lines.append("RawBLOB, JSONExtract of a tuple in the view" if self.tuned else "JSONEachRow")
         return {"version": f"ClickHouse {version} (chdb-core)", "settings": lines}
 
+    def create(self, table):
+        columns = ", ".join(f"{c['name']} {self.type(c)}" for c in table["columns"])
+        # Stored in the order of the rows' ids: look-ups by id and, as they come, by time.
+        self.sql(f"CREATE TABLE bench.{table['table']} ({columns}) ENGINE = MergeTree ORDER BY id")
+
     def type(self, column):
         kind = column["kind"]
         return "String" if isinstance(kind, dict) else TYPES[kind]
 
     def begin(self):
         for table in self.tables:
-            name, columns = table["table"], table["columns"]
-            flat = all(len(c["path"]) == 1 for c in columns)
-            settings = {
-                "kafka_broker_list": f"'{self.broker}'",
-                "kafka_topic_list": f"'{table['topic']}'",
-                # Another each time: a group that has read the topic before begins where it ended.
-                "kafka_group_name": f"'bench-{uuid.uuid4()}'",
-                "kafka_num_consumers": 1,
-                **self.kafka,
-            }
-            if flat and not self.tuned:
-                # Integers, text and decimals as they are; times need the parser that knows ISO.
-                shape = ", ".join(f"{c['name']} {self.type(c)}" for c in columns)
-                settings["kafka_format"] = "'JSONEachRow'"
-                settings["date_time_input_format"] = "'best_effort'"
-                select = ", ".join(c["name"] for c in columns)
-            else:
-                shape = "message String"
-                settings["kafka_format"] = "'RawBLOB'"
-                select = self.extract(columns)
-            said = ", ".join(f"{key} = {value}" for key, value in settings.items())
-            self.sql(f"CREATE TABLE bench.kafka_{name} ({shape}) ENGINE = Kafka SETTINGS {said}")
-            self.sql(
-                f"CREATE MATERIALIZED VIEW bench.view_{name} TO bench.{name} AS SELECT {select} FROM bench.kafka_{name}"
-            )
+            self.load(table)
         return {}
+
+    def begin_beside(self, table):
+        self.create(table)
+        self.load(table)
+        self.tables_beside = [table]
+        return {}
+
+    def load(self, table):
+        name, columns = table["table"], table["columns"]
+        flat = all(len(c["path"]) == 1 for c in columns)
+        settings = {
+            "kafka_broker_list": f"'{self.broker}'",
+            "kafka_topic_list": f"'{table['topic']}'",
+            # Another each time: a group that has read the topic before begins where it ended.
+            "kafka_group_name": f"'bench-{uuid.uuid4()}'",
+            "kafka_num_consumers": 1,
+            **self.kafka,
+        }
+        if flat and not self.tuned:
+            # Integers, text and decimals as they are; times need the parser that knows ISO.
+            shape = ", ".join(f"{c['name']} {self.type(c)}" for c in columns)
+            settings["kafka_format"] = "'JSONEachRow'"
+            settings["date_time_input_format"] = "'best_effort'"
+            select = ", ".join(c["name"] for c in columns)
+        else:
+            shape = "message String"
+            settings["kafka_format"] = "'RawBLOB'"
+            select = self.extract(columns)
+        said = ", ".join(f"{key} = {value}" for key, value in settings.items())
+        self.sql(f"CREATE TABLE bench.kafka_{name} ({shape}) ENGINE = Kafka SETTINGS {said}")
+        self.sql(
+            f"CREATE MATERIALIZED VIEW bench.view_{name} TO bench.{name} AS SELECT {select} FROM bench.kafka_{name}"
+        )
 
     def extract(self, columns):
         """One pass over a message: a tuple of the values, named as their columns are."""
@@ -124,10 +136,16 @@ class ClickHouse:
         return ", ".join(parts).replace("row.", f"JSONExtract(message, 'Tuple({quoted})').")
 
     def rows(self):
-        return {"rows": sum(int(self.sql(f"SELECT count() FROM bench.{t['table']}")) for t in self.tables)}
+        return self.count(self.tables)
+
+    def rows_beside(self):
+        return self.count(self.tables_beside)
+
+    def count(self, tables):
+        return {"rows": sum(int(self.sql(f"SELECT count() FROM bench.{t['table']}")) for t in tables)}
 
     def tally(self, name):
-        columns = next(t["columns"] for t in self.tables if t["table"] == name)
+        columns = next(t["columns"] for t in self.tables + self.tables_beside if t["table"] == name)
         texts = []
         for c in columns:
             if c["kind"] == "price":
@@ -143,7 +161,7 @@ class ClickHouse:
         return {"answer": self.rows_of(text)}
 
     def stop(self):
-        for table in self.tables:
+        for table in self.tables + self.tables_beside:
             self.sql(f"DROP TABLE IF EXISTS bench.view_{table['table']}")
             self.sql(f"DROP TABLE IF EXISTS bench.kafka_{table['table']}")
         self.session.close()
@@ -159,6 +177,8 @@ def main():
                 "start": lambda: engine.start(request),
                 "begin": engine.begin,
                 "rows": engine.rows,
+                "begin_beside": lambda: engine.begin_beside(request["table"]),
+                "rows_beside": engine.rows_beside,
                 "tally": lambda: engine.tally(request["table"]),
                 "query": lambda: engine.query(request),
                 "stop": engine.stop,

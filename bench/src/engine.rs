@@ -27,6 +27,8 @@ pub struct Job<'a> {
 
 /// The tables of a job's topics.
 pub const TABLES: [&str; 2] = ["t", "u"];
+/// The table of a topic that is loaded beside queries.
+pub const BESIDE: &str = "b";
 
 /// What an engine is, for the report.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -92,17 +94,29 @@ pub trait Running {
         Ok(true)
     }
 
-    /// Counts what is there of one of [`TABLES`].
+    /// Counts what is there of a table, loaded from this topic.
     ///
     /// # Errors
     /// [`Fault::Failed`].
-    fn tally(&mut self, table: usize) -> Result<Tally, Fault>;
+    fn tally(&mut self, table: &str, topic: &Topic) -> Result<Tally, Fault>;
 
     /// Answers a query of the workload `queries`: rows of values as text.
     ///
     /// # Errors
     /// [`Fault::Failed`].
     fn query(&mut self, asked: &Asked) -> Result<Vec<Vec<String>>, Fault>;
+
+    /// Begins to load one more topic into [`BESIDE`], while it answers queries of the others.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`].
+    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault>;
+
+    /// How many rows a reader sees of it.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`].
+    fn rows_beside(&mut self) -> Result<u64, Fault>;
 
     /// Ends it as its own manual says.
     ///

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::broker::Broker;
-use crate::engine::{About, Engine};
+use crate::engine::{About, Engine, TABLES};
 use crate::engines::{self, Pinleaf};
 use crate::fault::Fault;
 use crate::machine::{self, Machine};
@@ -178,8 +178,10 @@ impl Run<'_> {
 
     /// The engines that do a variant, by their place.
     fn takes_part(&self, variant: &Variant) -> Vec<usize> {
+        let beside = variant.contents.len() > TABLES.len();
         let takes = |engine: &dyn Engine| match variant.peers {
             _ if engine.name() == "pinleaf" => true,
+            _ if beside && !engine.does("beside") => false,
             // What differs is how it loads, which queries do not see; and a quick run has no time for it.
             _ if variant.workload == "queries"
                 || (self.plan.quick && variant.workload == "freshness") =>

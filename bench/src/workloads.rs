@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::engine::{About, Engine, Job, Running};
+use crate::engine::{About, Engine, Job, Running, TABLES};
 use crate::engines::Pinleaf;
 use crate::fault::Fault;
 use crate::plan::Plan;
@@ -254,8 +254,8 @@ fn load_until(
 /// Compares every table; the least that one was checked by.
 fn check(name: &str, running: &mut dyn Running, topics: &[Topic]) -> Result<&'static str, Fault> {
     let mut least = "";
-    for (table, topic) in topics.iter().enumerate() {
-        let checked = topic.expected.check(name, &running.tally(table)?)?;
+    for (topic, table) in topics.iter().zip(TABLES) {
+        let checked = topic.expected.check(name, &running.tally(table, topic)?)?;
         if least.is_empty() || checked.len() < least.len() {
             least = checked;
         }

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Mysql;
-use crate::engine::{About, Engine, Job, Running, TABLES};
+use crate::engine::{About, BESIDE, Engine, Job, Running, TABLES};
 use crate::fault::Fault;
 use crate::process::Group;
-use crate::shape::{Column, Kind, Shape};
+use crate::shape::{Column, Kind};
 use crate::tally::Tally;
 use crate::topic::Topic;
 use crate::workloads::queries::Asked;
@@ -81,7 +81,8 @@ impl Pinleaf {
             binary: self.binary.clone(),
             config,
             port,
-            shapes: job.topics.iter().map(|topic| topic.shape).collect(),
+            bootstrap: job.bootstrap.to_owned(),
+            tables: job.topics.len(),
             group,
             client,
         };
@@ -124,7 +125,8 @@ pub struct RunningPinleaf {
     binary: PathBuf,
     config: PathBuf,
     port: u16,
-    shapes: Vec<Shape>,
+    bootstrap: String,
+    tables: usize,
     group: Group,
     client: Mysql,
 }
@@ -158,7 +160,8 @@ impl RunningPinleaf {
             binary,
             config,
             port,
-            shapes,
+            bootstrap,
+            tables,
             group,
             client,
         } = self;
@@ -169,7 +172,8 @@ impl RunningPinleaf {
             binary,
             config,
             port,
-            shapes,
+            bootstrap,
+            tables,
             group,
             client,
         })
@@ -182,7 +186,7 @@ impl Running for RunningPinleaf {
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
-        for (_, table) in self.shapes.iter().zip(TABLES) {
+        for table in &TABLES[..self.tables] {
             self.client
                 .query(&format!("START PIPELINE bench.{table}"))?;
         }
@@ -191,7 +195,7 @@ impl Running for RunningPinleaf {
 
     fn rows(&mut self) -> Result<u64, Fault> {
         let mut sum = 0;
-        for (_, table) in self.shapes.iter().zip(TABLES) {
+        for table in &TABLES[..self.tables] {
             let rows = self
                 .client
                 .number(&format!("SELECT COUNT(*) FROM bench.{table}"))?;
@@ -208,16 +212,16 @@ impl Running for RunningPinleaf {
         Ok(open == 0)
     }
 
-    fn tally(&mut self, table: usize) -> Result<Tally, Fault> {
-        let names: Vec<String> = self.shapes[table]
+    fn tally(&mut self, table: &str, topic: &Topic) -> Result<Tally, Fault> {
+        let names: Vec<String> = topic
+            .shape
             .columns()
             .into_iter()
             .map(|column| column.name)
             .collect();
         let names = names.join(", ");
         let sql = format!(
-            "SELECT COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', {names}))) FROM bench.{}",
-            TABLES[table]
+            "SELECT COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', {names}))) FROM bench.{table}"
         );
         let rows = self.client.query(&sql)?;
         let number = |at: usize| -> Option<u128> { rows.first()?.get(at)?.parse().ok() };
@@ -232,6 +236,20 @@ impl Running for RunningPinleaf {
 
     fn query(&mut self, asked: &Asked) -> Result<Vec<Vec<String>>, Fault> {
         self.client.query(&asked.sql())
+    }
+
+    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault> {
+        for sql in statements(&self.bootstrap, topic, BESIDE) {
+            self.client.query(&sql)?;
+        }
+        let start = format!("START PIPELINE bench.{BESIDE}");
+        self.client.query(&start).map(|_| ())
+    }
+
+    fn rows_beside(&mut self) -> Result<u64, Fault> {
+        let count = format!("SELECT COUNT(*) FROM bench.{BESIDE}");
+        let rows = self.client.number(&count)?;
+        Ok(u64::try_from(rows).unwrap_or(u64::MAX))
     }
 
     fn stop(self: Box<Self>) -> Result<(), Fault> {

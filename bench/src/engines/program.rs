@@ -9,7 +9,7 @@
 //! | `needs: PACKAGE...` | of PyPI (`name==version`) or Go modules (`path@version`), fetched into the cache |
 //! | `jars: GROUP:NAME:VERSION...` | of Maven Central, fetched likewise; their folder is in `BENCH_JARS` |
 //! | `settings: NAME...` | the program's one argument; each is an engine of its own in the report |
-//! | `does: WORKLOAD...` | |
+//! | `does: WORKLOAD...` | and `beside`: it answers queries while it loads |
 //! | `stores: yes` or `no` | no: it discards, and is a yardstick |
 //! | `quick: no` | it takes too long to start: in a quick run only by name |
 //!
@@ -24,6 +24,8 @@
 //! | `{"do": "rows"}` | `{"rows": n}`: so many are visible in all tables, by a query where it has queries |
 //! | `{"do": "tally", "table": "t"}` | `{"rows", "ids", "hash"}` or `{"rows", "offsets", "bytes"}`, see `tally.rs` |
 //! | `{"do": "query", "name", "id", "since"}` | `{"answer": [["...", ...], ...]}` |
+//! | `{"do": "begin_beside", "table": {...}}` | `{}`: it loads one more; if it does `beside` |
+//! | `{"do": "rows_beside"}` | `{"rows": n}`, of that one |
 //! | `{"do": "stop"}` | `{}`, and it ends |
 
 use std::fs;
@@ -35,7 +37,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::install;
-use crate::engine::{About, Engine, Job, Running, TABLES};
+use crate::engine::{About, BESIDE, Engine, Job, Running, TABLES};
 use crate::fault::Fault;
 use crate::process::Group;
 use crate::tally::Tally;
@@ -211,17 +213,8 @@ impl Engine for Program {
             from: BufReader::new(from),
             complaints,
         };
-        let table = |(topic, table): (&Topic, &str)| {
-            json!({
-                "table": table,
-                "topic": topic.name,
-                "partitions": topic.partitions,
-                "rows": topic.expected.rows(),
-                "file": topic.file,
-                "columns": topic.shape.columns(),
-            })
-        };
-        let tables: Vec<_> = job.topics.iter().zip(TABLES).map(table).collect();
+        let tables = job.topics.iter().zip(TABLES);
+        let tables: Vec<_> = tables.map(|(topic, name)| table(topic, name)).collect();
         let said = running.ask(&json!({
             "do": "start",
             "bootstrap": job.bootstrap,
@@ -231,6 +224,17 @@ impl Engine for Program {
         let about = running.read("a version and settings", said)?;
         Ok((Box::new(running), about))
     }
+}
+
+fn table(topic: &Topic, name: &str) -> Value {
+    json!({
+        "table": name,
+        "topic": topic.name,
+        "partitions": topic.partitions,
+        "rows": topic.expected.rows(),
+        "file": topic.file,
+        "columns": topic.shape.columns(),
+    })
 }
 
 struct RunningProgram {
@@ -261,6 +265,12 @@ impl RunningProgram {
             Some(error) => Err(self.failed(error.as_str().unwrap_or("an error without a word"))),
             None => Ok(said),
         }
+    }
+
+    fn count(&mut self, request: &str) -> Result<u64, Fault> {
+        let said = self.ask(&json!({"do": request}))?;
+        let rows = said["rows"].as_u64();
+        rows.ok_or_else(|| self.failed(&format!("it answered {said} where rows were asked for")))
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, what: &str, said: Value) -> Result<T, Fault> {
@@ -295,15 +305,21 @@ impl Running for RunningProgram {
     }
 
     fn rows(&mut self) -> Result<u64, Fault> {
-        let said = self.ask(&json!({"do": "rows"}))?;
-        match said["rows"].as_u64() {
-            Some(rows) => Ok(rows),
-            None => Err(self.failed(&format!("it answered {said} where rows were asked for"))),
-        }
+        self.count("rows")
     }
 
-    fn tally(&mut self, table: usize) -> Result<Tally, Fault> {
-        let said = self.ask(&json!({"do": "tally", "table": TABLES[table]}))?;
+    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault> {
+        let beside = table(topic, BESIDE);
+        self.ask(&json!({"do": "begin_beside", "table": beside}))
+            .map(|_| ())
+    }
+
+    fn rows_beside(&mut self) -> Result<u64, Fault> {
+        self.count("rows_beside")
+    }
+
+    fn tally(&mut self, table: &str, _topic: &Topic) -> Result<Tally, Fault> {
+        let said = self.ask(&json!({"do": "tally", "table": table}))?;
         self.read("a tally", said)
     }
 

@@ -3,11 +3,15 @@
 //! The rows are orders (table `t`) and, for the join, an eighth as many of two columns with the same ids (`u`).
 //! Each engine says the queries in its own words and must give the same answers. Timed is from the question to
 //! the last row read: over a socket for Pinleaf, over a pipe for what runs inside a peer's program.
+//!
+//! A second variant asks the same queries of the same rows while one more topic of as many orders is loaded
+//! into another table as fast as it goes, by the engines that can.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Bench, Measured, Peers, Variant, load};
-use crate::engine::{About, Engine};
+use super::{Bench, Measured, Peers, STALL, Variant, load};
+use crate::engine::{About, BESIDE, Engine, Running, TABLES};
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::shape::{Shape, time_of_row};
@@ -88,21 +92,33 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
         spread: Spread::Even,
         codec: "none",
     };
-    let variant = |rows: &u64| Variant {
-        workload: "queries",
-        name: format!("{} rows", crate::stats::short(*rows as f64)),
-        contents: vec![
-            content(Shape::Orders, *rows),
+    let variant = |rows: u64, beside: bool| {
+        let mut contents = vec![
+            content(Shape::Orders, rows),
             content(Shape::Small, rows / 8),
-        ],
-        files: true,
-        rate: 0,
-        rows: 0,
-        partitions: 0,
-        leaves: None,
-        peers: Peers::All,
+        ];
+        let mut name = format!("{} rows", crate::stats::short(rows as f64));
+        if beside {
+            contents.push(content(Shape::Orders, rows));
+            name += ", while as many are loaded";
+        }
+        Variant {
+            workload: "queries",
+            name,
+            contents,
+            files: !beside,
+            rate: 0,
+            rows: 0,
+            partitions: 0,
+            leaves: None,
+            peers: Peers::All,
+        }
     };
-    plan.query_rows.iter().map(variant).collect()
+    let rows = plan.query_rows.iter();
+    let mut all: Vec<Variant> = rows.map(|rows| variant(*rows, false)).collect();
+    // At the least of the sizes.
+    all.extend(plan.query_rows.first().map(|rows| variant(*rows, true)));
+    all
 }
 
 /// Loads, then asks each query once to warm up and then again and again.
@@ -115,30 +131,72 @@ pub fn measure(
     topics: &[Topic],
     engine: &dyn Engine,
 ) -> Result<(Measured, About), Fault> {
-    let (mut running, about) = engine.start(&bench.job(topics, variant))?;
+    let (stored, beside) = topics.split_at(TABLES.len());
+    let (mut running, about) = engine.start(&bench.job(stored, variant))?;
     let cpu = || bench.broker.cpu();
-    let (_, checked) = load(engine.name(), running.as_mut(), topics, cpu)?;
+    let (_, checked) = load(engine.name(), running.as_mut(), stored, cpu)?;
     let mut measured = Measured {
         checked,
         rows: topics.iter().map(|topic| topic.expected.rows()).sum(),
         ..Measured::default()
     };
-    for (name, _) in QUERIES {
-        let asked = Asked::of(name, topics[0].expected.rows());
-        let answer = running.query(&asked)?;
-        let mut times_ms = Vec::new();
-        for _ in 0..bench.plan.query_repeats {
-            let began = Instant::now();
-            running.query(&asked)?;
-            times_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    let all = QUERIES.map(|(name, _)| Asked::of(name, stored[0].expected.rows()));
+    let mut times_ms = BTreeMap::<&str, Vec<f64>>::new();
+    for asked in &all {
+        let answer = running.query(asked)?;
+        measured.answers.insert(asked.name.to_owned(), answer);
+    }
+    if let [beside] = beside {
+        let (began, wanted) = (Instant::now(), beside.expected.rows());
+        running.begin_beside(beside)?;
+        let (mut last, mut moved) = (0, began);
+        // What is asked when the last row is there, was asked of an engine that loads.
+        for asked in all.iter().cycle() {
+            let rows = running.rows_beside()?;
+            if rows >= wanted {
+                break;
+            }
+            if rows != last {
+                (last, moved) = (rows, Instant::now());
+            }
+            if moved.elapsed() > STALL {
+                let name = engine.name();
+                return Err(Fault::Wrong(format!(
+                    "{name} stands still at {rows} of {wanted} rows"
+                )));
+            }
+            times_ms
+                .entry(asked.name)
+                .or_default()
+                .push(timed(running.as_mut(), asked)?);
         }
+        measured.put("rows_per_s", wanted as f64 / began.elapsed().as_secs_f64());
+        beside
+            .expected
+            .check(engine.name(), &running.tally(BESIDE, beside)?)?;
+    } else {
+        for asked in &all {
+            for _ in 0..bench.plan.query_repeats {
+                times_ms
+                    .entry(asked.name)
+                    .or_default()
+                    .push(timed(running.as_mut(), asked)?);
+            }
+        }
+    }
+    for (name, times_ms) in times_ms {
         if let Some(spread) = Values::of(&times_ms) {
             measured.put(&format!("query_{name}_ms"), spread.median);
         }
-        measured.answers.insert(name.to_owned(), answer);
     }
     running.stop()?;
     Ok((measured, about))
+}
+
+fn timed(running: &mut dyn Running, asked: &Asked) -> Result<f64, Fault> {
+    let began = Instant::now();
+    running.query(asked)?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]

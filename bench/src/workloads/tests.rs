@@ -36,7 +36,7 @@ impl Running for Fake {
         })
     }
 
-    fn tally(&mut self, _table: usize) -> Result<Tally, Fault> {
+    fn tally(&mut self, _table: &str, _topic: &Topic) -> Result<Tally, Fault> {
         let hash = |row: &Row| u128::from(crc32fast::hash(row.1.as_bytes()));
         Ok(Tally {
             rows: self.rows.len() as u64,
@@ -48,6 +48,14 @@ impl Running for Fake {
 
     fn query(&mut self, _asked: &Asked) -> Result<Vec<Vec<String>>, Fault> {
         Ok(Vec::new())
+    }
+
+    fn begin_beside(&mut self, _topic: &Topic) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn rows_beside(&mut self) -> Result<u64, Fault> {
+        Ok(0)
     }
 
     fn stop(self: Box<Self>) -> Result<(), Fault> {
