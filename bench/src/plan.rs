@@ -80,13 +80,14 @@ impl Plan {
         Plan {
             quick: true,
             deadline: Some(Duration::from_secs(250)),
-            ingest_rows: 500_000,
+            // Two of ClickHouse's largest blocks: it does not wait for a third to be full.
+            ingest_rows: 2 * 524_288,
             freshness: vec![(1_000, 3)],
             query_rows: vec![500_000],
             recovery_rows: vec![500_000],
             footprint_rows: 500_000,
             footprint_partitions: vec![1],
-            idle: Duration::from_secs(2),
+            idle: Duration::from_secs(1),
             ..Plan::full(dir)
         }
     }

@@ -15,7 +15,7 @@ const LEFT: f64 = 190.0;
 const RIGHT: f64 = 150.0;
 const BAR: f64 = 18.0;
 const LINEAR_MAX: f64 = 30.0;
-/// One for each engine, by the order of their names; readable to those who see no red or green.
+/// One for each engine, Pinleaf's first, then by the order of their names; readable to those who see no red or green.
 const COLOURS: [&str; 8] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800",
 ];
@@ -53,6 +53,8 @@ pub fn bars(title: &str, groups: &[Group]) -> String {
     let mut body = String::new();
     let mut y = 46.0;
     for (group, bars) in groups {
+        let mut bars: Vec<_> = bars.iter().collect();
+        bars.sort_by_key(|(engine, _)| !engine.starts_with("pinleaf"));
         text(&mut body, 8.0, y + 12.0, "start", "bold", group);
         y += BAR + 2.0;
         for (engine, spread) in bars {
@@ -180,7 +182,9 @@ pub fn percentiles(title: &str, lines: &BTreeMap<String, BTreeMap<u64, u64>>) ->
 
 fn names<'a>(all: impl Iterator<Item = &'a String>) -> Vec<String> {
     let names: std::collections::BTreeSet<String> = all.cloned().collect();
-    names.into_iter().collect()
+    let mut names: Vec<String> = names.into_iter().collect();
+    names.sort_by_key(|name| !name.starts_with("pinleaf"));
+    names
 }
 
 fn colour(names: &[String], name: &str) -> &'static str {

@@ -182,10 +182,8 @@ impl Run<'_> {
         let takes = |engine: &dyn Engine| match variant.peers {
             _ if engine.name() == "pinleaf" => true,
             _ if beside && !engine.does("beside") => false,
-            // What differs is how it loads, which queries do not see; and a quick run has no time for it.
-            _ if variant.workload == "queries"
-                || (self.plan.quick && variant.workload == "freshness") =>
-            {
+            // What differs is how it loads, which queries do not see.
+            _ if variant.workload == "queries" => {
                 engine.does(variant.workload) && !self.is_tuned_too(engine.name())
             }
             Peers::None => false,
@@ -199,10 +197,9 @@ impl Run<'_> {
 
     /// Whether an engine is the defaults of a peer that is there tuned as well.
     fn is_tuned_too(&self, name: &str) -> bool {
-        name.strip_suffix("-defaults").is_some_and(|peer| {
-            let tuned = format!("{peer}-tuned");
-            self.engines.iter().any(|engine| engine.name() == tuned)
-        })
+        let mut names = self.engines.iter().map(|engine| engine.name());
+        name.strip_suffix("-defaults")
+            .is_some_and(|peer| names.any(|one| one != name && one.starts_with(peer)))
     }
 
     fn is_over(&self) -> bool {
@@ -419,6 +416,10 @@ fn differs(expected: &Answers, said: &Answers) -> Option<String> {
 /// Takes out the engines that are not wanted or not to be had; the latter are named.
 fn prepare(plan: &Plan, engines: &mut Vec<Box<dyn Engine>>) -> Vec<Skipped> {
     let mut skipped = Vec::new();
+    let names: Vec<String> = engines
+        .iter()
+        .map(|engine| engine.name().to_owned())
+        .collect();
     engines.retain_mut(|engine| {
         if !plan.wants_engine(engine.name()) {
             return false;
@@ -433,10 +434,20 @@ fn prepare(plan: &Plan, engines: &mut Vec<Box<dyn Engine>>) -> Vec<Skipped> {
             .only
             .iter()
             .any(|only| engine.name().starts_with(only.as_str()));
-        if plan.quick && !named && !engine.quick() {
+        let defaults = engine.name().ends_with("-defaults");
+        let peer = engine.name().rsplit_once('-').map_or("", |(peer, _)| peer);
+        let tuned_too = names.iter().filter(|name| name.starts_with(peer)).count() > 1;
+        let why = match (plan.quick && !plan.tiny && !named, engine.quick()) {
+            (true, false) => "takes too long to start for a quick run; --only takes its name",
+            (true, true) if defaults && tuned_too => {
+                "a quick run has a peer at its best settings alone; --only takes its name"
+            }
+            _ => "",
+        };
+        if !why.is_empty() {
             skipped.push(Skipped {
                 what: engine.name().to_owned(),
-                why: "takes too long to start for a quick run; --only takes its name".to_owned(),
+                why: why.to_owned(),
             });
             return false;
         }

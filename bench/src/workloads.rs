@@ -105,9 +105,9 @@ pub struct Bench<'a> {
 pub fn variants(plan: &Plan) -> (Vec<Variant>, Vec<(String, String)>) {
     let mut skipped = Vec::new();
     let mut all = ingest::variants(plan);
-    all.extend(freshness::variants(plan));
     all.extend(recovery::variants(plan));
     all.extend(footprint::variants(plan));
+    all.extend(freshness::variants(plan));
     all.extend(queries::variants(plan));
     match cores::variants(plan) {
         Ok(variants) => all.extend(variants),

@@ -22,7 +22,6 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
     }
     let mut all = vec![variant(orders(1, "none"), Peers::All)];
     if plan.quick {
-        all.push(variant(orders(4, "lz4"), Peers::Yardsticks));
         return all;
     }
     for (partitions, codec) in [

@@ -116,8 +116,14 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
     };
     let rows = plan.query_rows.iter();
     let mut all: Vec<Variant> = rows.map(|rows| variant(*rows, false)).collect();
-    // At the least of the sizes.
-    all.extend(plan.query_rows.first().map(|rows| variant(*rows, true)));
+    // At the least of the sizes; a quick run has no time for it.
+    let some = !plan.quick || plan.tiny;
+    all.extend(
+        plan.query_rows
+            .first()
+            .filter(|_| some)
+            .map(|rows| variant(*rows, true)),
+    );
     all
 }
 
