@@ -35,6 +35,8 @@ const KAFKA: [(&str, &str); 3] = [
 pub struct Broker {
     /// As the report calls it.
     pub what: String,
+    /// How it is started.
+    pub settings: Vec<String>,
     /// What speaks to it.
     pub cluster: Cluster,
     group: Option<Group>,
@@ -50,6 +52,7 @@ impl Broker {
         if let Some(bootstrap) = bootstrap {
             let broker = Broker {
                 what: "one that ran already; its CPU is not counted".to_owned(),
+                settings: vec!["whatever it was started with".to_owned()],
                 cluster: Cluster::new(bootstrap, &format!("pinleaf-bench-{}-", std::process::id())),
                 group: None,
                 container: None,
@@ -84,6 +87,7 @@ impl Broker {
 
     fn of(
         what: String,
+        settings: Vec<String>,
         port: u16,
         command: &mut Command,
         home: &Path,
@@ -95,6 +99,7 @@ impl Broker {
         command.stdin(Stdio::null()).stdout(file).stderr(again);
         let mut broker = Broker {
             what,
+            settings,
             cluster: Cluster::new(&format!("127.0.0.1:{port}"), ""),
             group: Some(Group::spawn(command, "the broker")?),
             container,
@@ -130,7 +135,18 @@ fn kafka(home: &Path) -> Result<Broker, Fault> {
     let server = server.map_err(|error| Fault::failed("Apache Kafka", error.to_string()))?;
     let what = format!("Apache Kafka {VERSION}, one node, 1 GiB of heap");
     let port = server.addr(1).port();
-    Broker::of(what, port, &mut server.command(1), home, None)
+    let properties = home.join("broker-1/server.properties");
+    let properties = fs::read_to_string(&properties)
+        .map_err(Fault::io(format!("reading {}", properties.display())))?;
+    // Where its files are and on which ports it listens is no setting that a figure depends on.
+    let of_this_start = ["listeners", "advertised", "controller.quorum", "log.dirs"];
+    let is_setting = |line: &&str| !of_this_start.iter().any(|start| line.starts_with(start));
+    let settings = properties
+        .lines()
+        .filter(is_setting)
+        .map(str::to_owned)
+        .collect();
+    Broker::of(what, settings, port, &mut server.command(1), home, None)
 }
 
 fn redpanda(binary: &Path, home: &Path, ports: [u16; 3]) -> Result<Broker, Fault> {
@@ -140,6 +156,10 @@ fn redpanda(binary: &Path, home: &Path, ports: [u16; 3]) -> Result<Broker, Fault
     let what = "Redpanda, its binary, one core, 1 GiB".to_owned();
     Broker::of(
         what,
+        vec![line(&redpanda_command(
+            Path::new("redpanda"),
+            Path::new("redpanda.yaml"),
+        ))],
         ports[0],
         &mut redpanda_command(binary, &config),
         home,
@@ -176,8 +196,10 @@ fn container(runtime: &str, port: u16, home: &Path) -> Result<Broker, Fault> {
         "Redpanda in a container ({runtime}, {IMAGE}), one core, 1 GiB; its CPU is not counted"
     );
     let mut command = container_command(runtime, &name, port);
+    let settings = vec![line(&command)];
     Broker::of(
         what,
+        settings,
         port,
         &mut command,
         home,
@@ -198,6 +220,12 @@ fn container_command(runtime: &str, name: &str, port: u16) -> Command {
     command
 }
 
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
 fn runs(program: &str, arguments: &[&str]) -> bool {
     let status = quiet(program).args(arguments).status();
     status.is_ok_and(|status| status.success())
@@ -212,12 +240,6 @@ fn in_path(program: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(command: &Command) -> String {
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-        words.join(" ")
-    }
 
     #[test]
     fn redpanda_is_started_with_its_documented_flags() {

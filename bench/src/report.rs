@@ -29,8 +29,8 @@ pub struct Run {
     pub plan: serde_json::Value,
     /// On what.
     pub machine: Machine,
-    /// Which broker.
-    pub broker: String,
+    /// Which broker, and how it was started.
+    pub broker: (String, Vec<String>),
     /// Versions and settings.
     pub engines: BTreeMap<String, About>,
     /// What was left out.
@@ -49,7 +49,10 @@ pub fn write(folder: &Folder) -> Result<(), Fault> {
     let run = Run {
         plan: folder.read("plan.json").ok_or_else(none)?,
         machine: folder.read("machine.json").ok_or_else(none)?,
-        broker: broker["broker"].as_str().unwrap_or("none").to_owned(),
+        broker: (
+            broker["broker"].as_str().unwrap_or("none").to_owned(),
+            serde_json::from_value(broker["settings"].clone()).unwrap_or_default(),
+        ),
         engines: folder.read("engines.json").unwrap_or_default(),
         skipped: folder.read("skipped.json").unwrap_or_default(),
         samples: folder.samples(),
@@ -204,7 +207,7 @@ fn on_what(out: &mut String, run: &Run) {
         machine.kernel,
         machine.file_system,
         machine.commit,
-        run.broker,
+        run.broker.0,
     );
     for (name, about) in &run.engines {
         let _ = writeln!(out, "| {name} | {} |", about.version);
@@ -311,7 +314,11 @@ fn table(out: &mut String, variant: &str, samples: &[&Sample]) {
 }
 
 fn settings(out: &mut String, run: &Run) {
-    out.push_str("\n## Settings\n\n");
+    let _ = write!(
+        out,
+        "\n## Settings\n\n- the broker: {}\n",
+        run.broker.1.join("; ")
+    );
     for (name, about) in &run.engines {
         let _ = writeln!(out, "- {name}: {}", about.settings.join("; "));
     }

@@ -271,8 +271,10 @@ impl Run<'_> {
             self.bar.set_message("starting the broker");
             let dir = self.folder.work("run")?;
             let broker = Broker::start(&dir, self.bootstrap)?;
-            self.folder
-                .write("broker.json", &json!({"broker": broker.what}))?;
+            self.folder.write(
+                "broker.json",
+                &json!({"broker": broker.what, "settings": broker.settings}),
+            )?;
             self.broker = Some(broker);
         }
         let Some(broker) = &self.broker else {

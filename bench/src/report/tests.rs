@@ -55,7 +55,7 @@ fn run() -> Run {
             file_system: "ext4 rw".to_owned(),
             commit: "0123456789ab".to_owned(),
         },
-        broker: "Apache Kafka 4.3.1".to_owned(),
+        broker: ("Apache Kafka 4.3.1".to_owned(), vec!["heap=1".to_owned()]),
         engines: BTreeMap::from([
             ("house-tuned".to_owned(), about("House 1.2", "blocks=7")),
             (
