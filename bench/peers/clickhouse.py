@@ -64,7 +64,8 @@ class ClickHouse:
         lines = ["MergeTree ORDER BY id", "date_time_input_format=best_effort"]
         fresh = not any(table["rows"] for table in self.tables)
         self.kafka = (FRESH if fresh else LOAD) if self.tuned else {}
-        lines += [f"{key}={value}" for key, value in {**LOAD, **FRESH}.items() if self.tuned]
+        for when, some in [("to load", LOAD), ("to be fresh", FRESH)] if self.tuned else []:
+            lines += [f"{key}={value} ({when})" for key, value in some.items()]
         lines.append("RawBLOB, JSONExtract of a tuple in the view" if self.tuned else "JSONEachRow")
         return {"version": f"ClickHouse {version} (chdb-core)", "settings": lines}
 

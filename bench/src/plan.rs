@@ -79,7 +79,7 @@ impl Plan {
     pub fn quick(dir: &Path) -> Plan {
         Plan {
             quick: true,
-            deadline: Some(Duration::from_secs(250)),
+            deadline: Some(Duration::from_secs(225)),
             // Two of ClickHouse's largest blocks: it does not wait for a third to be full.
             ingest_rows: 2 * 524_288,
             freshness: vec![(1_000, 3)],

@@ -123,7 +123,7 @@ fn head(out: &mut String, run: &Run) {
         })
         .collect();
     if !wrong.is_empty() {
-        out.push_str("**Wrong rows.** The figures of these samples are left out:\n\n");
+        out.push_str("**Wrong or missing rows.** The figures of these samples are left out:\n\n");
         for line in wrong {
             let _ = writeln!(out, "- {line}");
         }

@@ -119,5 +119,5 @@ fn kafka_bench_ends_with_all_it_started_and_goes_on_from_there() {
         "{report}"
     );
     assert!(report.contains("rows, ids, hash |"), "{report}");
-    assert!(!report.contains("Wrong rows"), "{report}");
+    assert!(!report.contains("missing rows"), "{report}");
 }
