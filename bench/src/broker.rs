@@ -121,7 +121,8 @@ impl Drop for Broker {
         }
         if let Some(group) = self.group.take() {
             if self.container.is_some() {
-                group.end(GRACE);
+                // It is killed where it does not.
+                let _ = group.end(GRACE);
             } else {
                 // Its log goes with the run.
                 group.kill();

@@ -93,13 +93,23 @@ impl Group {
         members(self.id()).into_iter().map(cpu_of).sum()
     }
 
-    /// Asks it to end, waits so long, and kills what is left.
-    pub fn end(mut self, grace: Duration) {
+    /// Asks it to end and waits so long; what is left then is killed.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`] where its leader had to be.
+    pub fn end(mut self, grace: Duration) -> Result<(), Fault> {
         let _ = killpg(Pid::from_raw(self.id()), Signal::SIGTERM);
         let began = Instant::now();
-        while began.elapsed() < grace && matches!(self.child.try_wait(), Ok(None)) {
+        while self.ended()?.is_none() {
+            if began.elapsed() > grace {
+                return Err(Fault::failed(
+                    &self.what,
+                    format!("it did not end within {grace:?} of SIGTERM"),
+                ));
+            }
             thread::sleep(POLL);
         }
+        Ok(())
     }
 
     /// At once, as a crash does.
@@ -279,6 +289,34 @@ pub fn quiet(program: impl AsRef<std::ffi::OsStr>) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A child has no signal blocked and none ignored, whatever the harness listens for.
+    #[test]
+    fn a_child_hears_what_it_is_told() {
+        end_at_signals().unwrap();
+        let group = Group::spawn(quiet("sleep").arg("1000"), "a sleep").unwrap();
+        group.end(Duration::from_secs(60)).unwrap();
+        let mut deaf = quiet("sh");
+        deaf.args(["-c", "trap '' TERM; while :; do sleep 1; done"]);
+        let group = Group::spawn(&mut deaf, "deaf").unwrap();
+        let id = group.id();
+        let began = Instant::now();
+        let ignores = |id: i32| {
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            let ignored = ignored.map(|bits| u64::from_str_radix(bits.trim(), 16).unwrap());
+            ignored.is_some_and(|bits| bits >> (SIGTERM - 1) & 1 == 1)
+        };
+        while !ignores(id) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            thread::sleep(POLL);
+        }
+        let said = group
+            .end(Duration::from_millis(50))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(said, "deaf: it did not end within 50ms of SIGTERM");
+    }
 
     /// What a shell starts in the background is of its group, is counted, and ends with it.
     #[test]

@@ -254,8 +254,7 @@ impl Running for RunningPinleaf {
 
     fn stop(self: Box<Self>) -> Result<(), Fault> {
         drop(self.client);
-        self.group.end(STOP_TIMEOUT);
-        Ok(())
+        self.group.end(STOP_TIMEOUT)
     }
 }
 

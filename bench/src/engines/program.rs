@@ -332,8 +332,7 @@ impl Running for RunningProgram {
 
     fn stop(mut self: Box<Self>) -> Result<(), Fault> {
         self.ask(&json!({"do": "stop"}))?;
-        self.group.end(GRACE);
-        Ok(())
+        self.group.end(GRACE)
     }
 }
 
