@@ -181,7 +181,7 @@ fn on_what(out: &mut String, run: &Run) {
     let quick = run.plan["quick"] == true;
     let _ = write!(
         out,
-        "{} with {} behind a warm-up. Figures are medians, in brackets the least and the most. Ratios are of the \
+        "{} with {}{}. Figures are medians, in brackets the least and the most. Ratios are of the \
          same round. What differs by less than the noise is called equal.\n\n\
          | | |\n|---|---|\n\
          | CPU | {}, {} of them{}{} |\n| memory | {} GB |\n| kernel | {} |\n| file system | {} |\n| commit | {} |\n\
@@ -192,6 +192,11 @@ fn on_what(out: &mut String, run: &Run) {
             "A full run"
         },
         counted(run.plan["rounds"].as_u64().unwrap_or(0), "round"),
+        if run.plan["warm_up"] == true {
+            " behind a warm-up"
+        } else {
+            ", no warm-up"
+        },
         machine.cpu,
         machine.cpus,
         if machine.hypervisor {

@@ -44,7 +44,7 @@ fn run() -> Run {
         settings: vec![setting.to_owned()],
     };
     Run {
-        plan: serde_json::json!({"quick": false, "rounds": 3}),
+        plan: serde_json::json!({"quick": false, "rounds": 3, "warm_up": true}),
         machine: Machine {
             cpu: "AMD EPYC".to_owned(),
             cpus: 2,
