@@ -21,8 +21,6 @@ pub enum Rule {
     DrainedBeforeLineage,
     /// SET OFFSETS and TRUNCATE are done once the leaves have carried them out.
     RewoundBeforeAnswer,
-    /// Nothing follows a Rewind until it is reached.
-    RewindBeforeRun,
     /// STOP is done once all of it is durable.
     StopBehindDrain,
     /// An order that a leaf's queue refused is given again.
@@ -55,7 +53,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 23] = [
+    pub const ALL: [Rule; 22] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -64,7 +62,6 @@ impl Rule {
         Rule::StaleReportDropped,
         Rule::DrainedBeforeLineage,
         Rule::RewoundBeforeAnswer,
-        Rule::RewindBeforeRun,
         Rule::StopBehindDrain,
         Rule::RefusedOrderAgain,
         Rule::DirectoryBeforePairing,

@@ -45,7 +45,7 @@ pub(super) fn tell(
         Goal::Run | Goal::Foreground { .. } | Goal::Rewind { .. } => false,
     };
     let waits = rewinding && known.failed.is_none() && !passes;
-    if waits && !out(Rule::RewindBeforeRun) {
+    if waits {
         return;
     }
     let goal = if pairing.lineage > known.lineage && desired != Goal::Drop {
