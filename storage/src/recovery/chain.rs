@@ -156,8 +156,14 @@ impl Walk<'_> {
             None => None,
         };
         if found.is_none() {
-            if let Some((sequence, rewrite)) = self.holes.before(&prev)? {
-                return Ok(Step::Precedes(Member::Hole(sequence, rewrite)));
+            match self.holes.before(&prev) {
+                Ok(Some((sequence, rewrite))) => {
+                    return Ok(Step::Precedes(Member::Hole(sequence, rewrite)));
+                }
+                // One that was taken back, when the file went: its messages are fetched again.
+                Err(_) if !vouched && !self.holes.end_at(&prev) => return Ok(Step::DropNewer),
+                Ok(None) => {}
+                Err(failure) => return Err(failure),
             }
             if let Some((at, (sequence, rewrite))) = self.merged_hole(chain)? {
                 return Ok(Step::Instead(at, Member::Hole(sequence, rewrite)));

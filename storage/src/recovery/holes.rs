@@ -211,6 +211,12 @@ impl Holes {
         }
     }
 
+    /// Whether one of them ends where `prev` says.
+    pub fn end_at(&self, prev: &Predecessor) -> bool {
+        let mut found = self.found.values();
+        found.any(|found| found.hole.ends_at(prev))
+    }
+
     /// The hole of a merge whose newest input this segment is.
     ///
     /// # Errors
