@@ -435,6 +435,55 @@ fn what_was_taken_back_says_what_before_it_was_durable() {
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
 }
 
+/// A segment was begun behind what was taken back, and a kill came before it was unlinked. It hangs on more than the
+/// hole of the damaged one tells, and nothing vouches for it: it goes.
+#[test]
+fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
+    let settings = StoreSettings {
+        segment_commits_max: 2,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("taken-back-hung-on", 1, settings);
+    rig.commit(3, "kept");
+    for text in ["taken back", "behind it"] {
+        rig.load(2, text);
+        rig.now_ms += rig.settings.flush_age_ms;
+        rig.on(StoreEvent::Tick);
+        while rig.finish(|op| !op.is_sync()) {}
+    }
+    let (first, behind) = (rig.segments()[0].clone(), rig.segments()[1].clone());
+    rig.now_ms += rig.settings.sync_age_ms;
+    rig.sync();
+    let Some(DiskOp::Sync {
+        sequence: Sequence(1),
+        ticket,
+        ..
+    }) = rig.disk.pop_front()
+    else {
+        panic!("the first segment's sync is due");
+    };
+    let error = DiskError::new(&first, DiskAction::Sync, 5);
+    rig.on(StoreEvent::Done(Box::new(DiskDone::Synced {
+        sequence: Sequence(1),
+        ticket,
+        result: Err(Failure::File(error)),
+    })));
+    let kept = std::fs::read(&behind).expect("it is there");
+    rig.settle();
+    let void = rig.segments().pop().expect("begun behind the void");
+    std::fs::write(&behind, kept).expect("not unlinked");
+    flip(&first, places(&first).1);
+    rig.again();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    std::fs::remove_file(void).expect("never durable");
+    for _ in 0..2 {
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 0));
+        assert_eq!(rig.told(), ["offsets 0 to 2"]);
+    }
+}
+
 /// The first record goes with the header: where the segment began is not known, and what was taken back may have a
 /// boundary at the next one. Nothing is guessed.
 #[test]
