@@ -142,10 +142,8 @@ impl Walk<'_> {
                 rewrite: winner(rewrites),
                 ..opened.id
             };
-            let file = self.disk.open(&self.path(sequence, id.rewrite));
-            let Ok(older) = file.and_then(|file| Opened::new(id, file)) else {
-                return Ok(Before::Unknown);
-            };
+            let file = self.disk.open(&self.path(sequence, id.rewrite))?;
+            let older = Opened::new(id, file)?;
             let Some(header) = older.header.clone() else {
                 return Ok(Before::Unknown);
             };
