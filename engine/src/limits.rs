@@ -13,6 +13,10 @@ pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
 
 /// Levels of parentheses and subqueries in a statement's text.
 pub const STATEMENT_NESTING_MAX: usize = 256;
+/// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
+pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 4;
+/// See [`PARSE_STEPS_PER_TOKEN_MAX`].
+pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// Levels of subqueries, derived tables and common table expressions.
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.

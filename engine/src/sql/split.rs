@@ -84,7 +84,7 @@ pub fn split_statements(sql: &str) -> Result<Vec<Piece<'_>>, Unfinished> {
                     .ok_or_else(|| unfinished(sql, at, "a comment is not closed"))?;
             }
             byte => {
-                if !byte.is_ascii_whitespace() {
+                if !is_blank(char::from(byte)) {
                     start.get_or_insert(at);
                 }
                 // A delimiter is looked for at characters' starts alone, never inside one.
@@ -126,10 +126,15 @@ pub(super) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
     None
 }
 
+/// MySQL's blanks: ASCII's, with the vertical tab.
+fn is_blank(character: char) -> bool {
+    character.is_ascii_whitespace() || character == '\x0b'
+}
+
 fn push<'a>(sql: &'a str, start: Option<usize>, end: usize, pieces: &mut Vec<Piece<'a>>) {
     if let Some(start) = start {
         pieces.push(Piece {
-            text: sql[start..end].trim_end(),
+            text: sql[start..end].trim_end_matches(is_blank),
             line: line_of(sql, start),
             at_byte: start,
         });
@@ -197,6 +202,10 @@ mod tests {
         let cases: &[(&str, &[(&str, u32)])] = &[
             ("", &[]),
             (" ; ;\n; -- x\n # y ; z\n/* a;b */", &[]),
+            (
+                "\x0b;\x0b\x0c select\x0b1\x0b;\u{a0}",
+                &[("select\x0b1", 1), ("\u{a0}", 1)],
+            ),
             ("select 1", &[("select 1", 1)]),
             ("select 1;select 2;", &[("select 1", 1), ("select 2", 1)]),
             (

@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// 1064 where the text does not fall into tokens.
     pub fn new(sql: &'a str) -> Result<Cursor<'a>, SqlError> {
-        let tokens = Tokenizer::new(&MySql, sql)
+        let tokens = Tokenizer::new(&MySql::default(), sql)
             .tokenize_with_location()
             .map_err(|fault| syntax(sql, fault.location))?;
         let mut places = Places {

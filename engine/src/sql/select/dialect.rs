@@ -8,6 +8,7 @@
 //! MySQL 8 manual, "Operator Precedence".
 
 use std::any::TypeId;
+use std::cell::Cell;
 
 use sqlparser::ast::{BinaryOperator, DateTimeField, Expr, Interval, Statement};
 use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
@@ -15,13 +16,20 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use crate::limits::{EXPRESSION_NESTING_MAX, STATEMENT_NESTING_MAX};
+use crate::limits::{
+    EXPRESSION_NESTING_MAX, PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, STATEMENT_NESTING_MAX,
+};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::secret;
 
-/// sqlparser's dialect for MySQL's text.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MySql;
+/// sqlparser's dialect for MySQL's text, of one parse.
+#[derive(Clone, Debug, Default)]
+pub struct MySql {
+    /// How many operands may still be begun. sqlparser goes back and tries again where something can be read in two
+    /// ways (`a.b.c`, `CAST(`), and what is nested in it once more each time: without a bound a hundred bytes with
+    /// a mistake at their end keep it busy for good.
+    steps_left: Cell<usize>,
+}
 
 const INNER: MySqlDialect = MySqlDialect {};
 
@@ -43,7 +51,7 @@ const BIT_XOR: u8 = 42;
 /// # Errors
 /// 1064 with the text from the place that was not understood, as MySQL says it.
 pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
-    let tokens = Tokenizer::new(&MySql, sql)
+    let tokens = Tokenizer::new(&MySql::default(), sql)
         .tokenize_with_location()
         .map_err(|fault| syntax(sql, fault.location))?;
     if too_long(&tokens) {
@@ -52,11 +60,21 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
             format!("An expression has more than {EXPRESSION_NESTING_MAX} operators in a row"),
         ));
     }
-    let mut parser = Parser::new(&MySql)
+    let steps = tokens.len() * PARSE_STEPS_PER_TOKEN_MAX + PARSE_STEPS_SPARE;
+    let dialect = MySql {
+        steps_left: Cell::new(steps),
+    };
+    let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_NESTING_MAX)
         .with_tokens_with_locations(tokens);
     match parser.parse_statements() {
         Ok(statements) => Ok(statements),
+        Err(_) if dialect.steps_left.get() == 0 => Err(SqlError::new(
+            Code::LimitReached,
+            format!(
+                "The statement could not be understood in {steps} steps: is a parenthesis or a bracket left open in it?"
+            ),
+        )),
         Err(ParserError::RecursionLimitExceeded) => Err(SqlError::new(
             Code::LimitReached,
             format!("The statement is nested deeper than {STATEMENT_NESTING_MAX} levels"),
@@ -172,8 +190,12 @@ impl Dialect for MySql {
         INNER.parse_statement(parser)
     }
 
-    // Of sqlparser's own INTERVAL the composite units are missing.
+    // Each operand begins here. Of sqlparser's own INTERVAL the composite units are missing.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let Some(left) = self.steps_left.get().checked_sub(1) else {
+            return Some(Err(ParserError::RecursionLimitExceeded));
+        };
+        self.steps_left.set(left);
         if !parser.parse_keyword(Keyword::INTERVAL) {
             return None;
         }
@@ -362,5 +384,26 @@ mod tests {
             "{}",
             fault.message
         );
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_at_each_level_is_given_up_and_not_tried_for_good() {
+        let nested = |one: &str, times: usize| format!("SELECT {}x[", one.repeat(times));
+        for times in [20, 60, 250] {
+            for one in ["a.", "CAST(", "n.7@.", "POSITION(", "TRIM(", "a.f("] {
+                let error = parse(&nested(one, times)).expect_err(one);
+                let code = error.code;
+                assert!([1064, 1104].contains(&code), "{one} {times}: {error:?}");
+            }
+            let whole = format!(
+                "SELECT {}1{}",
+                "CAST(".repeat(times),
+                " AS SIGNED)".repeat(times)
+            );
+            let deep = parse(&whole).is_err_and(|error| error.message.contains("nested deeper"));
+            assert!(parse(&whole).is_ok() || deep && times > 60, "{times}");
+        }
+        let error = parse(&nested("CAST(", 60)).unwrap_err();
+        assert!(error.message.contains("left open"), "{error:?}");
     }
 }
