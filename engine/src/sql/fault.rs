@@ -60,6 +60,7 @@ impl From<CatalogError> for SqlError {
             | CatalogError::Locked { .. }
             | CatalogError::Unknown { .. }
             | CatalogError::Disk { .. } => Code::DiskError,
+            CatalogError::NoRoom { .. } => Code::DiskFull,
             CatalogError::Full { .. } => Code::LimitReached,
             CatalogError::Closed => Code::ServerShutdown,
         };

@@ -65,7 +65,9 @@ impl Shared {
         let again = matches!(
             kept,
             Err(AggregatorError::Catalog(
-                CatalogError::Disk { .. } | CatalogError::Locked { .. }
+                CatalogError::NoRoom { .. }
+                    | CatalogError::Disk { .. }
+                    | CatalogError::Locked { .. }
             ))
         );
         match kept {

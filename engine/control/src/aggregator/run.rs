@@ -118,8 +118,15 @@ impl Aggregator {
             .unzip();
         let shared = Shared::new(config, catalog, sends, port);
         shared.mend().await?;
-        shared.finish_dropped().await?;
-        shared.revive().await?;
+        for done in [shared.finish_dropped().await, shared.revive().await] {
+            // Neither is needed to go on, and what makes room is asked of a server that runs.
+            match done {
+                Err(AggregatorError::Catalog(full @ CatalogError::NoRoom { .. })) => {
+                    tracing::warn!(error = %full, "what a start sees to is left to the next one");
+                }
+                done => done?,
+            }
+        }
         shared.learn_leaders().await;
         shared.warn_of_variables();
         let (ended, end) = oneshot::channel();

@@ -33,7 +33,15 @@ pub enum CatalogError {
         /// The file.
         path: PathBuf,
     },
-    /// The kernel refused: a full disk, permissions, an I/O error.
+    /// The disk has no room for a change: it was not made.
+    #[error(
+        "{path}: the disk has no room for this change of the catalog, and it was not made: make room there, then give the statement again"
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel refused: permissions, an I/O error.
     #[error("{path}: {doing} failed: {what}")]
     Disk {
         /// The file.

@@ -4,10 +4,9 @@
 //! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
 //! nothing is repaired or left out silently.
 //!
-//! Room for [`CATALOG_ROOM_BYTES`] of WAL is allocated at the open, so that statements commit on a disk that is
-//! full to its last byte: STOP and DROP are what makes room there.
+//! Room is kept on the disk for statements (`store/room.rs`). A COMMIT that finds none changed nothing.
 //!
-//! A COMMIT that fails leaves the statement's outcome unknown: its frames may lie in the WAL, whole,
+//! Any other COMMIT that fails leaves the statement's outcome unknown: its frames may lie in the WAL, whole,
 //! although their sync failed, and SQLite takes such frames up at the next open. So the first one
 //! poisons the store: it answers nothing but that error, and the process ends.
 
@@ -18,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, Transaction, ffi, params};
 use serde::Serialize;
-use storage::disk::{Disk as _, RealDisk};
 use storage::ids::{LeafPartitionId, TableId};
 
 use super::change::Change;
@@ -26,12 +24,14 @@ use super::defs::{DatabaseId, PipelineId};
 use super::error::CatalogError;
 use super::view::CatalogView;
 use crate::limits::{
-    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, CATALOG_ROOM_BYTES, DATABASES_MAX,
-    PAIRINGS_MAX, PIPELINES_MAX, TABLES_MAX,
+    CATALOG_CHANGE_BYTES_MAX, CATALOG_CHANGES_KEPT_MAX, DATABASES_MAX, PAIRINGS_MAX, PIPELINES_MAX,
+    TABLES_MAX,
 };
 use crate::planted::{Rule, out};
+use room::Room;
 
 mod load;
+mod room;
 
 /// The version of the tables in `schema.sql`, SQLite's `user_version`.
 const VERSION: i64 = 1;
@@ -45,6 +45,8 @@ pub struct Store {
     view: CatalogView,
     /// The COMMIT that failed: what the file holds is not known since.
     poison: Option<CatalogError>,
+    /// None in memory. Behind `connection`, which is closed first.
+    room: Option<Room>,
 }
 
 impl Store {
@@ -80,9 +82,15 @@ impl Store {
                 .and_then(|directory| directory.sync_all())
                 .map_err(disk("sync of its directory"))?;
         }
+        let room = Room::of(path).map_err(|error| CatalogError::Disk {
+            path: path.to_owned(),
+            doing: "open",
+            what: error.to_string(),
+        })?;
         let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
-        let store = Store::start(connection, path.to_owned())?;
-        keep_room(&wal_path(path));
+        let mut store = Store::start(connection, path.to_owned())?;
+        room.keep(&store.connection, path);
+        store.room = Some(room);
         Ok(store)
     }
 
@@ -127,8 +135,8 @@ impl Store {
     /// Commits a statement's changes, all or none; they are on disk when this returns.
     ///
     /// # Errors
-    /// `Misfit`, `Full`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are all
-    /// calls after it.
+    /// `Misfit`, `Full`, `NoRoom`, `Disk`, `Corrupt`: nothing was changed. `Unknown`: nobody knows; so are
+    /// all calls after it.
     pub fn commit(&mut self, changes: &[Change], unix_ms: i64) -> Result<(), CatalogError> {
         self.commit_by(changes, unix_ms, |transaction| transaction.commit())
     }
@@ -153,6 +161,22 @@ impl Store {
         })
     }
 
+    /// As [`Store::commit`] with a disk on which the COMMIT finds no room.
+    ///
+    /// # Errors
+    /// See there; `NoRoom` in the place of `Ok`.
+    pub fn commit_without_room(
+        &mut self,
+        changes: &[Change],
+        unix_ms: i64,
+    ) -> Result<(), CatalogError> {
+        self.commit_by(changes, unix_ms, |transaction| {
+            transaction.rollback()?;
+            let failed = ffi::Error::new(ffi::SQLITE_FULL);
+            Err(rusqlite::Error::SqliteFailure(failed, None))
+        })
+    }
+
     fn commit_by(
         &mut self,
         changes: &[Change],
@@ -160,8 +184,12 @@ impl Store {
         commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
     ) -> Result<(), CatalogError> {
         self.sound()?;
-        let mut view = self.view.clone();
         let path = &self.path;
+        if let Some(room) = &self.room {
+            let seen_to = room.see_to(&self.connection, path, changes);
+            seen_to.inspect_err(|error| poisoned_by(&mut self.poison, error))?;
+        }
+        let mut view = self.view.clone();
         let transaction = self
             .connection
             .transaction()
@@ -192,20 +220,14 @@ impl Store {
                 .and_then(|mut statement| statement.execute(params![name, value]))
                 .map_err(|error| named(path, "write", &error))?;
         }
+        let given_up = view.change.saturating_sub(CATALOG_CHANGES_KEPT_MAX);
         transaction
-            .execute(
-                "DELETE FROM change WHERE number <= ?1",
-                params![view.change.saturating_sub(CATALOG_CHANGES_KEPT_MAX)],
-            )
+            .prepare_cached("DELETE FROM change WHERE number <= ?1")
+            .and_then(|mut statement| statement.execute(params![given_up]))
             .map_err(|error| named(path, "write", &error))?;
-        if let Err(error) = commit(transaction) {
-            let unknown = CatalogError::Unknown {
-                path: self.path.clone(),
-                what: error.to_string(),
-            };
-            self.poison = (!out(Rule::FailedCommitPoisons)).then(|| unknown.clone());
-            return Err(unknown);
-        }
+        commit(transaction)
+            .map_err(|error| room::uncommitted(path, &error))
+            .inspect_err(|error| poisoned_by(&mut self.poison, error))?;
         self.view = view;
         Ok(())
     }
@@ -287,7 +309,9 @@ impl Store {
         }
         connection
             .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+                // Nothing is written before the COMMIT, and so the frame that commits last of all.
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                 PRAGMA cache_spill = OFF;",
             )
             .map_err(|error| named(&path, "set up", &error))?;
         if empty {
@@ -310,7 +334,15 @@ impl Store {
             path,
             view,
             poison: None,
+            room: None,
         })
+    }
+}
+
+/// A COMMIT that failed for another reason than room is the last.
+fn poisoned_by(poison: &mut Option<CatalogError>, error: &CatalogError) {
+    if matches!(error, CatalogError::Unknown { .. }) && !out(Rule::FailedCommitPoisons) {
+        *poison = Some(error.clone());
     }
 }
 
@@ -319,18 +351,6 @@ pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     PathBuf::from(name)
-}
-
-/// Allocates the WAL's room; its length stays SQLite's. A disk that is full by now has none to keep, and statements
-/// say so themselves.
-fn keep_room(wal: &Path) {
-    let kept = RealDisk
-        .open(wal)
-        .and_then(|file| file.allocate(0, CATALOG_ROOM_BYTES));
-    if let Err(error) = kept {
-        tracing::warn!(%error, bytes = CATALOG_ROOM_BYTES,
-            "no room is kept for the catalog: on a full disk statements that change something fail");
-    }
 }
 
 /// SQLite's error as ours, by who must act.
@@ -344,6 +364,7 @@ fn named(path: &Path, doing: &'static str, error: &rusqlite::Error) -> CatalogEr
             }
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => CatalogError::Locked { path },
+        Some(ErrorCode::DiskFull) => CatalogError::NoRoom { path },
         // No code: a row did not have the columns or types that it should have.
         None => CatalogError::Corrupt {
             path,

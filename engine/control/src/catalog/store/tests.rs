@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt as _;
 use ingest::leaf::order::{Failure, FailureKind};
 use ingest::pipeline::{JsonMapping, Literal, MappedColumn, Path as JsonPath, SkipErrors, SqlType};
 
+use super::room::checkpoint;
 use super::*;
 use crate::catalog::change::PairingRow;
 use crate::catalog::defs::{
     ColumnDef, DatabaseDef, FIRST_NODE, PipelineFailure, PipelineSpec, PipelineState, RetryOptions,
     SortKeyPart, TableSpec,
 };
+use crate::limits::{CATALOG_FREE_PAGES, CATALOG_PAGE_BYTES, CATALOG_ROOM_BYTES};
 
 fn spec() -> TableSpec {
     TableSpec {
@@ -300,7 +302,9 @@ fn random_damage_never_panics() {
     drop(store);
     let whole = fs::read(&path).unwrap();
     let mut refused = 0;
-    for at in (0..whole.len()).step_by(509) {
+    // Behind the tables' pages stand free ones alone.
+    let used = whole.len() - usize::try_from(CATALOG_FREE_PAGES * CATALOG_PAGE_BYTES).unwrap();
+    for at in (0..used).step_by(509) {
         let mut bytes = whole.clone();
         for byte in bytes.iter_mut().skip(at).take(64) {
             *byte ^= 0x5a;
@@ -420,4 +424,99 @@ fn frames_in_the_wal_come_back_so_a_failed_sync_says_nothing() {
     fs::copy(&path, &copy).unwrap();
     fs::copy(wal_path(&path), wal_path(&copy)).unwrap();
     assert_eq!(Store::open(&copy).unwrap().view(), store.view());
+}
+
+#[test]
+fn a_commit_that_finds_no_room_changed_nothing_and_is_no_poison() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let mut store = Store::open(&path).unwrap();
+    let mut history = history().into_iter();
+    store.commit(&history.next().unwrap(), 5).unwrap();
+    let before = store.view().clone();
+    let next = history.next().unwrap();
+    let refused = |store: &Store, error: CatalogError| {
+        assert!(matches!(error, CatalogError::NoRoom { .. }), "{error}");
+        assert!(error.to_string().contains("and it was not made"), "{error}");
+        assert!(store.poison().is_none());
+        assert_eq!(store.view(), &before);
+        assert_eq!(store.on_disk().unwrap(), before);
+    };
+    // SQLite's answer to a write of the WAL, as the COMMIT meets it; and to a page that it cannot add before.
+    let error = store.commit_without_room(&next, 6).unwrap_err();
+    refused(&store, error);
+    let pages = |store: &Store, pages: u32| {
+        store
+            .connection
+            .pragma_update(None, "max_page_count", pages)
+            .unwrap();
+    };
+    pages(&store, 1);
+    let mut large = next.clone();
+    match &mut large[0] {
+        Change::TableCreated { spec, .. } => {
+            spec.comment =
+                "x".repeat(usize::try_from(CATALOG_FREE_PAGES * CATALOG_PAGE_BYTES).unwrap());
+        }
+        other => panic!("{other:?}"),
+    }
+    let error = store.commit(&large, 6).unwrap_err();
+    refused(&store, error);
+    pages(&store, u32::MAX);
+    store.commit(&next, 7).unwrap();
+    let after = store.view().clone();
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().view(), &after);
+}
+
+#[test]
+fn free_pages_are_kept_and_taken_before_the_file_grows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let free = |store: &Store| {
+        store
+            .connection
+            .pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    let mut store = Store::open(&path).unwrap();
+    assert!(free(&store) >= CATALOG_FREE_PAGES);
+    let made = fs::metadata(&path).unwrap();
+    assert!(made.blocks() * 512 >= made.len(), "no hole");
+    // What goes on with what is there takes them, to the last.
+    let kept: Vec<Vec<Change>> = history().into_iter().take(5).collect();
+    for changes in &kept {
+        store.commit(changes, 5).unwrap();
+    }
+    let failed = |text: String| {
+        let mut changes = history().swap_remove(5);
+        match &mut changes[0] {
+            Change::PipelineState {
+                failure: Some(failure),
+                ..
+            } => failure.failure.text = text,
+            other => panic!("{other:?}"),
+        }
+        changes
+    };
+    let few = CATALOG_FREE_PAGES / 2;
+    while free(&store) >= few {
+        store.commit(&failed("x".repeat(64 * 1024)), 6).unwrap();
+    }
+    let taken = free(&store);
+    assert!(taken < few);
+    store.commit(&failed("x".repeat(64 * 1024)), 7).unwrap();
+    assert!(free(&store) <= taken);
+    checkpoint(&store.connection, &path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), made.len());
+    // What makes something more has new ones made.
+    let set = Change::VariableSet {
+        name: "pipelines_max_offsets_per_batch_partition".into(),
+        value: Some("9".into()),
+    };
+    store.commit(&[set], 8).unwrap();
+    assert!(free(&store) >= CATALOG_FREE_PAGES);
+    let next = store.view().clone();
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().view(), &next);
 }
