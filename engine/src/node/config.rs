@@ -19,12 +19,21 @@ use crate::limits::{CONFIG_BYTES_MAX, LOGIN_NAME_BYTES_MAX, PASSWORD_FILE_BYTES_
 
 /// What is wrong with a configuration, in one line: where, what, and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {what}")]
+#[error("{}: {}", one_line(place), one_line(what))]
 pub struct ConfigError {
     /// `FILE` or `FILE:LINE`.
     pub place: String,
     /// What is wrong and what to do.
     pub what: String,
+}
+
+/// A name of a file or a variable may hold any character.
+fn one_line(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// CPUs as the file asks for them.

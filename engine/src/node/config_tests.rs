@@ -223,6 +223,17 @@ fn a_password_file_that_holds_none_is_refused() {
             format!("the first line of {shown}/empty is empty: write the password into it"),
         ),
         (".", format!("{shown}/. {reads}")),
+        // TOML's escapes, shown as such.
+        (
+            "a\\n\\u0085b",
+            format!(
+                "{shown}/a\\n\\u{{85}}b {}",
+                reads.replace(
+                    "Is a directory (os error 21)",
+                    "No such file or directory (os error 2)"
+                )
+            ),
+        ),
     ] {
         let error = read(name).expect_err("no password").to_string();
         assert_eq!(error, format!("{shown}/p.toml:3: [users] x: {expected}"));
