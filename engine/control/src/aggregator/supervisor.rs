@@ -14,6 +14,7 @@
 mod orders;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ingest::leaf::order::{Failure, Goal, Leader, Order, Report, Settings};
 use storage::ids::{Generation, LeafPartitionId, Lineage, Offset, TopicId};
@@ -302,8 +303,15 @@ impl Supervisor {
         send: &mut dyn FnMut(usize, Order) -> bool,
     ) {
         let mut cards: BTreeMap<PipelineId, Vec<Card>> = BTreeMap::new();
-        for pairing in view.pairings() {
-            if pairing.owner == self.node && !self.known.contains_key(&pairing.leaf_partition) {
+        // Of a table that is dropping nothing is begun: what a start finds of one is unlinked.
+        let begins = |pairing: &&Arc<PairingDef>| {
+            let dropping = view
+                .table_by_id(pairing.table)
+                .is_none_or(|one| one.dropping);
+            pairing.owner == self.node && !dropping
+        };
+        for pairing in view.pairings().filter(begins) {
+            if !self.known.contains_key(&pairing.leaf_partition) {
                 let leader = self.leader(pairing.pipeline, pairing.kafka_partition);
                 cards.entry(pairing.pipeline).or_default().push(Card {
                     leader: leader.map_or(-1, |leader| leader.broker),

@@ -191,8 +191,8 @@ impl Shared {
         let failed = self
             .until(|state, _| {
                 let mut failed = None;
-                for id in &ids {
-                    let known = state.supervisor.known(*id)?;
+                // One that no leaf was told of has nothing to unlink, and is told of no more.
+                for known in ids.iter().filter_map(|id| state.supervisor.known(*id)) {
                     match &known.failed {
                         _ if out(Rule::DropBehindLeaves) => {}
                         Some(failure) if known.goal == Goal::Drop => failed = Some(failure.clone()),

@@ -211,6 +211,20 @@ impl Desk {
         failed
     }
 
+    /// As [`Desk::serve_waiting`] with a disk on which a COMMIT finds no room; whether one was refused.
+    pub fn serve_without_room(&mut self) -> bool {
+        let mut refused = false;
+        let commit = |store: &mut Store, changes: &[Change], unix_ms| {
+            let outcome = store.commit_without_room(changes, unix_ms);
+            refused = matches!(outcome, Err(CatalogError::NoRoom { .. }));
+            outcome
+        };
+        if let Ok(request) = self.queue.try_recv() {
+            self.answer(request, commit);
+        }
+        refused
+    }
+
     /// See [`Store::on_disk`].
     ///
     /// # Errors

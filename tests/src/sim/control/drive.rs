@@ -67,6 +67,9 @@ pub struct Drive<'a> {
     pub(super) stops: u32,
     /// A COMMIT has failed.
     pub(super) lost_commit: bool,
+    /// The last COMMIT found no room, and one has since the process began.
+    pub(super) no_room: bool,
+    pub(super) was_refused: bool,
     /// Leaf partitions of pipelines that were stopped when the process began.
     pub(super) resting: BTreeSet<u64>,
     /// What has failed since, as it was told of the last order.
@@ -104,6 +107,8 @@ impl<'a> Drive<'a> {
             stopping: None,
             stops: 0,
             lost_commit: false,
+            no_room: false,
+            was_refused: false,
             resting: BTreeSet::new(),
             failures: BTreeMap::new(),
             set_at: 0,
@@ -284,6 +289,13 @@ impl<'a> Drive<'a> {
         if fails && self.world.has(ENDS[4]) && self.stopping.is_none() {
             return self.commit_fails();
         }
+        // Where one was refused the next is likely to be.
+        let often = if self.no_room { 400 } else { 20 };
+        let asked = self.process().desk.waiting() > 0 && !self.lost_commit;
+        if asked && self.world.random.chance(often) && self.world.has(ENDS[7]) {
+            return self.commit_refused();
+        }
+        self.no_room &= !asked;
         let process = self.process_mut();
         let before = process.desk.view();
         if !process.desk.serve_waiting() {
@@ -322,6 +334,7 @@ impl<'a> Drive<'a> {
         self.ordered.clear();
         self.failures.clear();
         self.lost_commit = false;
+        self.was_refused = false;
         if self.stopping.take().is_some() {
             self.world.coverage.hit(ENDS[1]);
         }

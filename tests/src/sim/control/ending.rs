@@ -4,6 +4,8 @@
 //! Whoever stops in good order and says that all is drained has all that is visible on the disk, also when the
 //! power goes next. Of a COMMIT that failed nobody knows whether it is kept: the process ends, nothing follows it
 //! in the catalog, and the next process goes by what it finds there, one statement whole or not at all.
+//!
+//! A COMMIT that finds no room is none of these: nothing was changed, its statement hears of it, and all goes on.
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::process::{Slot, put, take};
 use crate::sim::world::Law;
 
 /// What becomes of it, each with its name in the coverage.
-pub(super) const EVENTS: [&str; 7] = [
+pub(super) const EVENTS: [&str; 9] = [
     "end: in good order, and all is drained",
     "end: in good order, and the process ends before",
     "end: in good order, before all is attached",
@@ -25,6 +27,8 @@ pub(super) const EVENTS: [&str; 7] = [
     "end: a COMMIT fails and is not kept",
     "end: a COMMIT fails and is kept",
     "end: the aggregator ends behind a COMMIT that failed",
+    "a COMMIT finds no room",
+    "a COMMIT finds no room, and a statement is refused for it",
 ];
 
 /// What a stop in good order says once it is over.
@@ -137,6 +141,25 @@ impl Drive<'_> {
                 "a COMMIT failed and was not kept, and the catalog went from change {} to {}",
                 before.change, after.change
             )),
+        }
+    }
+
+    /// The catalog's thread serves a request, and there is no room for the COMMIT in it.
+    pub(super) fn commit_refused(&mut self) -> Law {
+        let process = self.process_mut();
+        let before = process.desk.view();
+        self.no_room = process.desk.serve_without_room();
+        if !self.no_room {
+            return Ok(());
+        }
+        self.was_refused = true;
+        self.world.coverage.hit(EVENTS[7]);
+        self.world.say(|| "a COMMIT finds no room".to_owned());
+        let after = self.process().desk.on_disk();
+        let after = after.map_err(|error| format!("the catalog is read again: {error}"))?;
+        match *before == after && self.process().desk.view().change == before.change {
+            true => Ok(()),
+            false => Err("a COMMIT found no room, and the catalog is another".to_owned()),
         }
     }
 

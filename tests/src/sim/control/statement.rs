@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use control::aggregator::AggregatorError;
-use control::catalog::{CatalogView, PipelineDef, PipelineSpec, PipelineState};
+use control::catalog::{CatalogError, CatalogView, PipelineDef, PipelineSpec, PipelineState};
 use ingest::leaf::partition::Phase;
 use storage::ids::LeafPartitionId;
 
@@ -264,6 +264,10 @@ impl Drive<'_> {
             self.world.coverage.hit(EVENTS[5]);
         }
         let explained = match error {
+            AggregatorError::Catalog(CatalogError::NoRoom { .. }) => {
+                self.world.coverage.hit(ENDS[8]);
+                self.was_refused
+            }
             AggregatorError::Catalog(_) => self.lost_commit,
             AggregatorError::ShuttingDown if self.stopping.is_some() => {
                 self.world.coverage.hit(ENDS[3]);
@@ -310,11 +314,15 @@ impl Drive<'_> {
                 self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX) / 2);
                 Ok(())
             }
-            Kind::DropTable | Kind::DropDatabase => match self
-                .world
-                .tracked
-                .keys()
-                .find(|id| statement.lineages.contains_key(*id))
+            // That a table is forgotten may be left to the next start.
+            Kind::DropTable | Kind::DropDatabase => match view
+                .pairings()
+                .filter(|pairing| {
+                    view.tables_dropping()
+                        .all(|table| table.id != pairing.table)
+                })
+                .map(|pairing| pairing.leaf_partition.0)
+                .find(|id| statement.lineages.contains_key(id))
             {
                 Some(id) => not(&format!("leaf partition {id} is there")),
                 None if table.is_some() => not("the table is there"),

@@ -247,7 +247,8 @@ impl Drive<'_> {
                 continue;
             };
             let told = pipeline.state == PipelineState::Error && pipeline.failure.is_some();
-            if !told && !live.failed.contains_key(&id) {
+            // What found no room is kept a second later.
+            if !told && !self.was_refused && !live.failed.contains_key(&id) {
                 return Err(format!(
                     "leaf partition {id} has failed, and nothing says so: {}",
                     failure.text

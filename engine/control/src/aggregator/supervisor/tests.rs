@@ -470,6 +470,16 @@ fn a_foreground_goal_is_held_and_then_stopped() {
 }
 
 #[test]
+fn nothing_is_attached_of_a_table_that_is_dropping() {
+    let mut world = World::new();
+    world.change(Change::PipelineDropped { pipeline: PIPELINE });
+    world.change(Change::TableDropping { table: 2 });
+    world.ordered(&[A, B]);
+    assert_eq!(world.plan(), [""; 0], "a start has unlinked it");
+    assert!(world.supervisor.known(A).is_none());
+}
+
+#[test]
 fn dropping_beats_everything_and_is_forgotten_when_gone() {
     let mut world = World::new();
     world.state(PipelineState::Running);
