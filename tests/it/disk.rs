@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Of the file system that is filled.
 const DISK_MIB: u64 = 96;
 const EVENTS: u64 = 4_000;
+/// Statements on a disk that is full, each with a COMMIT.
+const STATEMENTS: usize = 2_000;
 /// What the words of a full disk begin with.
 const FULL: &str = "the disk is full";
 /// A write that found no room is tried again each second: so long is what must not be said again.
@@ -174,6 +176,13 @@ fn nothing_waits_for_a_lineage(node: &mut Node, disk: &Mount) {
     }
     assert!(later > 0, "there was room each time");
     node.sql("CREATE DATABASE beside");
+    // Many times what is kept for the catalog's WAL.
+    for value in 0..STATEMENTS {
+        node.sql(&format!(
+            "SET GLOBAL pipelines_max_concurrent = {}",
+            100 + value % 9
+        ));
+    }
     let truncate = node.try_sql("TRUNCATE TABLE shop.orders").unwrap_err();
     assert!(truncate.contains("waits for room"), "{truncate}");
     node.kill();
