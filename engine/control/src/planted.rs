@@ -39,6 +39,8 @@ pub enum Rule {
     AcceptedTopicWatched,
     /// A failure of an earlier order says nothing of the last one.
     StaleFailureDropped,
+    /// What failed under an order of before is not kept behind one that the catalog has and no leaf knows yet.
+    OrderedSinceIsTried,
     /// What was stopped stays so behind a start.
     StoppedStays,
     /// OR REPLACE waits until what was loaded as it was before is drained.
@@ -53,7 +55,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 22] = [
+    pub const ALL: [Rule; 23] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -71,6 +73,7 @@ impl Rule {
         Rule::LeadersOfTheTopic,
         Rule::AcceptedTopicWatched,
         Rule::StaleFailureDropped,
+        Rule::OrderedSinceIsTried,
         Rule::StoppedStays,
         Rule::DrainedBeforeReplace,
         Rule::GlobalBeatsConfigured,

@@ -10,6 +10,7 @@ use storage::ids::Sequence;
 use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
+use crate::watched::Watched;
 
 /// Four segments of two rows and one each: offsets 0 to 11, all of it durable. The second commit of each
 /// says that the first was.
@@ -305,6 +306,32 @@ fn a_torn_header_leaves_a_hole_by_its_records() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A disk that will not read the one before it for now once made that one unknown, which nothing mends.
+#[test]
+fn what_stood_before_a_torn_header_is_asked_again_where_the_disk_refuses_a_read() {
+    let mut rig = rig("hole-header-unread");
+    flip(&rig.segments()[3].clone(), 40);
+    rig.again_on(&Watched::unreadable("3.0.arrow"));
+    match rig.failed() {
+        Some(Failure::File(error)) => {
+            let text = error.to_string();
+            assert!(
+                text.ends_with("3.0.arrow: open failed: Input/output error (os error 5)"),
+                "{text}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.segments().len(), 4, "nothing is moved");
+    rig.again();
+    let hole = corrupt(&rig);
+    assert_eq!((hole.first_offset.0, hole.next_offset.0), (9, 12));
+    assert!(matches!(hole.before, Before::Segment(_)), "{hole:?}");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 9));
+    assert_eq!(rig.told(), ["offsets 9 to 11"]);
 }
 
 /// A segment that was synced before its first commit failed holds nothing: what stood before it, here nothing,

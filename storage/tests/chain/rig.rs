@@ -130,6 +130,14 @@ impl Rig {
         self.open();
     }
 
+    /// The same, where recovery finds another disk.
+    pub fn again_on(&mut self, disk: &dyn Disk) {
+        self.store = Store::new(self.identity.clone(), self.settings.clone());
+        self.said.clear();
+        self.on(StoreEvent::Open(self.start));
+        while self.finish_on(disk, |_| true) {}
+    }
+
     pub fn on(&mut self, event: StoreEvent) {
         self.store
             .on(self.now_ms, event, &mut self.pool, &mut self.out);

@@ -1,9 +1,10 @@
 //! When a segment is sealed, and what becomes of its file then.
 
-use storage::disk::DiskOp;
+use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp};
 use storage::format::parse_seal;
-use storage::limits::{COLUMNS_MAX, FOOTER_BYTES_MAX, INDEX_BYTES_MAX};
-use storage::store::StoreSettings;
+use storage::ids::{Lineage, Offset};
+use storage::limits::{COLUMNS_MAX, FOOTER_BYTES_MAX, FULL_RETRY_MS, INDEX_BYTES_MAX};
+use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
 
@@ -90,4 +91,58 @@ fn footers_have_their_turn_where_the_disk_is_the_bottleneck() {
     rig.pass(rig.settings.sync_age_ms);
     rig.pass(rig.settings.sync_age_ms);
     assert_eq!(descriptors(&rig), 1, "all of them durable");
+}
+
+/// The oldest operation on its way, a create or a footer, fails so.
+fn fail(rig: &mut Rig, errno: i32) {
+    let done = match rig.disk.pop_front() {
+        Some(DiskOp::Create(segment)) => DiskDone::Created {
+            sequence: segment.header.id.sequence,
+            result: Err(DiskError::new(&segment.path, DiskAction::Create, errno)),
+        },
+        Some(DiskOp::Seal { sequence, file, .. }) => DiskDone::Sealed {
+            sequence,
+            result: Err(DiskError::new(file.path(), DiskAction::Write, errno)),
+        },
+        other => panic!("{other:?}"),
+    };
+    rig.on(StoreEvent::Done(Box::new(done)));
+}
+
+fn begin(rig: &mut Rig, lineage: u64) {
+    rig.start.lineage = Lineage(lineage);
+    rig.start.start_offset = Offset(3);
+    rig.on(StoreEvent::Rewind(rig.start));
+}
+
+/// A footer finds no room, and what the lineage behind it begins with is voided: what follows the void was tried
+/// without a pause for as long as that footer was due, which nothing writes then.
+#[test]
+fn what_finds_no_room_behind_a_void_waits_though_a_footer_is_due() {
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    let mut rig = Rig::new("void-full", 1, StoreSettings::default());
+    rig.commit(3, "a");
+    begin(&mut rig, 2);
+    assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
+    fail(&mut rig, ENOSPC);
+    rig.settle();
+    begin(&mut rig, 3);
+    rig.now_ms += FULL_RETRY_MS;
+    rig.on(StoreEvent::Tick);
+    fail(&mut rig, EIO);
+    for _ in 0..3 {
+        fail(&mut rig, ENOSPC);
+        assert_eq!(rig.disk.len(), 0, "it waits");
+        rig.now_ms += FULL_RETRY_MS - 1;
+        rig.on(StoreEvent::Tick);
+        assert_eq!(rig.disk.len(), 0, "it waits");
+        rig.now_ms += 1;
+        rig.on(StoreEvent::Tick);
+    }
+    rig.settle();
+    assert_eq!((rig.failed(), rig.store.cursors().durable.0), (None, 3));
+    rig.commit(2, "b");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 5));
 }

@@ -1,4 +1,4 @@
-//! A disk that tells what was done to names, in order, and maps nothing while it is told to.
+//! A disk that tells what was done to names, in order, and maps or opens nothing of what it is told not to.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use storage::map::Pages;
 #[derive(Debug, Default)]
 pub struct Watched {
     no_maps: bool,
+    unreadable: Option<&'static str>,
     said: Mutex<Vec<String>>,
 }
 
@@ -18,6 +19,14 @@ impl Watched {
     pub fn without_maps() -> Watched {
         Watched {
             no_maps: true,
+            ..Watched::default()
+        }
+    }
+
+    /// One that refuses to open the file of this name.
+    pub fn unreadable(name: &'static str) -> Watched {
+        Watched {
+            unreadable: Some(name),
             ..Watched::default()
         }
     }
@@ -42,6 +51,9 @@ impl Disk for Watched {
         RealDisk.create(path)
     }
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+        if self.unreadable.is_some_and(|name| path.ends_with(name)) {
+            return Err(DiskError::new(path, DiskAction::Open, 5));
+        }
         RealDisk.open(path)
     }
     fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {

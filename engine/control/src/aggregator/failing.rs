@@ -96,7 +96,7 @@ impl Shared {
         let failed = view.pairings_of(id).filter_map(|pairing| {
             let known = state.supervisor.known(pairing.leaf_partition)?;
             let failure = known.failed.clone()?;
-            let current = known.generation >= pairing.generation;
+            let current = known.generation >= pairing.generation || out(Rule::OrderedSinceIsTried);
             let counts = pairing.kafka_partition == index || !failure.alone;
             (current && counts).then_some((pairing.kafka_partition, failure))
         });

@@ -48,6 +48,10 @@ impl Shared {
             .copied()
             .filter(|index| !paired.contains(index))
             .collect();
+        if new.is_empty() && pipeline.topic_id.is_some() {
+            // Somebody else has paired them while the broker was asked.
+            return Ok(());
+        }
         if paired.len() + new.len() > PIPELINE_PARTITIONS_MAX {
             return Err(AggregatorError::Full {
                 what: "partitions in one pipeline",

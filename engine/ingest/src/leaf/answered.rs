@@ -45,7 +45,7 @@ impl Leaf {
         if foreground.short_answers >= limits::EMPTY_ANSWERS_MAX && fetches {
             foreground.short_answers = 0;
             partition.fetch = Fetch::Locating(Question::Range);
-            self.locate(now, asked.slot, out);
+            self.locate(now, asked.slot);
         }
     }
 
@@ -72,13 +72,13 @@ impl Leaf {
                 partition.fetch = Fetch::Locating(Question::Leader);
                 self.drop_frames_of(slot);
                 self.count(row);
-                self.locate(now, slot, out);
+                self.locate(now, slot);
             }
             ErrorClass::OutOfRange => {
                 // What waits of it in a frame was fetched in time: it is loaded before anything is
                 // given up, and only then is asked what the log holds.
                 partition.fetch = Fetch::Locating(Question::Range);
-                self.locate(now, slot, out);
+                self.locate(now, slot);
             }
             ErrorClass::None | ErrorClass::Retriable | ErrorClass::CoordinatorMoved => {
                 let until_us = now.us + partition.retriable.fail() * 1_000;

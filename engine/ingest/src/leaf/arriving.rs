@@ -482,7 +482,7 @@ impl Leaf {
                     port: *port,
                     epoch: leader.leader_epoch,
                 };
-                self.learn_leader(now, leaf_partition, leader, out);
+                self.learn_leader(now, leaf_partition, leader);
             }
         }
         for (asked, log_end) in nothing {

@@ -128,8 +128,8 @@ impl Leaf {
     }
 
     /// Puts a partition on the lane to its leader. Where there are as many as may be it waits for one that closes; what
-    /// somebody waits for in the foreground does not.
-    pub(super) fn assign_lane(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+    /// somebody waits for in the foreground does so until the turn ends.
+    pub(super) fn assign_lane(&mut self, slot: Slot) {
         let Some(partition) = self.get(slot) else {
             return;
         };
@@ -176,7 +176,7 @@ impl Leaf {
                 self.lanes.push(LaneRun::new(broker, key.clone()));
                 self.lanes.len() - 1
             }
-            None => return self.lack_lane(now, slot, out),
+            None => return self.lack_lane(slot),
         };
         if self.lanes[lane].key != key || !self.lanes[lane].used {
             self.lanes[lane].clear(&mut self.regions);
@@ -198,7 +198,7 @@ impl Leaf {
         }
     }
 
-    fn lack_lane(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+    fn lack_lane(&mut self, slot: Slot) {
         // Off the lane to another broker, as where it goes to one.
         self.drop_frames_of(slot);
         let Some(partition) = self.get_mut(slot) else {
@@ -206,67 +206,73 @@ impl Leaf {
         };
         partition.void_fetch();
         partition.lane = None;
-        if partition.foreground.is_none() {
-            self.lanes_full = true;
-            return;
-        }
-        let text = format!(
-            "START PIPELINE ... FOREGROUND takes a connection of its own, and this leaf has its {} to brokers already: \
-             start it in the background, or STOP a pipeline of other brokers first",
-            limits::LANES_MAX
-        );
-        let why = failure(FailureKind::Extract, -1, text, false);
-        self.fail(now, slot, why, out);
+        self.lanes_full = true;
     }
 
-    /// Lanes for those that found none, where some have closed.
+    /// Who should be fetching and found no lane; first who does not wait for one for long.
+    fn without_lane(&self) -> Vec<Slot> {
+        let waits = |one: &&Partition| one.lane.is_none() && one.wants_fetch() && one.is_fetching();
+        let mut waiting: Vec<&Partition> = self.partitions.iter().flatten().filter(waits).collect();
+        waiting.sort_by_key(|one| one.foreground.is_none());
+        waiting.iter().map(|one| one.slot).collect()
+    }
+
+    /// Lanes for those that found none, where some have closed. Who waits in the foreground and finds none now is
+    /// refused.
     fn assign_waiting(&mut self, now: Now, out: &mut Effects) {
-        if !self.lanes_full || self.lanes.iter().all(|run| run.used) {
+        if !self.lanes_full {
             return;
         }
-        self.lanes_full = false;
-        let waits = |one: &&Partition| one.lane.is_none() && one.wants_fetch() && one.is_fetching();
-        let waiting = self.partitions.iter().flatten().filter(waits);
-        let waiting: Vec<Slot> = waiting.map(|one| one.slot).collect();
-        for slot in waiting {
-            self.assign_lane(now, slot, out);
+        if self.lanes.iter().any(|run| !run.used) {
+            self.lanes_full = false;
+            for slot in self.without_lane() {
+                self.assign_lane(slot);
+            }
+        }
+        for slot in self.without_lane() {
+            let foreground = |one: &Partition| one.foreground.is_some();
+            if !self.get(slot).is_some_and(foreground) {
+                return;
+            }
+            let text = format!(
+                "START PIPELINE ... FOREGROUND takes a connection of its own, and this leaf has its {} to brokers \
+                 already: start it in the background, or STOP a pipeline of other brokers first",
+                limits::LANES_MAX
+            );
+            let why = failure(FailureKind::Extract, -1, text, false);
+            self.fail(now, slot, why, out);
         }
     }
 
     /// Time, room and goals, for every lane: closes, connects, sends.
     ///
-    /// A lane that found no region comes first the next time, before the one that gave one back: where
-    /// lanes are more than regions they take turns.
+    /// What closes is taken in the same turn by who waits for a lane. A lane that found no region comes first the
+    /// next time, before the one that gave one back: where lanes are more than regions they take turns.
     pub(super) fn run_lanes(&mut self, now: Now, out: &mut Effects) {
-        self.assign_waiting(now, out);
-        let lanes = self.lanes.len();
         self.lanes_lack = self.lanes.iter().any(|run| run.no_region);
-        for run in &mut self.lanes {
+        for index in 0..self.lanes.len() {
+            let run = &mut self.lanes[index];
             run.no_region = false;
             run.release(&mut self.regions);
-        }
-        let first = self.lane_first;
-        for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
-            if !self.lanes[index].used {
-                continue;
-            }
-            let running = self.running_on(index);
-            let connection = self.connection(index);
-            if running.is_empty() {
+            if run.used && self.running_on(index).is_empty() {
                 self.close_lane(index, out);
+            }
+        }
+        self.assign_waiting(now, out);
+        let (first, lanes) = (self.lane_first, self.lanes.len());
+        for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
+            let running = self.running_on(index);
+            if !self.lanes[index].used || running.is_empty() {
                 continue;
             }
             if let Some(what) = self.lanes[index].lane.overdue(now.us) {
+                let connection = self.connection(index);
                 out.push(Effect::Close(connection));
                 self.lost(now, connection, what.to_owned(), out);
                 continue;
             }
             self.grow(index, out);
             self.send(now, index, &running, out);
-        }
-        // What closed in this very turn is taken in the next, which is now.
-        if self.lanes_full && self.lanes.iter().any(|run| !run.used) {
-            return self.run_lanes(now, out);
         }
         let lacks = |index: &usize| self.lanes[*index].no_region;
         let lacking = (0..lanes).map(|ahead| (first + ahead) % lanes).find(lacks);

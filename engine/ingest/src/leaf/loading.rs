@@ -410,7 +410,7 @@ impl Leaf {
         partition.fetch = Fetch::Queued;
         self.count(Row::CorruptFirst);
         self.drop_frames_of(slot);
-        self.locate(now, slot, out);
+        self.locate(now, slot);
     }
 
     /// After a step: whether anything of the partition still waits, and whether it has what it wants.
@@ -486,7 +486,7 @@ impl Leaf {
             partition.fetch = Fetch::Queued;
             // It was asked what is lost only when every record that was fetched had been loaded.
             partition.load = Load::Empty;
-            self.locate(now, slot, out);
+            self.locate(now, slot);
         }
         true
     }

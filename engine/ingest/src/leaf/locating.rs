@@ -18,7 +18,7 @@ use crate::planted::{Rule, out as out_of_use};
 
 impl Leaf {
     /// Asks what must be known before the next fetch, or queues it.
-    pub(super) fn locate(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+    pub(super) fn locate(&mut self, now: Now, slot: Slot) {
         let Some(partition) = self.get(slot) else {
             return;
         };
@@ -42,7 +42,7 @@ impl Leaf {
                 Fetch::Queued
             };
             partition.asked_us = None;
-            self.assign_lane(now, slot, out);
+            self.assign_lane(slot);
             return;
         };
         partition.fetch = Fetch::Locating(question);
@@ -95,13 +95,7 @@ impl Leaf {
         self.lanes.iter().any(|run| run.frames.iter().any(entries))
     }
 
-    pub(super) fn learn_leader(
-        &mut self,
-        now: Now,
-        leaf_partition: u64,
-        leader: Leader,
-        out: &mut Effects,
-    ) {
+    pub(super) fn learn_leader(&mut self, now: Now, leaf_partition: u64, leader: Leader) {
         let Some(&slot) = self.by_id.get(&leaf_partition) else {
             return;
         };
@@ -141,7 +135,7 @@ impl Leaf {
                 .get(slot)
                 .is_some_and(|one| !matches!(one.fetch, Fetch::Held { .. }))
             {
-                self.locate(now, slot, out);
+                self.locate(now, slot);
             }
         }
     }
@@ -199,7 +193,7 @@ impl Leaf {
         partition.asked_us = None;
         partition.fetch = Fetch::Queued;
         self.count(Row::EpochChecked);
-        self.locate(now, slot, out);
+        self.locate(now, slot);
     }
 
     /// `asked`: the generation that asked, and its cursor then. `range`: the log's start and end.
@@ -278,7 +272,7 @@ impl Leaf {
                 foreground.end = foreground.end.min(cut);
             }
             partition.fetch = Fetch::Queued;
-            self.locate(now, slot, out);
+            self.locate(now, slot);
             self.foreground_due(now, slot, out);
         }
     }

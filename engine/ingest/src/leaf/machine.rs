@@ -270,7 +270,7 @@ impl Leaf {
             if due.is_some_and(|due| due <= now.ms()) || partition.store.is_alarmed() {
                 self.store(now, slot, StoreEvent::Tick, out);
             }
-            self.partition_due(now, slot, out);
+            self.partition_due(now, slot);
         }
         self.offer_room(now, out);
         self.start_syncs(now, out);
@@ -312,7 +312,7 @@ impl Leaf {
     }
 
     /// A hold is over, a question has to be asked again.
-    fn partition_due(&mut self, now: Now, slot: Slot, out: &mut Effects) {
+    fn partition_due(&mut self, now: Now, slot: Slot) {
         let Some(partition) = self.get_mut(slot) else {
             return;
         };
@@ -322,9 +322,9 @@ impl Leaf {
         match partition.fetch {
             Fetch::Held { until_us, .. } if until_us <= now.us => {
                 partition.fetch = Fetch::Queued;
-                self.locate(now, slot, out);
+                self.locate(now, slot);
             }
-            Fetch::Locating(_) => self.locate(now, slot, out),
+            Fetch::Locating(_) => self.locate(now, slot),
             _ => {}
         }
     }

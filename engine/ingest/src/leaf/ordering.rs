@@ -64,7 +64,7 @@ impl Leaf {
             Order::Leader {
                 leaf_partition,
                 leader,
-            } => self.learn_leader(now, leaf_partition, leader, out),
+            } => self.learn_leader(now, leaf_partition, leader),
             Order::LogRange {
                 leaf_partition,
                 generation,
@@ -185,6 +185,8 @@ impl Leaf {
         }
         partition.generation = generation;
         partition.attach_generation = generation;
+        // Whoever waits for it is told how the disk is now.
+        partition.store.ask_for_room();
         partition.no_room_said = false;
         let standing = partition.pairing.pipeline != pairing.pipeline;
         partition.pairing = pairing;
@@ -198,6 +200,7 @@ impl Leaf {
         if let Some(settings) = settings {
             self.configure(now, slot, settings, out);
         }
+        self.store(now, slot, StoreEvent::Room, out);
         let Some(partition) = self.get(slot) else {
             return;
         };
@@ -412,7 +415,7 @@ impl Leaf {
                     Phase::Stopped => Row::StoppedRun,
                     _ => Row::FailedRun,
                 });
-                self.locate(now, slot, out);
+                self.locate(now, slot);
             }
         }
     }

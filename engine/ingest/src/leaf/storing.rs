@@ -119,7 +119,7 @@ impl Leaf {
                         partition.fetch = Fetch::Queued;
                     }
                     if partition.phase == Phase::Running {
-                        self.locate(now, slot, out);
+                        self.locate(now, slot);
                     }
                 }
             }

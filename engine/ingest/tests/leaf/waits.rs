@@ -1,7 +1,7 @@
 //! Every wait has its reason in SQL, and nothing is said of now that was heard long ago.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::order::{Goal, Leader, Order, Report};
 use ingest::leaf::{Event, LogEnd};
 use ingest::limits;
 use storage::disk::DiskOp;
@@ -232,6 +232,61 @@ fn a_lineage_without_room_is_said_and_a_stop_and_a_drop_go_by() {
     assert_eq!(rig.visible(), 1);
 }
 
+/// Whoever waits for a leaf partition that is attached once more hears of the disk as it is then, and once.
+#[test]
+fn an_attachment_once_more_asks_for_room_anew() {
+    let name = "full-disk-attach";
+    let mut rig = Rig::new(Setup::new(name));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(3, &[rows(0, 3)]));
+    rig.goal(Goal::Stop);
+    rig.pass(1_000);
+    let setup = || {
+        let mut setup = Setup::new(name);
+        (setup.lineage, setup.start_offset) = (2, 1);
+        setup
+    };
+    let attach = |of: u64| {
+        let Order::Attach {
+            pairing,
+            schema_version,
+            columns,
+            settings,
+            ..
+        } = Rig::attach_order(&setup())
+        else {
+            panic!("an Attach");
+        };
+        Event::Order(Order::Attach {
+            generation: of,
+            pairing,
+            schema_version,
+            columns,
+            settings,
+        })
+    };
+    let told = |rig: &Rig| -> Vec<u64> {
+        let told = |report: &Report| match report {
+            Report::NoRoom { generation, .. } => Some(*generation),
+            _ => None,
+        };
+        rig.reports.iter().filter_map(told).collect()
+    };
+    let mut rig = Rig::on_a_full_disk(setup());
+    assert_eq!(told(&rig).len(), 1);
+    rig.reports.clear();
+    rig.on(attach(7));
+    rig.settle();
+    rig.pass(1_000);
+    assert_eq!(told(&rig), [7], "{:?}", rig.reports);
+    rig.disk_full = false;
+    rig.on(attach(8));
+    rig.settle();
+    assert_eq!(told(&rig), [7], "it was of before: {:?}", rig.reports);
+    let attached = |report: &Report| matches!(report, Report::Attached { generation: 8, .. });
+    assert!(rig.reports.iter().any(attached), "{:?}", rig.reports);
+}
+
 /// A sealed segment gives back what was allocated behind it: that may be the room that is wanted.
 #[test]
 fn a_lineage_without_room_has_the_segment_before_it_sealed() {
@@ -280,6 +335,43 @@ fn who_finds_no_connection_left_waits_for_one_that_closes_and_foreground_is_refu
     rig.goal_of(2, Goal::Stop);
     rig.goal_of(1, Goal::Foreground { batches_max: None });
     assert!(!rig.words_of(1).starts_with("Failed"));
+}
+
+/// FOREGROUND was refused though the connection that it left was about to close.
+#[test]
+fn foreground_takes_the_connection_that_closes_in_its_turn_before_who_can_wait() {
+    let mut setup = Setup::new("lanes-foreground");
+    let all = limits::LANES_MAX as u64 + 1;
+    (setup.partitions, setup.brokers) = (all, all);
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.goal_of(2, Goal::Stop);
+    rig.goal_of(all, Goal::Stop);
+    rig.goal_of(all, Goal::Foreground { batches_max: None });
+    rig.goal_of(2, Goal::Run);
+    let waits = "Held: no connection to broker 2 (broker:9093): this leaf has its 256 already";
+    assert_eq!(rig.words_of(2), waits);
+    let leads = |broker: i32| {
+        Event::Order(Order::Leader {
+            leaf_partition: all,
+            leader: Leader {
+                broker,
+                host: "broker".to_owned(),
+                port: 9_091 + broker as u16,
+                epoch: broker,
+            },
+        })
+    };
+    for broker in [300, 301] {
+        rig.on(leads(broker));
+        rig.settle();
+        assert_eq!(rig.failed(), None);
+        let words = rig.words_of(all);
+        assert!(!words.contains("no connection"), "{words}");
+        assert_eq!(rig.words_of(2), waits);
+    }
+    rig.goal_of(all, Goal::Stop);
+    assert!(!rig.words_of(2).contains("no connection"));
 }
 
 #[test]

@@ -72,8 +72,8 @@ pub struct Drive<'a> {
     pub(super) was_refused: bool,
     /// Leaf partitions of pipelines that were stopped when the process began.
     pub(super) resting: BTreeSet<u64>,
-    /// What has failed since, as it was told of the last order.
-    pub(super) failures: BTreeMap<u64, Vec<String>>,
+    /// What has failed since, as it was told of the last order: the words, and the newest generation of them.
+    pub(super) failures: BTreeMap<u64, BTreeMap<String, u64>>,
     /// The change that set the engine's variables last.
     pub(super) set_at: u64,
     /// The audits read every byte, and the log.

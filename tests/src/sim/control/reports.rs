@@ -44,7 +44,7 @@ impl Drive<'_> {
                 self.world.coverage.hit(EVENTS[4]);
             } else {
                 let failures = self.failures.entry(id).or_default();
-                failures.push(failure.text.clone());
+                failures.insert(failure.text.clone(), *generation);
             }
         }
         let ordered = self.ordered.get(&id).copied();

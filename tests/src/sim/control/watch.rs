@@ -63,7 +63,7 @@ impl Drive<'_> {
                 self.may_run(pipeline, after)?;
             }
             if is(PipelineState::Error) {
-                self.has_failed(pipeline, after)?;
+                self.has_failed(pipeline, before)?;
             }
         }
         Ok(())
@@ -100,22 +100,28 @@ impl Drive<'_> {
         }
     }
 
-    /// A pipeline's failure is one of a leaf partition's last order.
-    fn has_failed(&self, pipeline: &PipelineDef, after: &CatalogView) -> Law {
+    /// A pipeline's failure is one of a leaf partition's last order, as the catalog had it before it was kept.
+    fn has_failed(&self, pipeline: &PipelineDef, before: &CatalogView) -> Law {
         let Some(failure) = &pipeline.failure else {
             return Ok(());
         };
         let Some(partition) = failure.kafka_partition else {
             return Ok(());
         };
-        let mut pairings = after.pairings_of(pipeline.id);
+        let mut pairings = before.pairings_of(pipeline.id);
         let one = pairings.find(|pairing| pairing.kafka_partition == partition);
-        let told = one.and_then(|one| self.failures.get(&one.leaf_partition.0));
-        match told.is_some_and(|told| told.contains(&failure.failure.text)) {
+        let text = &failure.failure.text;
+        let said = |one: &PairingDef| {
+            let said = self.failures.get(&one.leaf_partition.0);
+            said.and_then(|said| said.get(text))
+        };
+        // A failure under an order of before says nothing of the last one.
+        let now = |one: &PairingDef| said(one).is_some_and(|of| *of >= one.generation.0);
+        match one.is_some_and(|one| now(one)) {
             true => Ok(()),
             false => Err(format!(
-                "{} has failed, and its partition {partition} never said so of its last order: {}",
-                pipeline.name, failure.failure.text
+                "{} has failed, and its partition {partition} never said so of its last order: {text}",
+                pipeline.name
             )),
         }
     }
@@ -228,8 +234,9 @@ impl Drive<'_> {
             ));
         }
         for (id, (_, failure)) in &live.failed {
+            // An order that the leaf's queue refused leaves what failed before it.
             let told = self.failures.get(&id.0);
-            if !told.is_some_and(|told| told.contains(&failure.text)) {
+            if !told.is_some_and(|told| told.contains_key(&failure.text)) {
                 return Err(format!(
                     "leaf partition {id} is shown as failed, and never said so of its last order: {}",
                     failure.text

@@ -189,3 +189,36 @@ async fn statements_reach_real_leaves() {
     whole.shut_down().await;
     broker.shutdown().await;
 }
+
+/// Whoever asks its broker for long may find that somebody else has paired what it asked for.
+#[tokio::test]
+async fn what_is_paired_already_is_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(1, 2).await;
+    let disk = Disk::default();
+    let node = Node::start(directory.path(), &disk).await;
+    made(&node, &cluster).await;
+    let aggregator = &node.aggregator;
+    aggregator.start_pipeline(start()).await.unwrap();
+    aggregator.stop_pipeline(name("p"), false).await.unwrap();
+    let before = aggregator.catalog();
+    let pair = aggregator.ask(|shared| async move {
+        let view = shared.view();
+        let pipeline = Arc::clone(view.pipeline("d", "p").unwrap());
+        let client = shared
+            .port
+            .brokers(settings::client_settings(&pipeline.spec)?);
+        let state = shared.topic_state(&pipeline, &*client).await?;
+        shared.pair(pipeline.id, &*client, &state, &[0, 1]).await
+    });
+    pair.await.unwrap();
+    assert!(Arc::ptr_eq(&before, &aggregator.catalog()));
+    // A transaction of nothing would be seen.
+    let commit = aggregator.ask(|shared| async move {
+        shared.catalog.commit(vec![], 0).await?;
+        Ok(())
+    });
+    commit.await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &aggregator.catalog()));
+    node.shut_down().await;
+}
