@@ -254,14 +254,14 @@ impl Leaf {
             let run = &mut self.lanes[index];
             run.no_region = false;
             run.release(&mut self.regions);
-            if run.used && self.running_on(index).is_empty() {
+            if run.used && self.running_on(index).next().is_none() {
                 self.close_lane(index, out);
             }
         }
         self.assign_waiting(now, out);
         let (first, lanes) = (self.lane_first, self.lanes.len());
         for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
-            let running = self.running_on(index);
+            let running: Vec<Slot> = self.running_on(index).collect();
             if !self.lanes[index].used || running.is_empty() {
                 continue;
             }
@@ -303,13 +303,13 @@ impl Leaf {
     }
 
     /// The lane's partitions that should be fetching.
-    fn running_on(&self, index: usize) -> Vec<Slot> {
+    fn running_on(&self, index: usize) -> impl Iterator<Item = Slot> {
         let lane = u32::try_from(index).ok();
-        let on = |partition: &&Partition| {
+        let on = move |partition: &&Partition| {
             partition.lane == lane && partition.is_fetching() && !partition.is_at_end()
         };
         let on = self.partitions.iter().flatten().filter(on);
-        on.map(|partition| partition.slot).collect()
+        on.map(|partition| partition.slot)
     }
 
     pub(super) fn connection(&self, index: usize) -> Connection {
@@ -345,8 +345,7 @@ impl Leaf {
         if !run.used {
             return None;
         }
-        let running = self.running_on(index);
-        let mut running = running.iter().filter_map(|slot| self.get(*slot));
+        let mut running = self.running_on(index).filter_map(|slot| self.get(slot));
         let queued = running.any(Partition::wants_fetch);
         let turn = match run.lane.state() {
             State::Reading { .. } => run.headers_in() && run.has_frame_free(),
