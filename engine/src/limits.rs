@@ -14,7 +14,9 @@ pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
 /// Levels of parentheses and subqueries in a statement's text.
 pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
-pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 4;
+pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 16;
+/// How often a query in parentheses may be read, with all around it.
+pub const QUERY_READS_MAX: usize = 1_024;
 /// See [`PARSE_STEPS_PER_TOKEN_MAX`].
 pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// Levels of subqueries, derived tables and common table expressions.

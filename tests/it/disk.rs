@@ -1,11 +1,18 @@
 //! A disk that is full and one that fails: loading pauses, says so, and goes on by itself; a device that
 //! refuses one leaf partition's syncs stops that one alone. Every row is there once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use control::catalog::{
+    CatalogError, Change, DatabaseDef, DatabaseId, PipelineFailure, PipelineId, PipelineSpec,
+    PipelineState, Store, TableSpec,
+};
 use devbroker::orders::CREATE_TABLE;
+use ingest::leaf::order::{Failure, FailureKind};
+use ingest::pipeline::{JsonMapping, SkipErrors};
 use tests::kafka_server::KafkaServer;
 
 use crate::faults::{Fault, Faults, Mount};
@@ -312,4 +319,131 @@ pub fn folder_of(node: &Node, partition: usize) -> PathBuf {
     folders
         .find(|folder| folder.exists())
         .expect("its directory")
+}
+
+/// Half a MiB of words for the catalog's list of changes, and for the pipeline's row.
+fn failed(pipeline: PipelineId, unix_ms: i64) -> Change {
+    Change::PipelineState {
+        pipeline,
+        state: PipelineState::Error,
+        failure: Some(PipelineFailure {
+            kafka_partition: None,
+            failure: Failure {
+                kind: FailureKind::Extract,
+                offset: -1,
+                column: None,
+                text: "x".repeat(1 << 19),
+                deterministic: false,
+                alone: false,
+            },
+            unix_ms,
+        }),
+    }
+}
+
+/// A catalog with a pipeline.
+fn catalog(path: &Path) -> (Store, PipelineId) {
+    let mut store = Store::open(path).unwrap();
+    let (database, pipeline) = (DatabaseId(1), PipelineId(3));
+    let spec = PipelineSpec {
+        brokers: vec!["nobody".into()],
+        topic: "orders".into(),
+        config: BTreeMap::new(),
+        batch_interval_ms: None,
+        max_partitions_per_batch: None,
+        max_retries_per_batch_partition: None,
+        max_offsets_per_batch_partition: None,
+        retry_options: None,
+        skip_errors: SkipErrors::None,
+        stop_on_error: None,
+        mapping: JsonMapping { columns: vec![] },
+        mapping_written: false,
+    };
+    let made = [
+        database_created(database, "d"),
+        Change::TableCreated {
+            table: 2,
+            database,
+            name: "t".into(),
+            spec: TableSpec::default(),
+            unix_ms: 0,
+        },
+        Change::PipelineCreated {
+            pipeline,
+            database,
+            name: "p".into(),
+            table: 2,
+            spec: Box::new(spec),
+            unix_ms: 0,
+        },
+    ];
+    store.commit(&made, 0).unwrap();
+    (store, pipeline)
+}
+
+fn database_created(id: DatabaseId, name: &str) -> Change {
+    Change::DatabaseCreated(DatabaseDef {
+        id,
+        name: name.into(),
+        create_unix_ms: 0,
+    })
+}
+
+/// A catalog on a disk that is full: each COMMIT is made or refused, and the file says the same as who wrote it.
+fn is_made_or_refused(disk: &Mount, path: &Path, copy: &Path) {
+    let (mut store, pipeline) = catalog(path);
+    let ballast = disk.fill();
+    let refused = |store: &mut Store, change: Change| {
+        let error = store.commit(&[change], 0).err();
+        assert!(
+            matches!(error, None | Some(CatalogError::NoRoom { .. })),
+            "{error:?}"
+        );
+        assert!(store.poison().is_none());
+        assert_eq!(&store.on_disk().unwrap(), store.view());
+        error.is_some()
+    };
+    let mut times = 0..100;
+    assert!(
+        times.any(|time| refused(&mut store, failed(pipeline, time))),
+        "there is room without end"
+    );
+    assert!(times.start > 4, "what is kept does for some");
+    // As the process that is killed now leaves it.
+    fs::copy(path, copy).unwrap();
+    fs::copy(path.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();
+    assert_eq!(Store::open(copy).unwrap().view(), store.view());
+    let created = database_created(DatabaseId(store.view().next_id()), "e");
+    assert!(refused(&mut store, created.clone()));
+    fs::remove_file(ballast).unwrap();
+    store.commit(&[created], 0).unwrap();
+    let view = store.view().clone();
+    drop(store);
+    assert_eq!(Store::open(path).unwrap().view(), &view);
+}
+
+#[test]
+fn mount_a_catalog_without_room_refuses_and_keeps_what_it_had() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = Mount::tmpfs(&home.path().join("disk"), DISK_MIB);
+    let (path, copy) = (
+        home.path().join("disk/catalog.db"),
+        home.path().join("copy.db"),
+    );
+    is_made_or_refused(&disk, &path, &copy);
+}
+
+#[test]
+fn mount_loop_a_catalog_without_room_on_ext4_refuses_and_keeps_what_it_had() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = Mount::ext4(
+        &home.path().join("disk"),
+        &home.path().join("image"),
+        DISK_MIB,
+    );
+    let (path, copy) = (
+        home.path().join("disk/catalog.db"),
+        home.path().join("copy.db"),
+    );
+    is_made_or_refused(&disk, &path, &copy);
 }

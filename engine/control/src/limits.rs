@@ -22,8 +22,8 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const COMMENT_CHARS_MAX: usize = 2_048;
 /// What is kept of the disk for the catalog's WAL: twice as much as it grows to while it can be checkpointed.
 pub const CATALOG_ROOM_BYTES: u64 = 8 * 1024 * 1024;
-/// Free pages that are made in the catalog's own file: what stands below half of them is for statements that stop and
-/// drop. Each grows it by a row of the list of changes, some 20 of them a page, until that list is full.
+/// Free pages that are made in the catalog's own file: what makes something more leaves half of them. One that stops or
+/// drops adds a row to the list of changes, some 20 of a few partitions to a page, or two pages of a thousand.
 pub const CATALOG_FREE_PAGES: u64 = 512;
 /// SQLite's own page.
 pub const CATALOG_PAGE_BYTES: u64 = 4_096;

@@ -27,7 +27,7 @@ const SEEDS: Range<u64> = 0..20_000;
 /// So many seeds meet everything that must be met.
 const SEEDS_COVERING: u64 = 10_000;
 /// How often each must then be met.
-const HITS_MIN: u64 = 100;
+const HITS_MIN: u64 = 50;
 /// Failing seeds that are told in full, and shrunk.
 const TOLD_MAX: usize = 3;
 /// Seeds that a thread takes at a time.

@@ -118,15 +118,8 @@ impl Aggregator {
             .unzip();
         let shared = Shared::new(config, catalog, sends, port);
         shared.mend().await?;
-        for done in [shared.finish_dropped().await, shared.revive().await] {
-            // Neither is needed to go on, and what makes room is asked of a server that runs.
-            match done {
-                Err(AggregatorError::Catalog(full @ CatalogError::NoRoom { .. })) => {
-                    tracing::warn!(error = %full, "what a start sees to is left to the next one");
-                }
-                done => done?,
-            }
-        }
+        left_without_room(shared.finish_dropped().await)?;
+        left_without_room(shared.revive().await)?;
         shared.learn_leaders().await;
         shared.warn_of_variables();
         let (ended, end) = oneshot::channel();
@@ -157,6 +150,17 @@ impl Aggregator {
         let port = Arc::clone(&shared.port);
         port.spawn(serve(shared, heard, told_attached, ended).boxed());
         Ok((aggregator, end))
+    }
+}
+
+/// What a start sees to and finds no room for is left to the next: what makes room is asked of a server that runs.
+fn left_without_room(done: Result<(), AggregatorError>) -> Result<(), AggregatorError> {
+    match done {
+        Err(AggregatorError::Catalog(full @ CatalogError::NoRoom { .. })) => {
+            tracing::warn!(error = %full, "what this start sees to is left to the next one");
+            Ok(())
+        }
+        done => done,
     }
 }
 

@@ -89,7 +89,7 @@ impl Store {
         })?;
         let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
         let mut store = Store::start(connection, path.to_owned())?;
-        room.keep(&store.connection, path);
+        room.keep(&store.connection, path)?;
         store.room = Some(room);
         Ok(store)
     }
@@ -225,8 +225,12 @@ impl Store {
             .prepare_cached("DELETE FROM change WHERE number <= ?1")
             .and_then(|mut statement| statement.execute(params![given_up]))
             .map_err(|error| named(path, "write", &error))?;
+        if let Some(room) = &self.room {
+            room.leaves_enough(&transaction, path, changes)?;
+        }
+        let room = self.room.as_ref();
         commit(transaction)
-            .map_err(|error| room::uncommitted(path, &error))
+            .map_err(|error| Room::uncommitted(room, &self.connection, path, &error))
             .inspect_err(|error| poisoned_by(&mut self.poison, error))?;
         self.view = view;
         Ok(())

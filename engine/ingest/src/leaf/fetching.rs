@@ -229,7 +229,17 @@ impl Leaf {
                 self.assign_lane(slot);
             }
         }
-        for slot in self.without_lane() {
+        let in_foreground = self
+            .partitions
+            .iter()
+            .flatten()
+            .any(|one| one.foreground.is_some());
+        let refused = if in_foreground {
+            self.without_lane()
+        } else {
+            Vec::new()
+        };
+        for slot in refused {
             let foreground = |one: &Partition| one.foreground.is_some();
             if !self.get(slot).is_some_and(foreground) {
                 return;

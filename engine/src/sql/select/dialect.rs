@@ -17,7 +17,8 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use crate::limits::{
-    EXPRESSION_NESTING_MAX, PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, STATEMENT_NESTING_MAX,
+    EXPRESSION_NESTING_MAX, PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, QUERY_READS_MAX,
+    STATEMENT_NESTING_MAX,
 };
 use crate::sql::error::{Code, SqlError};
 use crate::sql::secret;
@@ -29,6 +30,8 @@ pub struct MySql {
     /// ways (`a.b.c`, `CAST(`), and what is nested in it once more each time: without a bound a hundred bytes with
     /// a mistake at their end keep it busy for good.
     steps_left: Cell<usize>,
+    /// One more was begun. Whatever the parse made of it then is not what the text says.
+    is_given_up: Cell<bool>,
 }
 
 const INNER: MySqlDialect = MySqlDialect {};
@@ -60,21 +63,35 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
             format!("An expression has more than {EXPRESSION_NESTING_MAX} operators in a row"),
         ));
     }
+    if is_read_too_often(&tokens) {
+        return Err(SqlError::new(
+            Code::LimitReached,
+            format!(
+                "The subqueries behind several parentheses can be read in more than {QUERY_READS_MAX} ways: \
+                 write the joins around them without parentheses, or name the subqueries by WITH"
+            ),
+        ));
+    }
     let steps = tokens.len() * PARSE_STEPS_PER_TOKEN_MAX + PARSE_STEPS_SPARE;
     let dialect = MySql {
         steps_left: Cell::new(steps),
+        ..MySql::default()
     };
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_NESTING_MAX)
         .with_tokens_with_locations(tokens);
-    match parser.parse_statements() {
-        Ok(statements) => Ok(statements),
-        Err(_) if dialect.steps_left.get() == 0 => Err(SqlError::new(
+    let parsed = parser.parse_statements();
+    if dialect.is_given_up.get() {
+        return Err(SqlError::new(
             Code::LimitReached,
             format!(
-                "The statement could not be understood in {steps} steps: is a parenthesis or a bracket left open in it?"
+                "The statement was not understood in {steps} steps: if no parenthesis or bracket is left open in it, \
+                 write its joins without parentheses"
             ),
-        )),
+        ));
+    }
+    match parsed {
+        Ok(statements) => Ok(statements),
         Err(ParserError::RecursionLimitExceeded) => Err(SqlError::new(
             Code::LimitReached,
             format!("The statement is nested deeper than {STATEMENT_NESTING_MAX} levels"),
@@ -193,6 +210,7 @@ impl Dialect for MySql {
     // Each operand begins here. Of sqlparser's own INTERVAL the composite units are missing.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         let Some(left) = self.steps_left.get().checked_sub(1) else {
+            self.is_given_up.set(true);
             return Some(Err(ParserError::RecursionLimitExceeded));
         };
         self.steps_left.set(left);
@@ -332,6 +350,42 @@ fn too_long(tokens: &[TokenWithSpan]) -> bool {
     })
 }
 
+/// Whether a query would be read too often: sqlparser reads what stands in FROM behind k parentheses once as a query
+/// and once as a join for each of them, so k times, and what is nested in it as often again.
+fn is_read_too_often(tokens: &[TokenWithSpan]) -> bool {
+    // Of each parenthesis that is open, how often what is in it is read.
+    let mut open = vec![1_usize];
+    let mut row = 0;
+    tokens.iter().any(|token| {
+        let reads = open.last().copied().unwrap_or(1);
+        match &token.token {
+            Token::Whitespace(_) => return false,
+            Token::LParen => {
+                row += 1;
+                open.push(reads);
+                return false;
+            }
+            Token::RParen if open.len() > 1 => drop(open.pop()),
+            Token::SemiColon => open.truncate(1),
+            Token::Word(word) if row > 1 && begins_query(word.keyword) => {
+                let reads = reads.saturating_mul(row);
+                open.pop();
+                open.push(reads);
+            }
+            _ => {}
+        }
+        row = 0;
+        open.last().is_some_and(|reads| *reads > QUERY_READS_MAX)
+    })
+}
+
+fn begins_query(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::SELECT | Keyword::VALUES | Keyword::TABLE | Keyword::WITH
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,5 +459,31 @@ mod tests {
         }
         let error = parse(&nested("CAST(", 60)).unwrap_err();
         assert!(error.message.contains("left open"), "{error:?}");
+        for query in ["SELECT * FROM ", "VALUES ROW(1) UNION SELECT * FROM "] {
+            for whole in [true, false] {
+                let joined = |times: usize| {
+                    let end = if whole {
+                        format!("t{}", ") a CROSS JOIN t)".repeat(times))
+                    } else {
+                        "x[".into()
+                    };
+                    format!("SELECT 1 FROM {}{end}", format!("(({query}").repeat(times))
+                };
+                let message = parse(&joined(60)).expect_err(query).message;
+                assert!(message.contains("more than 1024 ways"), "{message}");
+                assert_eq!(parse(&joined(9)).is_ok(), whole, "{query}");
+            }
+        }
+        // Parentheses in a row are no join where they are none around a query.
+        let plain = format!("SELECT {}1{}", "((a + ".repeat(60), "))".repeat(60));
+        parse(&plain).unwrap();
+        // Left-nested joins read what is innermost once for each.
+        let operands = vec!["a"; 2_000].join(", ");
+        let left = format!(
+            "SELECT 1 FROM {}(SELECT {operands} FROM t) x{}",
+            "(".repeat(10),
+            " JOIN t ON 1)".repeat(10)
+        );
+        parse(&left).unwrap();
     }
 }

@@ -290,7 +290,7 @@ impl<'a> Drive<'a> {
             return self.commit_fails();
         }
         // Where one was refused the next is likely to be.
-        let often = if self.no_room { 400 } else { 20 };
+        let often = if self.no_room { 400 } else { 10 };
         let asked = self.process().desk.waiting() > 0 && !self.lost_commit;
         if asked && self.world.random.chance(often) && self.world.has(ENDS[7]) {
             return self.commit_refused();

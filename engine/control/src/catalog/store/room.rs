@@ -2,12 +2,13 @@
 //!
 //! A COMMIT writes the WAL alone, and [`CATALOG_ROOM_BYTES`] are allocated for it at the open. It begins anew once it
 //! is checkpointed, and that needs room in the catalog's own file: [`CATALOG_FREE_PAGES`] free pages there, which
-//! SQLite takes before the file grows. What makes something more takes no more than half of them, and sees to
-//! new ones while the disk has room; where it has none it is refused, and the other half is for what stops and drops.
+//! SQLite takes before the file grows. What makes something more has to leave half of them, or find the disk with room
+//! for new ones; else it is refused, and nothing was changed. The others take what there is.
 //!
 //! None of it is a promise: a file system may refuse to allocate, or write elsewhere what is written again. A COMMIT
-//! that finds no room all the same is refused, and nothing was changed; see [`Store::commit`](super::Store::commit).
+//! that finds no room all the same is refused too; see [`Room::uncommitted`].
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::catalog::change::Change;
 use crate::catalog::error::CatalogError;
 use crate::limits::{CATALOG_FREE_PAGES, CATALOG_PAGE_BYTES, CATALOG_ROOM_BYTES};
 
-/// The catalog's file and its WAL, to allocate in.
+/// The catalog's file, to allocate in.
 ///
 /// Whoever closes a file gives up every lock that this process has on it (POSIX), so this one is opened before SQLite
 /// takes its lock and closed behind it.
@@ -33,30 +34,36 @@ impl Room {
     /// # Errors
     /// The kernel's.
     pub fn of(path: &Path) -> Result<Room, DiskError> {
-        let file = RealDisk.open(path)?;
+        let file = RealDisk.open(&fs::canonicalize(path).unwrap_or(path.to_owned()))?;
         Ok(Room { file })
     }
 
     /// Allocates both, at the open. A disk that is full by now has none to keep, and statements say so themselves.
-    pub fn keep(&self, connection: &Connection, path: &Path) {
+    ///
+    /// # Errors
+    /// As [`Room::see_to`], but for `NoRoom`.
+    pub fn keep(&self, connection: &Connection, path: &Path) -> Result<(), CatalogError> {
         // The length stays SQLite's.
         let wal = RealDisk
             .open(&wal_path(path))
             .and_then(|wal| wal.allocate(0, CATALOG_ROOM_BYTES));
-        let kept = match wal {
-            Ok(()) => self.keep_pages(connection, path),
-            Err(error) => Err(refused(path, &error)),
-        };
-        if let Err(error) = kept {
-            tracing::warn!(%error, bytes = CATALOG_ROOM_BYTES,
-                "no room is kept for the catalog: on a full disk statements that change something fail");
+        let kept = wal
+            .map_err(|_| no_room(path))
+            .and_then(|()| self.keep_pages(connection, path));
+        match kept {
+            Err(full @ CatalogError::NoRoom { .. }) => {
+                tracing::warn!(error = %full, bytes = CATALOG_ROOM_BYTES,
+                    "no room is kept for the catalog: on a full disk statements that change something fail");
+                Ok(())
+            }
+            kept => kept,
         }
     }
 
-    /// Whether these changes may be written: what makes something more leaves room for what does not.
+    /// Before a transaction of these changes begins: free pages, where it makes something more and few are left.
     ///
     /// # Errors
-    /// `NoRoom`; `Unknown` where a COMMIT of the free pages failed.
+    /// `NoRoom`; `Disk`, `Corrupt`; `Unknown` where a COMMIT of the free pages failed.
     pub fn see_to(
         &self,
         connection: &Connection,
@@ -69,33 +76,114 @@ impl Room {
         }
     }
 
+    /// Behind the writes of a transaction of these changes, before its COMMIT: whether enough is left.
+    ///
+    /// # Errors
+    /// `NoRoom`: to be rolled back. `Disk`, `Corrupt`.
+    pub fn leaves_enough(
+        &self,
+        connection: &Connection,
+        path: &Path,
+        changes: &[Change],
+    ) -> Result<(), CatalogError> {
+        if !changes.iter().any(makes_more) {
+            return Ok(());
+        }
+        let length = self.length(path)?;
+        let grown =
+            (pages(connection, path, "page_count")? * CATALOG_PAGE_BYTES).saturating_sub(length);
+        if grown == 0 && pages(connection, path, "freelist_count")? >= CATALOG_FREE_PAGES / 2 {
+            return Ok(());
+        }
+        self.allocate(
+            path,
+            length,
+            grown + CATALOG_FREE_PAGES * CATALOG_PAGE_BYTES,
+        )
+    }
+
     /// Makes free pages where less than half of them are left.
     fn keep_pages(&self, connection: &Connection, path: &Path) -> Result<(), CatalogError> {
-        let free =
-            connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
-        if free.map_err(|error| named(path, "read", &error))? >= CATALOG_FREE_PAGES / 2 {
+        // Of one who ended between the two transactions below.
+        batch(connection, path, "BEGIN; DROP TABLE IF EXISTS room;")?;
+        if pages(connection, path, "freelist_count")? >= CATALOG_FREE_PAGES / 2 {
             return Ok(());
         }
         // All that is in the WAL, so that the file has its length and the WAL its room.
         checkpoint(connection, path)?;
         // Before anything is written: what is in the WAL and finds no room here keeps the WAL from beginning anew.
         let bytes = CATALOG_FREE_PAGES * CATALOG_PAGE_BYTES;
-        let length = self.file.bytes();
-        length
-            .and_then(|length| self.file.allocate(length, bytes))
-            .map_err(|error| refused(path, &error))?;
+        self.allocate(path, self.length(path)?, bytes)?;
         // Written out before it goes: a page that is free before it was ever written is a hole.
         batch(
             connection,
             path,
             &format!(
-                "BEGIN; DROP TABLE IF EXISTS room; CREATE TABLE room (bytes BLOB); \
-                 INSERT INTO room VALUES (zeroblob({bytes}));"
+                "BEGIN; CREATE TABLE room (bytes BLOB); INSERT INTO room VALUES (zeroblob({bytes}));"
             ),
         )?;
         checkpoint(connection, path)?;
         batch(connection, path, "BEGIN; DROP TABLE room;")
     }
+
+    /// What a COMMIT that failed says.
+    ///
+    /// SQLite answers FULL to a write that found no room, and writes the frame that commits last: where that is not
+    /// there nothing was changed. A file system that writes elsewhere what is written again may refuse its second
+    /// half, with the old bytes standing there, so one that lies within the WAL's length counts as written. Of
+    /// whatever else failed, the sync above all, nobody knows.
+    pub fn uncommitted(
+        room: Option<&Room>,
+        connection: &Connection,
+        path: &Path,
+        error: &rusqlite::Error,
+    ) -> CatalogError {
+        let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        match full && (room.is_none() || is_absent(connection, path).unwrap_or(false)) {
+            true => no_room(path),
+            false => CatalogError::Unknown {
+                path: path.to_owned(),
+                what: error.to_string(),
+            },
+        }
+    }
+
+    fn length(&self, path: &Path) -> Result<u64, CatalogError> {
+        self.file.bytes().map_err(|error| refused(path, &error))
+    }
+
+    fn allocate(&self, path: &Path, at_byte: u64, bytes: u64) -> Result<(), CatalogError> {
+        let allocated = self.file.allocate(at_byte, bytes);
+        allocated.map_err(|error| refused(path, &error))
+    }
+}
+
+/// Whether no frame behind the last transaction in the WAL commits one. `None`: it cannot be read.
+///
+/// # Source
+/// SQLite, "Database File Format", 4.1: a header of 32 bytes with two salts at 16; before each page 24 bytes, with
+/// the pages behind a commit at 4 (0 where it is none) and the salts at 8.
+fn is_absent(connection: &Connection, path: &Path) -> Option<bool> {
+    const HEADER: u64 = 32;
+    const FRAME_HEADER: usize = 24;
+    let frames = |row: &rusqlite::Row<'_>| row.get::<_, u64>(1);
+    let frames = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], frames);
+    let wal = RealDisk.open(&wal_path(path)).ok()?;
+    let (mut salts, mut header) = ([0; 8], [0; FRAME_HEADER]);
+    wal.read_at(&mut salts, 16).ok()?;
+    let frame_bytes = FRAME_HEADER as u64 + CATALOG_PAGE_BYTES;
+    let (mut at, end) = (HEADER + frames.ok()? * frame_bytes, wal.bytes().ok()?);
+    while at + frame_bytes <= end {
+        wal.read_at(&mut header, at).ok()?;
+        if header[8..16] != salts {
+            break;
+        }
+        if header[4..8] != [0; 4] {
+            return Some(false);
+        }
+        at += frame_bytes;
+    }
+    Some(true)
 }
 
 /// One transaction of ours, which says nothing of the catalog: `statements` begin it.
@@ -106,7 +194,7 @@ fn batch(connection: &Connection, path: &Path, statements: &str) -> Result<(), C
     let kept = written.and_then(|()| {
         connection
             .execute_batch("COMMIT;")
-            .map_err(|error| uncommitted(path, &error))
+            .map_err(|error| Room::uncommitted(None, connection, path, &error))
     });
     if kept.is_err() && !connection.is_autocommit() {
         connection
@@ -116,18 +204,6 @@ fn batch(connection: &Connection, path: &Path, statements: &str) -> Result<(), C
     kept
 }
 
-/// What a COMMIT that failed says. SQLite answers FULL to a write that found no room, and the frame that commits is
-/// the last that is written: without it nothing is. Whatever else failed, the sync above all, says nothing of it.
-pub(super) fn uncommitted(path: &Path, error: &rusqlite::Error) -> CatalogError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => named(path, "commit", error),
-        _ => CatalogError::Unknown {
-            path: path.to_owned(),
-            what: error.to_string(),
-        },
-    }
-}
-
 /// Copies what the WAL has into the catalog's file; the next COMMIT writes at the WAL's beginning.
 pub(super) fn checkpoint(connection: &Connection, path: &Path) -> Result<(), CatalogError> {
     connection
@@ -135,11 +211,25 @@ pub(super) fn checkpoint(connection: &Connection, path: &Path) -> Result<(), Cat
         .map_err(|error| named(path, "checkpoint", &error))
 }
 
+pub(super) fn pages(
+    connection: &Connection,
+    path: &Path,
+    which: &str,
+) -> Result<u64, CatalogError> {
+    connection
+        .pragma_query_value(None, which, |row| row.get(0))
+        .map_err(|error| named(path, "read", &error))
+}
+
+fn no_room(path: &Path) -> CatalogError {
+    CatalogError::NoRoom {
+        path: path.to_owned(),
+    }
+}
+
 fn refused(path: &Path, error: &DiskError) -> CatalogError {
     match error.is_full() {
-        true => CatalogError::NoRoom {
-            path: path.to_owned(),
-        },
+        true => no_room(path),
         false => CatalogError::Disk {
             path: path.to_owned(),
             doing: "allocating room",
