@@ -27,6 +27,8 @@ use crate::topic::{Topic, WAIT, queue};
 
 /// The part of the rows that comes first, uncounted: a broker that has just made a topic takes its time.
 const WARM_UP: u64 = 5;
+/// Readers are up by then: a client that has found its brokers asks for its first rows.
+const LEAD: Duration = Duration::from_secs(1);
 /// Three digits; up to a minute.
 const HISTOGRAM: (u64, u8) = (60_000_000, 3);
 const SEED: u64 = 1;
@@ -141,8 +143,7 @@ pub fn measure(
     running.begin()?;
     let (bare, producer) = clients(bench, &topics[0])?;
     let schedule = Schedule {
-        // Readers are up by then.
-        began: Instant::now() + Duration::from_millis(200),
+        began: Instant::now() + LEAD,
         rate: variant.rate,
         rows: variant.rows,
     };
@@ -217,12 +218,14 @@ fn clients(bench: &Bench<'_>, topic: &Topic) -> Result<(BaseConsumer, BaseProduc
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(&topic.name, 0, Offset::Beginning)?;
     consumer.assign(&assigned)?;
+    consumer.fetch_watermarks(&topic.name, 0, WAIT)?;
     let producer: BaseProducer = cluster
         .config()
         .set("linger.ms", "0")
         .set("acks", "1")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
+    producer.client().fetch_metadata(Some(&topic.name), WAIT)?;
     Ok((consumer, producer))
 }
 
