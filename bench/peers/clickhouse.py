@@ -41,13 +41,27 @@ QUERIES = {
     "join": "SELECT t.symbol, count(), sum(u.v) FROM bench.t AS t JOIN bench.u AS u ON t.id = u.id"
     " GROUP BY t.symbol ORDER BY t.symbol",
 }
+# Inside a process ClickHouse has two threads for each of these, of which a Kafka table gets one in two: it may then
+# stand still for long beside another. As a server has them:
+SERVER = {
+    "background_pool_size": 16,
+    "background_schedule_pool_size": 512,
+    "background_message_broker_schedule_pool_size": 16,
+    "background_common_pool_size": 8,
+}
 # What its consumers say of themselves.
 CONSUMERS = (
     "SELECT concat(table, ': read ', toString(num_messages_read), ', assigned ',"
     " toString(num_rebalance_assignments), ' times, now to ', toString(assignments.partition_id), ' at ',"
     " toString(assignments.current_offset), ', last poll ', toString(last_poll_time), ', in use ',"
-    " toString(is_currently_used), ', exceptions ', toString(exceptions.text)) FROM system.kafka_consumers"
+    " toString(is_currently_used), ', exceptions ',"
+    # Without the stack below each.
+    r" toString(arrayMap((at, text) -> concat(toString(at), ' ', splitByChar('\n', text)[1]), exceptions.time, exceptions.text)))"
+    " FROM system.kafka_consumers"
 )
+# Of the log, what is shown where it stands still.
+LOG_LINES = 8
+LOG_LINE_CHARACTERS = 400
 
 
 def is_flat(columns):
@@ -66,8 +80,10 @@ class Peer:
         return json.loads(self.sql(text, "JSONCompactStrings"))["data"]
 
     def start(self, bootstrap, dir, tables):
-        # Its standard output is ours: it says nothing there by itself. Its log goes to standard error.
-        self.session = session.Session(dir + "/clickhouse?verbose&log-level=warning")
+        # Its standard output is ours: it says nothing there by itself.
+        self.log = dir + "/clickhouse.log"
+        pools = "".join(f"&{name}={threads}" for name, threads in SERVER.items())
+        self.session = session.Session(f"{dir}/clickhouse?log-level=warning&logger.log={self.log}{pools}")
         self.tables, self.broker = tables, bootstrap
         self.sql("CREATE DATABASE bench ENGINE = Atomic")
         for table in self.tables:
@@ -78,9 +94,10 @@ class Peer:
         return {"version": f"ClickHouse {version} (chdb-core)", "settings": self.settings()}
 
     def settings(self):
+        common = ["MergeTree ORDER BY id", *(f"{name}={threads}" for name, threads in SERVER.items())]
         if not self.tuned:
-            return ["MergeTree ORDER BY id", "JSONEachRow, date_time_input_format=best_effort"]
-        lines = ["MergeTree ORDER BY id", "a minmax index on times", "LowCardinality for text of 8 characters"]
+            return [*common, "JSONEachRow, date_time_input_format=best_effort"]
+        lines = [*common, "a minmax index on times", "LowCardinality for text of 8 characters"]
         for when, some in ("to load", LOAD), ("to be fresh", FRESH):
             lines += [f"{key}={value} ({when})" for key, value in some.items()]
         lines.append("kafka_num_consumers: as many as partitions, at most as CPUs")
@@ -182,7 +199,11 @@ class Peer:
         return {"answer": self.rows_of(QUERIES[name].format(id=id, since=since))}
 
     def complaints(self):
-        return {"said": self.sql(CONSUMERS).splitlines() or ["no consumer was made"]}
+        said = self.sql(CONSUMERS).splitlines() or ["no consumer was made"]
+        with open(self.log, errors="replace") as log:
+            # A line that begins with no date is of a stack.
+            lines = [line.rstrip()[:LOG_LINE_CHARACTERS] for line in log if line.startswith("20")]
+        return {"said": said + lines[-LOG_LINES:]}
 
     def stop(self):
         for table in self.tables + self.beside:

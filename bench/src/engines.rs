@@ -32,9 +32,22 @@ pub fn all(pinleaf: &Path, cache: &Path) -> Result<Vec<Box<dyn Engine>>, Fault> 
     Ok(engines)
 }
 
+/// What runs a Python peer.
+#[must_use]
+pub fn serve() -> PathBuf {
+    peers().join("serve/serve.py")
+}
+
+fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
 /// The peers that come with the harness, each a file; what runs those of a language is in a folder beside them.
-fn peer_files() -> Result<Vec<PathBuf>, Fault> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+///
+/// # Errors
+/// [`Fault::Io`].
+pub fn peer_files() -> Result<Vec<PathBuf>, Fault> {
+    let dir = peers();
     let entries =
         std::fs::read_dir(&dir).map_err(Fault::io(format!("reading {}", dir.display())))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::metric::{self, Metric};
 use crate::plan::WORKLOADS;
 use crate::sample::{Folder, Sample, Skipped};
-use crate::stats::{Comparison, Series, Verdict, compare, series, short};
+use crate::stats::{Series, Verdict, compare, series, short};
 use plots::plots;
 use table::{table, times};
 
@@ -108,87 +108,92 @@ pub fn text(run: &Run) -> String {
 
 /// What speaks against Pinleaf comes first.
 fn head(out: &mut String, run: &Run) {
-    let wrong: BTreeSet<String> = run
-        .samples
-        .iter()
-        .filter_map(|sample| {
-            let why = sample.checked.as_ref().err()?;
-            Some(format!(
-                "{}, {}, round {}: {why}",
-                sample.workload, sample.variant, sample.round
-            ))
-        })
+    let wrong = run.samples.iter().filter_map(|sample| {
+        let why = one_line(sample.checked.as_ref().err()?);
+        let (workload, variant) = (&sample.workload, &sample.variant);
+        Some(format!(
+            "{workload}, {variant}, round {}: {why}",
+            sample.round
+        ))
+    });
+    let wrong: BTreeSet<String> = wrong.collect();
+    let wrong: Vec<String> = wrong.into_iter().collect();
+    let title = "**Wrong or missing rows.** The figures of these samples are left out:";
+    list(out, &wrong, title, "");
+    let incidents = run.incidents.iter();
+    let incidents: Vec<String> = incidents
+        .map(|incident| format!("{}: {}", incident.what, one_line(&incident.why)))
         .collect();
-    if !wrong.is_empty() {
-        out.push_str("**Wrong or missing rows.** The figures of these samples are left out:\n\n");
-        for line in wrong {
-            let _ = writeln!(out, "- {line}");
+    list(
+        out,
+        &incidents,
+        "**Failed or stood still**, and what was done then:",
+        "",
+    );
+    let (peers, yardsticks) = ahead(run);
+    list(
+        out,
+        &peers,
+        "**A peer is better** in:",
+        "In no figure of this run is a peer better by more than the noise.",
+    );
+    list(
+        out,
+        &yardsticks,
+        "A consumer that only discards is cheaper or faster in:",
+        "In no figure of this run is a consumer that only discards better by more than the noise.",
+    );
+}
+
+/// Lines below a title, or what is said where there are none.
+fn list(out: &mut String, lines: &[String], title: &str, none: &str) {
+    if lines.is_empty() {
+        if !none.is_empty() {
+            let _ = writeln!(out, "{none}\n");
         }
-        out.push('\n');
+        return;
     }
-    if !run.incidents.is_empty() {
-        out.push_str("**Failed or stood still**, and what was done then:\n\n");
-        for incident in &run.incidents {
-            let why = one_line(&incident.why);
-            let _ = writeln!(out, "- {}: {why}", incident.what);
-        }
-        out.push('\n');
+    let _ = writeln!(out, "{title}\n");
+    for line in lines {
+        let _ = writeln!(out, "- {line}");
     }
-    let discards = |engine: &str| run.engines.get(engine).is_some_and(|one| one.discards);
+    out.push('\n');
+}
+
+/// The figures in which another engine is better: peers, and what discards. What is unclear is said where it speaks
+/// against Pinleaf.
+fn ahead(run: &Run) -> (Vec<String>, Vec<String>) {
     let (mut peers, mut yardsticks) = (Vec::new(), Vec::new());
     for workload in WORKLOADS {
         for (variant, samples) in variants(run, workload) {
             for (metric, series) in figures(&samples).filter(|(metric, _)| metric.counts) {
                 for other in series.keys().filter(|engine| *engine != "pinleaf") {
-                    let compared = compare(&series, metric, "pinleaf", other);
-                    // What is unclear is said where it speaks against Pinleaf.
-                    let ahead = |one: &Comparison| match one.verdict {
-                        Verdict::Worse => true,
-                        Verdict::Unclear => (one.ratio.median < 1.0) == metric.less_is_better,
-                        Verdict::Equal | Verdict::Better => false,
-                    };
-                    let Some(compared) = compared.filter(ahead) else {
+                    let Some(compared) = compare(&series, metric, "pinleaf", other) else {
                         continue;
                     };
                     let unclear = match compared.verdict {
-                        Verdict::Unclear => "; unclear, of too few rounds",
-                        _ => "",
+                        Verdict::Worse => "",
+                        Verdict::Unclear
+                            if (compared.ratio.median < 1.0) == metric.less_is_better =>
+                        {
+                            "; unclear, of too few rounds"
+                        }
+                        Verdict::Unclear | Verdict::Equal | Verdict::Better => continue,
                     };
                     let line = format!(
                         "{other}: {workload}, {variant}: {}, {} of Pinleaf's{unclear}",
                         metric.name(),
                         times(&compared.ratio)
                     );
-                    if discards(other) {
-                        yardsticks.push(line);
-                    } else {
-                        peers.push(line);
+                    match run.engines.get(other) {
+                        Some(about) if about.discards => yardsticks.push(line),
+                        _ => peers.push(line),
                     }
                 }
             }
         }
     }
-    let mut list = |lines: Vec<String>, some: &str, none: &str| {
-        if lines.is_empty() {
-            let _ = writeln!(out, "{none}\n");
-        } else {
-            let _ = writeln!(out, "{some}\n");
-            for line in lines {
-                let _ = writeln!(out, "- {line}");
-            }
-            out.push('\n');
-        }
-    };
-    list(
-        peers,
-        "**A peer is better** in:",
-        "In no figure of this run is a peer better by more than the noise.",
-    );
-    list(
-        yardsticks,
-        "A consumer that only discards is cheaper or faster in:",
-        "In no figure of this run is a consumer that only discards better by more than the noise.",
-    );
+    (peers, yardsticks)
 }
 
 fn on_what(out: &mut String, run: &Run) {

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, Fault> {
     }
     folder.write("machine.json", &machine)?;
 
-    let mut skipped = prepare::engines(&plan, &mut engines);
+    let mut skipped = prepare::to_be_had(&plan, &mut engines);
     let (variants, left_out) = workloads::variants(&plan);
     let left_out = left_out.into_iter();
     skipped.extend(left_out.map(|(what, why)| Skipped { what, why }));

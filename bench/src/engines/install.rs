@@ -15,8 +15,6 @@ use crate::process;
 
 /// What fetching and building a peer may take.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// What runs a Python peer.
-const SERVE: &str = "peers/serve/serve.py";
 /// Of a tool's output, what a reason shows.
 const COMPLAINT_CHARS_MAX: usize = 400;
 
@@ -39,8 +37,7 @@ pub fn runner(
     let (program, arguments) = match file.extension().and_then(|ending| ending.to_str()) {
         // Isolated: a file is not to be found as the package of the same name.
         Some("py") => {
-            let serve = Path::new(env!("CARGO_MANIFEST_DIR")).join(SERVE);
-            let arguments = vec!["-I".into(), serve, file.to_owned()];
+            let arguments = vec!["-I".into(), super::serve(), file.to_owned()];
             (python(&home, needs)?, arguments)
         }
         Some("go") => (go(&home, file, needs)?, Vec::new()),

@@ -78,10 +78,6 @@ impl Look<'_> {
         Measured::of(&self.rounds(workload, variant, "pinleaf", key)?)
     }
 
-    fn ingest(&self, variant: &str, engine: &str) -> Option<Rounds> {
-        self.rounds("ingest", variant, engine, "cpu_s_per_m")
-    }
-
     /// Of each round Pinleaf's time over that of the better of both houses, query by query; of these whatever `pick`
     /// makes.
     fn houses(&self, pick: fn(&[f64]) -> f64) -> Option<Measured> {
@@ -112,164 +108,179 @@ impl Look<'_> {
     }
 }
 
+impl Line {
+    fn at_most(what: impl Into<String>, figure: Option<Measured>, bound: f64) -> Line {
+        Line {
+            what: what.into(),
+            figure,
+            bound,
+            at_most: true,
+        }
+    }
+
+    fn at_least(what: impl Into<String>, figure: Option<Measured>, bound: f64) -> Line {
+        Line {
+            at_most: false,
+            ..Line::at_most(what, figure, bound)
+        }
+    }
+}
+
 /// Every figure of the goals.
 fn lines(run: &Run) -> Vec<Line> {
     let look = Look(run);
-    let plain = |partitions, codec| {
-        let content = Content {
-            codec,
-            ..Content::orders(0, partitions)
-        };
-        content.name()
+    let mut lines = against_others(&look);
+    lines.extend(by_shape(&look));
+    lines.extend(fresh(&look));
+    lines.extend(asked(&look));
+    lines.extend(by_itself(&look));
+    lines
+}
+
+fn orders(partitions: u32, codec: &'static str) -> String {
+    let content = Content {
+        codec,
+        ..Content::orders(0, partitions)
     };
-    let one = plain(1, "none");
-    let one_leaf = |shape, partitions| {
-        let content = Content {
-            shape,
-            ..Content::orders(0, partitions)
-        };
-        content.name() + ingest::ONE_LEAF
-    };
-    let base = one_leaf(Shape::Orders, 1);
-    let at_most = |what: String, figure, bound| Line {
-        what,
-        figure,
-        bound,
-        at_most: true,
-    };
-    let at_least = |what: String, figure, bound| Line {
-        at_most: false,
-        ..at_most(what, figure, bound)
-    };
-    let against = |variant: &str, other: &str, turned: bool| {
-        let (own, theirs) = (look.ingest(variant, "pinleaf"), look.ingest(variant, other));
-        match turned {
-            false => Measured::ratio(own.as_ref(), theirs.as_ref()),
-            true => Measured::ratio(theirs.as_ref(), own.as_ref()),
-        }
-    };
+    content.name()
+}
+
+fn against_others(look: &Look<'_>) -> Vec<Line> {
+    let one = orders(1, "none");
+    let own = |key| look.own("ingest", &one, key);
     let mut lines = vec![
-        at_most(
+        Line::at_most(
             format!("ingest, {one}: CPU-s per million rows"),
-            look.own("ingest", &one, "cpu_s_per_m"),
+            own("cpu_s_per_m"),
             0.2,
         ),
-        at_least(
-            format!("ingest, {one}: rows/s"),
-            look.own("ingest", &one, "rows_per_s"),
-            5e6,
-        ),
+        Line::at_least(format!("ingest, {one}: rows/s"), own("rows_per_s"), 5e6),
     ];
+    let cpu = |variant: &str, engine: &str| look.rounds("ingest", variant, engine, "cpu_s_per_m");
     for codec in ["none", "lz4", "zstd"] {
-        let variant = plain(1, codec);
-        lines.push(at_most(
+        let variant = orders(1, codec);
+        let (own, discard) = (
+            cpu(&variant, "pinleaf"),
+            cpu(&variant, "librdkafka-batched"),
+        );
+        lines.push(Line::at_most(
             format!("ingest, {variant}: CPU a row, pinleaf / librdkafka-batched"),
-            against(&variant, "librdkafka-batched", false),
+            Measured::ratio(own.as_ref(), discard.as_ref()),
             1.0,
         ));
     }
     for (other, bound) in [("clickhouse-tuned", 20.0), ("clickhouse-defaults", 50.0)] {
-        lines.push(at_least(
+        let (own, theirs) = (cpu(&one, "pinleaf"), cpu(&one, other));
+        lines.push(Line::at_least(
             format!("ingest, {one}: CPU a row, {other} / pinleaf"),
-            against(&one, other, true),
+            Measured::ratio(theirs.as_ref(), own.as_ref()),
             bound,
         ));
     }
-    let strange = look.ingest(&one_leaf(Shape::Strange, 1), "pinleaf");
-    lines.push(at_most(
-        "ingest, one leaf: CPU a row with unknown keys, escapes and another order of keys / a plain row's".to_owned(),
-        Measured::ratio(strange.as_ref(), look.ingest(&base, "pinleaf").as_ref()),
+    lines
+}
+
+/// Variants against the plain one, all on one leaf and measured round by round together.
+fn by_shape(look: &Look<'_>) -> Vec<Line> {
+    let figure = |shape, partitions, key| {
+        let content = Content {
+            shape,
+            ..Content::orders(0, partitions)
+        };
+        let variant = content.name() + ingest::ONE_LEAF;
+        look.rounds("ingest", &variant, "pinleaf", key)
+    };
+    let strange = figure(Shape::Strange, 1, "cpu_s_per_m");
+    let plain = figure(Shape::Orders, 1, "cpu_s_per_m");
+    let mut lines = vec![Line::at_most(
+        "ingest, one leaf: CPU a row with unknown keys, escapes and another order of keys / a plain row's",
+        Measured::ratio(strange.as_ref(), plain.as_ref()),
         1.5,
-    ));
+    )];
+    let one = figure(Shape::Orders, 1, "rows_per_s");
     for (partitions, bound) in [(4, 0.95), (256, 0.8)] {
-        let rows = |variant: &str| look.rounds("ingest", variant, "pinleaf", "rows_per_s");
-        let some = rows(&one_leaf(Shape::Orders, partitions));
-        lines.push(at_least(
+        let some = figure(Shape::Orders, partitions, "rows_per_s");
+        lines.push(Line::at_least(
             format!("ingest, one leaf: rows/s of {partitions} partitions / of 1"),
-            Measured::ratio(some.as_ref(), rows(&base).as_ref()),
+            Measured::ratio(some.as_ref(), one.as_ref()),
             bound,
         ));
     }
-    lines.extend(fresh(&look));
-    lines.push(at_most(
-        format!(
-            "queries, {}: geometric mean over the better of ClickHouse and DuckDB, query by query",
-            queries::name(QUERY_ROWS, false)
+    lines
+}
+
+fn asked(look: &Look<'_>) -> Vec<Line> {
+    let quiet = queries::name(QUERY_ROWS, false);
+    let mut lines = vec![
+        Line::at_most(
+            format!(
+                "queries, {quiet}: geometric mean over the better of ClickHouse and DuckDB, query by query"
+            ),
+            look.houses(geometric_mean),
+            1.0,
         ),
-        look.houses(geometric_mean),
-        1.0,
-    ));
-    lines.push(at_most(
-        "the same: the worst query".to_owned(),
-        look.houses(|ratios| ratios.iter().copied().fold(0.0, f64::max)),
-        2.0,
-    ));
-    let loading = queries::name(QUERY_ROWS, true);
-    let cpus = run.machine.cpus;
-    let own_cpus = match cpus < OWN_CPUS_MIN {
-        true => format!(", on {cpus} CPUs, which leave queries none of their own"),
-        false => String::new(),
+        Line::at_most(
+            "the same: the worst query",
+            look.houses(|ratios| ratios.iter().copied().fold(0.0, f64::max)),
+            2.0,
+        ),
+    ];
+    let variant = queries::name(QUERY_ROWS, true);
+    let cpus = look.0.machine.cpus;
+    let what = if cpus < OWN_CPUS_MIN {
+        format!("queries, {variant}, on {cpus} CPUs, which leave queries none of their own")
+    } else {
+        format!("queries, {variant}")
     };
     for (key, which) in [
         ("slower", "geometric mean"),
         ("slower_most", "the worst query"),
     ] {
-        lines.push(at_most(
-            format!("queries, {loading}{own_cpus}: while loading / quiet, {which}"),
-            look.own("queries", &loading, key),
+        lines.push(Line::at_most(
+            format!("{what}: while loading / quiet, {which}"),
+            look.own("queries", &variant, key),
             1.5,
         ));
     }
-    let rate = |key| look.rounds("queries", &loading, "pinleaf", key);
-    lines.push(at_least(
-        format!("queries, {loading}{own_cpus}: rows/s beside queries / alone"),
-        Measured::ratio(
-            rate("rows_per_s").as_ref(),
-            rate("alone_rows_per_s").as_ref(),
-        ),
+    let rate = |key| look.rounds("queries", &variant, "pinleaf", key);
+    let (beside, alone) = (rate("rows_per_s"), rate("alone_rows_per_s"));
+    lines.push(Line::at_least(
+        format!("{what}: rows/s beside queries / alone"),
+        Measured::ratio(beside.as_ref(), alone.as_ref()),
         0.9,
     ));
-    let four = plain(4, "none");
-    lines.push(at_most(
-        format!("ingest, {four}: peak RssAnon, MB"),
-        look.own("ingest", &four, "rss_anon_mb"),
-        200.0,
-    ));
-    let recovered = recovery::name(RECOVERY_ROWS);
-    lines.push(at_most(
-        format!("recovery, {recovered}: first query answered, ms"),
-        look.own("recovery", &recovered, "first_answer_ms"),
-        1_000.0,
-    ));
-    let many = footprint::name(256);
-    lines.push(at_most(
-        format!("footprint, {many}: idle, % of a core"),
-        look.own("footprint", &many, "idle_cpu_percent"),
-        0.5,
-    ));
     lines
+}
+
+fn by_itself(look: &Look<'_>) -> [Line; 3] {
+    let line = |workload, variant: String, key: &str, bound| {
+        let name = by_key(key).map_or(String::new(), metric::Metric::name);
+        let figure = look.own(workload, &variant, key);
+        Line::at_most(format!("{workload}, {variant}: {name}"), figure, bound)
+    };
+    let recovered = recovery::name(RECOVERY_ROWS);
+    [
+        line("ingest", orders(4, "none"), "rss_anon_mb", 200.0),
+        line("recovery", recovered, "first_answer_ms", 1_000.0),
+        line("footprint", footprint::name(256), "idle_cpu_percent", 0.5),
+    ]
 }
 
 fn fresh(look: &Look<'_>) -> [Line; 3] {
     let variant = freshness::name(1_000);
     let rounds = |key| look.rounds("freshness", &variant, "pinleaf", key);
     let (visible, bare) = (rounds("visible_p50_ms"), rounds("bare_p50_ms"));
-    let own = |key: &str, bound| Line {
-        what: format!(
-            "freshness, {variant}: {}",
-            by_key(key).map_or(String::new(), |one| one.name())
-        ),
-        figure: look.own("freshness", &variant, key),
-        bound,
-        at_most: true,
+    let own = |key: &str, bound| {
+        let name = by_key(key).map_or(String::new(), metric::Metric::name);
+        let figure = look.own("freshness", &variant, key);
+        Line::at_most(format!("freshness, {variant}: {name}"), figure, bound)
     };
     [
-        Line {
-            what: format!("freshness, {variant}: to visible, p50 / the bare consumer's beside it"),
-            figure: Measured::ratio(visible.as_ref(), bare.as_ref()),
-            bound: 1.25,
-            at_most: true,
-        },
+        Line::at_most(
+            format!("freshness, {variant}: to visible, p50 / the bare consumer's beside it"),
+            Measured::ratio(visible.as_ref(), bare.as_ref()),
+            1.25,
+        ),
         own("select_p50_ms", 1.0),
         own("select_p99_ms", 5.0),
     ]

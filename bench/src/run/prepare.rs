@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::engine::Engine;
+use crate::engines;
 use crate::fault::Fault;
 use crate::plan::{Plan, WORKLOADS, peer_of};
 use crate::process::Group;
@@ -17,7 +18,7 @@ use crate::sample::Skipped;
 const BUILD_TIMEOUT: Duration = Duration::from_secs(7_200);
 
 /// Takes out the engines that are not wanted or not to be had; the latter are named.
-pub fn engines(plan: &Plan, engines: &mut Vec<Box<dyn Engine>>) -> Vec<Skipped> {
+pub fn to_be_had(plan: &Plan, engines: &mut Vec<Box<dyn Engine>>) -> Vec<Skipped> {
     let mut skipped = Vec::new();
     let names: Vec<String> = engines
         .iter()
@@ -106,7 +107,7 @@ pub fn build() -> Result<PathBuf, Fault> {
     Ok(own.with_file_name("pinleaf"))
 }
 
-/// By which a run is not continued with another binary.
+/// By which a run is not continued with another binary, or with another program of a peer.
 ///
 /// # Errors
 /// [`Fault::Io`].
@@ -117,7 +118,13 @@ pub fn checksums(pinleaf: &Path) -> Result<serde_json::Value, Fault> {
             std::fs::read(path).map_err(Fault::io(format!("reading {}", path.display())))?;
         Ok::<_, Fault>(format!("{:08x}", crc32fast::hash(&bytes)))
     };
-    Ok(json!({"pinleaf": of(pinleaf)?, "bench": of(&own)?}))
+    let mut peers = String::new();
+    for file in engines::peer_files()? {
+        peers += &of(&file)?;
+    }
+    let peers = format!("{:08x}", crc32fast::hash(peers.as_bytes()));
+    let serve = of(&engines::serve())?;
+    Ok(json!({"pinleaf": of(pinleaf)?, "bench": of(&own)?, "peers": peers, "serve": serve}))
 }
 
 /// The same as the tests' cache.
