@@ -26,9 +26,9 @@ LOAD = {
     "kafka_thread_per_consumer": 1,
 }
 FRESH = {
-    "kafka_flush_interval_ms": 100,
-    "kafka_poll_timeout_ms": 50,
-    "kafka_consumer_reschedule_ms": 10,
+    "kafka_flush_interval_ms": 10,
+    "kafka_poll_timeout_ms": 10,
+    "kafka_consumer_reschedule_ms": 1,
 }
 QUERIES = {
     "count": "SELECT count() FROM bench.t",
