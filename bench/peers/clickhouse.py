@@ -56,7 +56,8 @@ CONSUMERS = (
     " toString(assignments.current_offset), ', last poll ', toString(last_poll_time), ', in use ',"
     " toString(is_currently_used), ', exceptions ',"
     # Without the stack below each.
-    r" toString(arrayMap((at, text) -> concat(toString(at), ' ', splitByChar('\n', text)[1]), exceptions.time, exceptions.text)))"
+    r" toString(arrayMap((at, text) -> concat(toString(at), ' ', splitByChar('\n', text)[1]),"
+    " exceptions.time, exceptions.text)))"
     " FROM system.kafka_consumers"
 )
 # Of the log, what is shown where it stands still.

@@ -59,7 +59,8 @@ impl Plan {
             tiny: false,
             only: Vec::new(),
             deadline: None,
-            // Sixteen of ClickHouse's blocks at its settings for a load: none stands half full until an interval is over.
+            // Sixteen of ClickHouse's blocks at its settings for a load: none stands half full until an interval is
+            // over.
             ingest_rows: 16 * 524_288,
             freshness: vec![(1_000, 60), (50_000, 20)],
             query_rows: vec![8_000_000, 50_000_000],
@@ -80,7 +81,7 @@ impl Plan {
     pub fn quick(dir: &Path) -> Plan {
         Plan {
             quick: true,
-            deadline: Some(Duration::from_secs(225)),
+            deadline: Some(Duration::from_secs(240)),
             // Two of the same.
             ingest_rows: 2 * 524_288,
             freshness: vec![(1_000, 3)],

@@ -1,5 +1,5 @@
-//! A whole run: the plan, the binary and the engines (`run/prepare.rs`), the folder, the rounds (`run/rounds.rs`), then the
-//! report.
+//! A whole run: the plan, the binary and the engines (`run/prepare.rs`), the folder, the rounds (`run/rounds.rs`),
+//! then the report.
 
 mod prepare;
 mod rounds;

@@ -245,33 +245,7 @@ impl Rows {
                 self.word(6, &note);
                 self.time(7, time_ms);
             }
-            Shape::Strange => {
-                let order = Order::of(random);
-                let _ = write!(
-                    self.text,
-                    "|{}|{}|{}|",
-                    order.user, order.symbol, order.side
-                );
-                let (price, quantity) = (order.price(), order.quantity);
-                let _ = write!(self.text, "{price}|{quantity}|");
-                let time = time_text(time_ms);
-                let (date, clock) = time.split_at(10);
-                self.json.clear();
-                let _ = write!(
-                    self.json,
-                    "{{\"trace\":\"{random:016x}\",\"created_at\":\"{date}T{}Z\",\"quantity\":{quantity},\
-                     \"symbol\":\"{}\",\"source\":{{\"host\":\"a7\",\"seq\":[1,2]}},\"price\":{price},\
-                     \"id\":{id},\"side\":\"{}\",\"user_id\":{},\"note\":\"\\\"",
-                    clock.trim_start(),
-                    order.symbol,
-                    order.side,
-                    order.user,
-                );
-                const REST: usize = "\\\"\\u00e9\\t.\"}".len();
-                let words = self.words(STRANGE_BYTES - REST - self.json.len());
-                let _ = write!(self.json, "{words}\\\"\\u00e9\\t.\"}}");
-                let _ = write!(self.text, "\"{words}\"é\t.|{time}");
-            }
+            Shape::Strange => self.strange(id, random, time_ms),
             Shape::Small => self.int(1, 10_000_000 + random % 90_000_000),
             Shape::Large => {
                 let body = self.words(LARGE_BYTES - self.json.len() - ",\"body\":\"\"}".len());
@@ -289,6 +263,35 @@ impl Rows {
                 self.word(2, SYMBOLS[(random >> 20) as usize % SYMBOLS.len()]);
             }
         }
+    }
+
+    /// The text is the plain order's, with a note of its own; the message is not.
+    fn strange(&mut self, id: u64, random: u64, time_ms: u64) {
+        const REST: usize = "\\\"\\u00e9\\t.\"}".len();
+        let order = Order::of(random);
+        let Order {
+            user,
+            symbol,
+            side,
+            quantity,
+            ..
+        } = order;
+        let (price, time) = (order.price(), time_text(time_ms));
+        let (date, clock) = time.split_at(10);
+        let clock = clock.trim_start();
+        self.json.clear();
+        let _ = write!(
+            self.json,
+            "{{\"trace\":\"{random:016x}\",\"created_at\":\"{date}T{clock}Z\",\"quantity\":{quantity},\
+             \"symbol\":\"{symbol}\",\"source\":{{\"host\":\"a7\",\"seq\":[1,2]}},\"price\":{price},\
+             \"id\":{id},\"side\":\"{side}\",\"user_id\":{user},\"note\":\"\\\"",
+        );
+        let words = self.words(STRANGE_BYTES - REST - self.json.len());
+        let _ = write!(self.json, "{words}\\\"\\u00e9\\t.\"}}");
+        let _ = write!(
+            self.text,
+            "|{user}|{symbol}|{side}|{price}|{quantity}|\"{words}\"é\t.|{time}"
+        );
     }
 
     /// The last row, as a message.

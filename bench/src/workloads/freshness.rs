@@ -61,6 +61,18 @@ struct Schedule {
 }
 
 impl Schedule {
+    /// Whether the last row was due so long ago that whoever reads beside the engine will not see it any more.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`], if so.
+    fn is_over(&self, who: &str, seen: u64) -> Result<(), Fault> {
+        if Instant::now() < self.due(self.rows) + STALL_ASKED.still {
+            return Ok(());
+        }
+        let what = format!("it has seen {seen} of {} rows", self.rows);
+        Err(Fault::failed(who, what))
+    }
+
     fn due(&self, row: u64) -> Instant {
         self.began + Duration::from_nanos(row * 1_000_000_000 / self.rate)
     }
@@ -258,6 +270,7 @@ fn send(
 fn read_bare(bare: &BaseConsumer, schedule: Schedule, stop: &AtomicBool) -> Result<Seen, Fault> {
     let mut seen = Seen::new(schedule)?;
     while !stop.load(Ordering::Relaxed) {
+        schedule.is_over("the bare consumer", seen.next)?;
         if let Some(message) = bare.poll(Duration::from_millis(50)) {
             let count = message?.offset().cast_unsigned() + 1;
             if seen.until(count, Instant::now()) {
@@ -271,6 +284,7 @@ fn read_bare(bare: &BaseConsumer, schedule: Schedule, stop: &AtomicBool) -> Resu
 fn read_mark(mark: &mut Mysql, schedule: Schedule, stop: &AtomicBool) -> Result<Seen, Fault> {
     let mut seen = Seen::new(schedule)?;
     while !stop.load(Ordering::Relaxed) {
+        schedule.is_over("pinleaf's mark", seen.next)?;
         let sql = "SELECT VISIBLE_OFFSET FROM information_schema.PIPELINES_PARTITIONS";
         let count = u64::try_from(mark.number(sql)?).unwrap_or(0);
         if seen.until(count, Instant::now()) {

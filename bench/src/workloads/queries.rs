@@ -242,7 +242,8 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Each query once to warm up, uncounted, and then so many times in a row, of an engine that is at rest; the medians.
+    /// Each query once to warm up, uncounted, and then so many times in a row, of an engine that is at rest; the
+    /// medians.
     fn quiet(
         &mut self,
         running: &mut dyn Running,
