@@ -21,7 +21,7 @@ pub struct Plan {
     pub tiny: bool,
     /// Names of workloads, of engines, or both; empty: all.
     pub only: Vec<String>,
-    /// Where a new variant is no longer begun.
+    /// Where a new round is no longer begun.
     pub deadline: Option<Duration>,
     /// Of a topic.
     pub ingest_rows: u64,
@@ -81,7 +81,7 @@ impl Plan {
     pub fn quick(dir: &Path) -> Plan {
         Plan {
             quick: true,
-            deadline: Some(Duration::from_secs(240)),
+            deadline: Some(Duration::from_secs(215)),
             // Two of the same.
             ingest_rows: 2 * 524_288,
             freshness: vec![(1_000, 3)],

@@ -85,6 +85,8 @@ pub const ROUNDS_MIN: usize = 3;
 pub struct Comparison {
     /// The second's over the first's.
     pub ratio: Spread,
+    /// That both have.
+    pub rounds: usize,
     /// The larger of the two engines' own.
     pub noise: f64,
     /// Of the first.
@@ -154,6 +156,7 @@ pub fn compare_rounds(
     };
     Some(Comparison {
         ratio,
+        rounds: ratios.len(),
         noise,
         verdict,
     })

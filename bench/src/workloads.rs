@@ -168,7 +168,6 @@ pub struct Bench<'a> {
 pub fn variants(plan: &Plan) -> (Vec<Variant>, Vec<(String, String)>) {
     let mut skipped = Vec::new();
     let mut all = ingest::variants(plan);
-    // What is compared with peers comes first: a quick run may have no time for the rest.
     all.extend(queries::variants(plan));
     all.extend(freshness::variants(plan));
     all.extend(recovery::variants(plan));
@@ -176,6 +175,11 @@ pub fn variants(plan: &Plan) -> (Vec<Variant>, Vec<(String, String)>) {
     match cores::variants(plan) {
         Ok(variants) => all.extend(variants),
         Err(why) => skipped.push(("cores".to_owned(), why)),
+    }
+    if plan.deadline.is_some() {
+        // When the time is over, each has its rounds so far, and none is left out.
+        all.iter_mut()
+            .for_each(|variant| variant.together = Some("quick"));
     }
     // Topics of the same content are one.
     let mut together = BTreeMap::<&str, BTreeMap<String, u64>>::new();

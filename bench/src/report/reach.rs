@@ -34,9 +34,10 @@ struct Line {
     at_most: bool,
 }
 
-/// A figure, and its noise.
+/// A figure of so many rounds, and its noise.
 struct Measured {
     value: Spread,
+    rounds: usize,
     noise: f64,
 }
 
@@ -46,6 +47,7 @@ impl Measured {
         let value = Spread::of(&values)?;
         Some(Measured {
             value,
+            rounds: values.len(),
             noise: value.noise,
         })
     }
@@ -55,6 +57,7 @@ impl Measured {
         let compared = compare_rounds(second?, first?, true)?;
         Some(Measured {
             value: compared.ratio,
+            rounds: compared.rounds,
             noise: compared.noise,
         })
     }
@@ -289,7 +292,6 @@ fn fresh(look: &Look<'_>) -> [Line; 3] {
 /// A line for each, measured or not.
 pub fn table(out: &mut String, run: &Run) {
     out.push_str("\n## Figures to reach\n\n| figure | median | to reach | |\n|---|---|---|---|\n");
-    let rounds = run.plan["rounds"].as_u64().unwrap_or(0);
     for line in lines(run) {
         let said = line.figure.as_ref().map_or(String::new(), |figure| {
             let (least, most) = (short(figure.value.least), short(figure.value.most));
@@ -304,17 +306,17 @@ pub fn table(out: &mut String, run: &Run) {
             line.what,
             if line.at_most { "≤" } else { "≥" },
             short(line.bound),
-            verdict(&line, rounds),
+            verdict(&line),
         );
     }
 }
 
-fn verdict(line: &Line, rounds: u64) -> &'static str {
+fn verdict(line: &Line) -> &'static str {
     let Some(figure) = &line.figure else {
         return "not measured";
     };
     let off = figure.value.median / line.bound - 1.0;
-    if rounds < ROUNDS_MIN as u64 {
+    if figure.rounds < ROUNDS_MIN {
         "unclear: too few rounds"
     } else if off.abs() <= figure.noise {
         "equal within noise"

@@ -160,6 +160,15 @@ fn an_engine_that_works_without_showing_a_row_has_longer() {
 }
 
 #[test]
+fn a_quick_run_has_rounds_of_every_workload() {
+    let (variants, _) = variants(&Plan::quick(Path::new("/")));
+    let workloads: Vec<&str> = variants.iter().map(|one| one.workload).collect();
+    let expected = ["ingest", "queries", "freshness", "recovery", "footprint"];
+    assert_eq!(workloads[..5], expected);
+    assert!(variants.iter().all(|one| one.together == Some("quick")));
+}
+
+#[test]
 fn what_the_disk_has_no_room_for_is_left_out_by_name() {
     let mut plan = Plan::full(Path::new("/"));
     (plan.free_bytes, plan.cpus) = (60_000_000_000, 2);
