@@ -333,7 +333,7 @@ fn until_visible(
     name: &str,
     running: &mut dyn Running,
     wanted: u64,
-    rows: impl Fn(&mut dyn Running) -> Result<u64, Fault>,
+    mut rows: impl FnMut(&mut dyn Running) -> Result<u64, Fault>,
 ) -> Result<Duration, Fault> {
     let mut moves = Moves::new(stall, running);
     loop {

@@ -9,8 +9,8 @@
 //!
 //! A second variant asks while one more topic of as many orders is loaded into another table as fast as it goes, by
 //! the engines that can. Before that the same topic is loaded into a third table with nobody asking, and the queries
-//! are asked in quiet: so both ratios are of one sample. Whoever asks looks at the load before each query: it was whole
-//! halfway between the last two looks.
+//! are asked in quiet: so both ratios are of one sample. Both loads are timed from their first visible row. Whoever asks
+//! looks at the load before each query: it was whole halfway between the last two looks.
 
 mod truth;
 
@@ -175,16 +175,20 @@ pub fn measure(
         let [alone, loading] = BESIDE;
         let wanted = beside.expected.rows();
         rest(running.as_ref());
-        // Timed from when the order to load is taken: what making a table takes is no loading.
         running.begin_beside(alone, beside)?;
-        let began = Instant::now();
-        let rows = |running: &mut dyn Running| running.rows_beside(alone);
+        let mut pace = Pace::new();
+        let began = pace.began;
+        let rows = |running: &mut dyn Running| {
+            let rows = running.rows_beside(alone)?;
+            pace.seen(rows);
+            Ok(rows)
+        };
         let took = until_visible(began, STALL, engine.name(), running.as_mut(), wanted, rows)?;
-        measured.put("alone_rows_per_s", wanted as f64 / took.as_secs_f64());
+        measured.put("alone_rows_per_s", pace.rows_per_s(wanted, took));
         let quiet = asking.quiet(running.as_mut(), bench.plan.query_repeats)?;
 
         running.begin_beside(loading, beside)?;
-        let began = Instant::now();
+        let mut pace = Pace::new();
         let mut moves = Moves::new(STALL_ASKED, running.as_ref());
         let mut looked = Duration::ZERO;
         // What is asked when the last row is there, was asked of an engine that loads.
@@ -194,13 +198,14 @@ pub fn measure(
                 if rows >= wanted {
                     break 'load;
                 }
-                looked = began.elapsed();
+                pace.seen(rows);
+                looked = pace.began.elapsed();
                 moves.seen(engine.name(), running.as_mut(), rows, wanted)?;
                 asking.ask(running.as_mut(), &asked)?;
             }
         }
-        let took = (looked + began.elapsed()) / 2;
-        measured.put("rows_per_s", wanted as f64 / took.as_secs_f64());
+        let took = (looked + pace.began.elapsed()) / 2;
+        measured.put("rows_per_s", pace.rows_per_s(wanted, took));
         for table in BESIDE {
             let tally = running.tally(table, beside)?;
             beside.expected.check(engine.name(), &tally)?;
@@ -229,6 +234,39 @@ impl Measured {
         for (name, ms) in medians_ms {
             self.put(&format!("query_{name}_ms"), *ms);
         }
+    }
+}
+
+/// How fast a load goes once it goes: from the first look that shows a row. How long a client waits for its first
+/// fetch is no part of it.
+#[derive(Debug)]
+struct Pace {
+    began: Instant,
+    /// When rows were first seen, and how many.
+    first: Option<(Duration, u64)>,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace {
+            began: Instant::now(),
+            first: None,
+        }
+    }
+
+    fn seen(&mut self, rows: u64) {
+        if rows > 0 && self.first.is_none() {
+            self.first = Some((self.began.elapsed(), rows));
+        }
+    }
+
+    /// Of a load of so many that was whole after so long. All from the beginning, where the first look showed them all.
+    fn rows_per_s(&self, wanted: u64, took: Duration) -> f64 {
+        let (at, rows) = self
+            .first
+            .filter(|(at, rows)| *at < took && *rows < wanted)
+            .unwrap_or_default();
+        (wanted - rows) as f64 / (took - at).as_secs_f64()
     }
 }
 
@@ -283,6 +321,18 @@ impl Asking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pace_is_from_the_first_row_on() {
+        let mut pace = Pace::new();
+        let ms = Duration::from_millis;
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 2_000.0);
+        pace.first = Some((ms(400), 100));
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 9_000.0);
+        // All at once.
+        pace.first = Some((ms(500), 1_000));
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 2_000.0);
+    }
 
     #[test]
     fn every_query_has_its_figure() {
