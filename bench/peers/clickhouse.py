@@ -7,25 +7,28 @@
 # stores: yes
 #
 # defaults: the Kafka table parses JSONEachRow by itself, at its default settings.
-# tuned: the Kafka table hands raw messages on and the view takes a tuple out of each; large blocks for a
-# load, short intervals where rows are to be fresh. Which of the two it is, the job tells: a topic that is
-# empty at the start is one that rows are produced to.
+# tuned: the Kafka table hands raw messages on and the view takes a tuple out of each; a consumer for each
+# partition up to the CPUs, each with a thread; large blocks for a load, short intervals where rows are to be fresh;
+# short text as a dictionary, an index of least and most for times. Whether it loads or is to be fresh, the job tells: a
+# topic that is empty at the start is one that rows are produced to.
 import json
-import sys
+import os
 import uuid
 
 from chdb import session
 
 TYPES = {"int": "Int64", "price": "Decimal(12, 2)", "time": "DateTime64(3, 'UTC')"}
+# Text of at most so many characters takes few values: symbols, sides.
+DICTIONARY_CHARACTERS = 8
 LOAD = {
     "kafka_max_block_size": 524288,
     "kafka_poll_max_batch_size": 65536,
     "kafka_thread_per_consumer": 1,
 }
 FRESH = {
-    "kafka_flush_interval_ms": 100,
-    "kafka_poll_timeout_ms": 50,
-    "kafka_consumer_reschedule_ms": 10,
+    "kafka_flush_interval_ms": 10,
+    "kafka_poll_timeout_ms": 10,
+    "kafka_consumer_reschedule_ms": 1,
 }
 QUERIES = {
     "count": "SELECT count() FROM bench.t",
@@ -38,45 +41,83 @@ QUERIES = {
     "join": "SELECT t.symbol, count(), sum(u.v) FROM bench.t AS t JOIN bench.u AS u ON t.id = u.id"
     " GROUP BY t.symbol ORDER BY t.symbol",
 }
+# Inside a process ClickHouse has two threads for each of these, of which a Kafka table gets one in two: it may then
+# stand still for long beside another. As a server has them:
+SERVER = {
+    "background_pool_size": 16,
+    "background_schedule_pool_size": 512,
+    "background_message_broker_schedule_pool_size": 16,
+    "background_common_pool_size": 8,
+}
+# What its consumers say of themselves.
+CONSUMERS = (
+    "SELECT concat(table, ': read ', toString(num_messages_read), ', assigned ',"
+    " toString(num_rebalance_assignments), ' times, now to ', toString(assignments.partition_id), ' at ',"
+    " toString(assignments.current_offset), ', last poll ', toString(last_poll_time), ', in use ',"
+    " toString(is_currently_used), ', exceptions ',"
+    # Without the stack below each.
+    r" toString(arrayMap((at, text) -> concat(toString(at), ' ', splitByChar('\n', text)[1]),"
+    " exceptions.time, exceptions.text)))"
+    " FROM system.kafka_consumers"
+)
+# Of the log, what is shown where it stands still.
+LOG_LINES = 8
+LOG_LINE_CHARACTERS = 400
 
 
-class ClickHouse:
+def is_flat(columns):
+    return all(len(c["path"]) == 1 for c in columns)
+
+
+class Peer:
     def __init__(self, setting):
         self.tuned = setting == "tuned"
-        self.tables_beside = []
+        self.beside = []
 
     def sql(self, text, form="TabSeparated"):
         return self.session.query(text, form).data()
 
     def rows_of(self, text):
-        data = json.loads(self.sql(text, "JSONCompactStrings"))
-        return data["data"]
+        return json.loads(self.sql(text, "JSONCompactStrings"))["data"]
 
-    def start(self, job):
+    def start(self, bootstrap, dir, tables):
         # Its standard output is ours: it says nothing there by itself.
-        self.session = session.Session(job["dir"] + "/clickhouse")
-        self.tables = job["tables"]
-        self.broker = job["bootstrap"]
+        self.log = dir + "/clickhouse.log"
+        pools = "".join(f"&{name}={threads}" for name, threads in SERVER.items())
+        self.session = session.Session(f"{dir}/clickhouse?log-level=warning&logger.log={self.log}{pools}")
+        self.tables, self.broker = tables, bootstrap
         self.sql("CREATE DATABASE bench ENGINE = Atomic")
         for table in self.tables:
             self.create(table)
         version = self.sql("SELECT version()").strip()
-        lines = ["MergeTree ORDER BY id", "date_time_input_format=best_effort"]
         fresh = not any(table["rows"] for table in self.tables)
         self.kafka = (FRESH if fresh else LOAD) if self.tuned else {}
-        for when, some in [("to load", LOAD), ("to be fresh", FRESH)] if self.tuned else []:
+        return {"version": f"ClickHouse {version} (chdb-core)", "settings": self.settings()}
+
+    def settings(self):
+        common = ["MergeTree ORDER BY id", *(f"{name}={threads}" for name, threads in SERVER.items())]
+        if not self.tuned:
+            return [*common, "JSONEachRow, date_time_input_format=best_effort"]
+        lines = [*common, "a minmax index on times", "LowCardinality for text of 8 characters"]
+        for when, some in ("to load", LOAD), ("to be fresh", FRESH):
             lines += [f"{key}={value} ({when})" for key, value in some.items()]
-        lines.append("RawBLOB, JSONExtract of a tuple in the view" if self.tuned else "JSONEachRow")
-        return {"version": f"ClickHouse {version} (chdb-core)", "settings": lines}
+        lines.append("kafka_num_consumers: as many as partitions, at most as CPUs")
+        return [*lines, "RawBLOB, JSONExtract of a tuple in the view"]
 
     def create(self, table):
-        columns = ", ".join(f"{c['name']} {self.type(c)}" for c in table["columns"])
+        parts = [f"{c['name']} {self.type(c)}" for c in table["columns"]]
+        times = [c["name"] for c in table["columns"] if c["kind"] == "time"]
+        if self.tuned:
+            parts += [f"INDEX {name}_range {name} TYPE minmax GRANULARITY 1" for name in times]
         # Stored in the order of the rows' ids: look-ups by id and, as they come, by time.
-        self.sql(f"CREATE TABLE bench.{table['table']} ({columns}) ENGINE = MergeTree ORDER BY id")
+        self.sql(f"CREATE TABLE bench.{table['table']} ({', '.join(parts)}) ENGINE = MergeTree ORDER BY id")
 
     def type(self, column):
         kind = column["kind"]
-        return "String" if isinstance(kind, dict) else TYPES[kind]
+        if not isinstance(kind, dict):
+            return TYPES[kind]
+        short = self.tuned and kind["text"] <= DICTIONARY_CHARACTERS
+        return "LowCardinality(String)" if short else "String"
 
     def begin(self):
         for table in self.tables:
@@ -86,21 +127,20 @@ class ClickHouse:
     def begin_beside(self, table):
         self.create(table)
         self.load(table)
-        self.tables_beside = [table]
+        self.beside.append(table)
         return {}
 
     def load(self, table):
         name, columns = table["table"], table["columns"]
-        flat = all(len(c["path"]) == 1 for c in columns)
         settings = {
             "kafka_broker_list": f"'{self.broker}'",
             "kafka_topic_list": f"'{table['topic']}'",
             # Another each time: a group that has read the topic before begins where it ended.
             "kafka_group_name": f"'bench-{uuid.uuid4()}'",
-            "kafka_num_consumers": 1,
+            "kafka_num_consumers": min(table["partitions"], os.cpu_count()) if self.tuned else 1,
             **self.kafka,
         }
-        if flat and not self.tuned:
+        if is_flat(columns) and not self.tuned:
             # Integers, text and decimals as they are; times need the parser that knows ISO.
             shape = ", ".join(f"{c['name']} {self.type(c)}" for c in columns)
             settings["kafka_format"] = "'JSONEachRow'"
@@ -118,8 +158,7 @@ class ClickHouse:
 
     def extract(self, columns):
         """One pass over a message: a tuple of the values, named as their columns are."""
-        flat = all(len(c["path"]) == 1 for c in columns)
-        if not flat:
+        if not is_flat(columns):
             parts = []
             for c in columns:
                 keys = ", ".join(f"'{key}'" for key in c["path"])
@@ -137,16 +176,16 @@ class ClickHouse:
         return ", ".join(parts).replace("row.", f"JSONExtract(message, 'Tuple({quoted})').")
 
     def rows(self):
-        return self.count(self.tables)
+        return {"rows": sum(self.count(table["table"]) for table in self.tables)}
 
-    def rows_beside(self):
-        return self.count(self.tables_beside)
+    def rows_beside(self, table):
+        return {"rows": self.count(table)}
 
-    def count(self, tables):
-        return {"rows": sum(int(self.sql(f"SELECT count() FROM bench.{t['table']}")) for t in tables)}
+    def count(self, table):
+        return int(self.sql(f"SELECT count() FROM bench.{table}"))
 
-    def tally(self, name):
-        columns = next(t["columns"] for t in self.tables + self.tables_beside if t["table"] == name)
+    def tally(self, table):
+        columns = next(one["columns"] for one in self.tables + self.beside if one["table"] == table)
         texts = []
         for c in columns:
             if c["kind"] == "price":
@@ -154,41 +193,22 @@ class ClickHouse:
             else:
                 texts.append(f"toString({c['name']})")
         text = texts[0] if len(texts) == 1 else f"concatWithSeparator('|', {', '.join(texts)})"
-        (row,) = self.rows_of(f"SELECT count(), sum(id), sum(toUInt64(CRC32({text}))) FROM bench.{name}")
+        (row,) = self.rows_of(f"SELECT count(), sum(id), sum(toUInt64(CRC32({text}))) FROM bench.{table}")
         return {"rows": int(row[0]), "ids": int(row[1]), "hash": int(row[2])}
 
-    def query(self, request):
-        text = QUERIES[request["name"]].format(id=request["id"], since=request["since"])
-        return {"answer": self.rows_of(text)}
+    def query(self, name, id, since):
+        return {"answer": self.rows_of(QUERIES[name].format(id=id, since=since))}
+
+    def complaints(self):
+        said = self.sql(CONSUMERS).splitlines() or ["no consumer was made"]
+        with open(self.log, errors="replace") as log:
+            # A line that begins with no date is of a stack.
+            lines = [line.rstrip()[:LOG_LINE_CHARACTERS] for line in log if line.startswith("20")]
+        return {"said": said + lines[-LOG_LINES:]}
 
     def stop(self):
-        for table in self.tables + self.tables_beside:
+        for table in self.tables + self.beside:
             self.sql(f"DROP TABLE IF EXISTS bench.view_{table['table']}")
             self.sql(f"DROP TABLE IF EXISTS bench.kafka_{table['table']}")
         self.session.close()
         return {}
-
-
-def main():
-    engine = ClickHouse(sys.argv[1])
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {
-                "start": lambda: engine.start(request),
-                "begin": engine.begin,
-                "rows": engine.rows,
-                "begin_beside": lambda: engine.begin_beside(request["table"]),
-                "rows_beside": engine.rows_beside,
-                "tally": lambda: engine.tally(request["table"]),
-                "query": lambda: engine.query(request),
-                "stop": engine.stop,
-            }[request["do"]]()
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {str(error)[:2000]}"}
-        print(json.dumps(answer), flush=True)
-        if request["do"] == "stop":
-            break
-
-
-main()

@@ -1,13 +1,10 @@
 #!/usr/bin/env python3
 # engine: duckdb
 # what: DuckDB, which reads no Kafka: the same rows from a file of JSON lines into its own tables, for queries
-# needs: duckdb pytz
+# needs: duckdb==2.0.1 pytz==2026.6
 # settings: defaults
 # does: queries
 # stores: yes
-import json
-import sys
-
 import duckdb
 
 TYPES = {"int": "BIGINT", "price": "DECIMAL(12, 2)", "time": "TIMESTAMP"}
@@ -23,10 +20,13 @@ QUERIES = {
 }
 
 
-class DuckDB:
-    def start(self, job):
-        self.database = duckdb.connect(job["dir"] + "/duck.db")
-        self.tables = job["tables"]
+class Peer:
+    def __init__(self, _setting):
+        pass
+
+    def start(self, bootstrap, dir, tables):
+        self.database = duckdb.connect(dir + "/duck.db")
+        self.tables = tables
         settings = ["a database file; threads and memory at their defaults", "rows from JSON lines by read_json"]
         return {"version": f"DuckDB {duckdb.__version__}", "settings": settings}
 
@@ -47,13 +47,13 @@ class DuckDB:
         count = lambda table: self.database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return {"rows": sum(count(t["table"]) for t in self.tables)}
 
-    def tally(self, name):
+    def tally(self, table):
         # It has no CRC-32: rows and ids, and the answers of the queries are compared.
-        rows, ids = self.database.execute(f"SELECT count(*), sum(id) FROM {name}").fetchone()
+        rows, ids = self.database.execute(f"SELECT count(*), sum(id) FROM {table}").fetchone()
         return {"rows": rows, "ids": int(ids or 0)}
 
-    def query(self, request):
-        text = QUERIES[request["name"]].format(id=request["id"], since=request["since"])
+    def query(self, name, id, since):
+        text = QUERIES[name].format(id=id, since=since)
         rows = self.database.execute(text).fetchall()
         word = lambda value: "NULL" if value is None else str(value)
         return {"answer": [[word(value) for value in row] for row in rows]}
@@ -61,26 +61,3 @@ class DuckDB:
     def stop(self):
         self.database.close()
         return {}
-
-
-def main():
-    engine = DuckDB()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {
-                "start": lambda: engine.start(request),
-                "begin": engine.begin,
-                "rows": engine.rows,
-                "tally": lambda: engine.tally(request["table"]),
-                "query": lambda: engine.query(request),
-                "stop": engine.stop,
-            }[request["do"]]()
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {str(error)[:2000]}"}
-        print(json.dumps(answer), flush=True)
-        if request["do"] == "stop":
-            break
-
-
-main()

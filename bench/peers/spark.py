@@ -8,9 +8,7 @@
 # stores: yes
 # quick: no
 import glob
-import json
 import os
-import sys
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
@@ -24,13 +22,13 @@ TUNED = {
 TUNED_SOURCE = {"minPartitions": str(os.cpu_count()), "kafka.max.partition.fetch.bytes": "8388608"}
 
 
-class Spark:
+class Peer:
     def __init__(self, setting):
         self.tuned = setting == "tuned"
         self.streams = []
 
-    def start(self, job):
-        self.tables, self.broker, self.dir = job["tables"], job["bootstrap"], job["dir"]
+    def start(self, bootstrap, dir, tables):
+        self.tables, self.broker, self.dir = tables, bootstrap, dir
         jars = ",".join(sorted(glob.glob(os.environ["BENCH_JARS"] + "/*.jar")))
         settings = {
             "spark.jars": jars,
@@ -98,8 +96,8 @@ class Spark:
                 batches[one["batchId"]] = max(one["numInputRows"], batches.get(one["batchId"], 0))
         return {"rows": sum(sum(batches.values()) for _, batches in self.streams)}
 
-    def tally(self, name):
-        table = next(one for one in self.tables if one["table"] == name)
+    def tally(self, table):
+        table = next(one for one in self.tables if one["table"] == table)
         texts = []
         for column in table["columns"]:
             value = f.col(column["name"])
@@ -115,25 +113,3 @@ class Spark:
             stream.stop()
         self.spark.stop()
         return {}
-
-
-def main():
-    engine = Spark(sys.argv[1])
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {
-                "start": lambda: engine.start(request),
-                "begin": engine.begin,
-                "rows": engine.rows,
-                "tally": lambda: engine.tally(request["table"]),
-                "stop": engine.stop,
-            }[request["do"]]()
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {str(error)[:2000]}"}
-        print(json.dumps(answer), flush=True)
-        if request["do"] == "stop":
-            break
-
-
-main()

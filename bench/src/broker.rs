@@ -5,9 +5,10 @@
 //! 3. A container runtime (`docker` or `podman`) that answers and has, or can fetch, Redpanda's image.
 //! 4. Apache Kafka from Maven Central, as the tests start it.
 //!
-//! The report says which. What Redpanda is started with are its documented flags ("rpk redpanda start", "Node
+//! The report says which, and what was not to be had. What Redpanda is started with are its documented flags ("rpk redpanda start", "Node
 //! configuration properties"); where neither binary nor runtime is to be had, what is tested is the command.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,15 +17,20 @@ use std::time::Duration;
 use kafka_server::{KafkaServer, VERSION, free_port};
 
 use crate::fault::Fault;
-use crate::process::{Group, quiet};
+use crate::process::{self, Group, words};
 use crate::topic::Cluster;
 
 /// Redpanda's image.
 const IMAGE: &str = "docker.redpanda.com/redpandadata/redpanda:v25.3.1";
+/// What a container runtime may take to answer, and to fetch an image.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(20);
+const PULL_TIMEOUT: Duration = Duration::from_secs(900);
 /// Of a broker that ends by itself.
 const GRACE: Duration = Duration::from_secs(10);
 /// Large segments and no sync by time: the broker is not what is measured.
-const KAFKA: [(&str, &str); 3] = [
+const KAFKA: [(&str, &str); 4] = [
+    // Room on the disk for the next topic as soon as one is deleted.
+    ("log.segment.delete.delay.ms", "1000"),
     ("num.network.threads", "3"),
     ("log.segment.bytes", "1073741824"),
     ("message.max.bytes", "8388608"),
@@ -40,24 +46,29 @@ pub struct Broker {
     /// What speaks to it.
     pub cluster: Cluster,
     group: Option<Group>,
-    container: Option<(String, String)>,
+    /// Its processes are its runtime's children and not ours.
+    in_container: bool,
 }
 
 impl Broker {
     /// The first of the above that is to be had, up and answering.
     ///
     /// # Errors
-    /// [`Fault::Failed`] where it does not come up; what was not to be had is in the words of the last.
-    pub fn start(dir: &Path, bootstrap: Option<&str>) -> Result<Broker, Fault> {
+    /// [`Fault::Failed`] where it does not come up; what was not to be had is in its name.
+    pub fn start(dir: &Path, run: &str, bootstrap: Option<&str>) -> Result<Broker, Fault> {
         if let Some(bootstrap) = bootstrap {
+            // A topic that was just deleted may be there for a while: another name each time.
+            let prefix = format!("pinleaf-bench-{run}.");
+            let own = format!("{prefix}{}.", std::process::id());
             let broker = Broker {
                 what: "one that ran already; its CPU is not counted".to_owned(),
                 settings: vec!["whatever it was started with".to_owned()],
-                cluster: Cluster::new(bootstrap, &format!("pinleaf-bench-{}-", std::process::id())),
+                cluster: Cluster::new(bootstrap, &own),
                 group: None,
-                container: None,
+                in_container: false,
             };
             broker.cluster.wait_ready(|| None)?;
+            broker.cluster.clear(&prefix)?;
             return Ok(broker);
         }
         let port = || free_port().map_err(|error| Fault::failed("the broker", error.to_string()));
@@ -67,22 +78,34 @@ impl Broker {
             let ports = [port()?, port()?, port()?];
             return redpanda(&binary, &home, ports);
         }
+        let mut why = vec!["no `redpanda` in the search path".to_owned()];
         for runtime in ["docker", "podman"] {
-            if runs(runtime, &["info"]) && runs(runtime, &["pull", "-q", IMAGE]) {
-                return container(runtime, port()?, &home);
+            let info = ran(Command::new(runtime).arg("info"), RUNTIME_TIMEOUT);
+            let pull = || {
+                ran(
+                    Command::new(runtime).args(["pull", "-q", IMAGE]),
+                    PULL_TIMEOUT,
+                )
+            };
+            match info.and_then(|()| pull()) {
+                Ok(()) => return container(runtime, [port()?, port()?], &home),
+                Err(said) => why.push(format!("{runtime}: {said}")),
             }
         }
-        kafka(&home)
+        let mut broker = kafka(&home)?;
+        let why = why.join("; ");
+        let _ = write!(
+            broker.what,
+            "; no Redpanda ({why}): of its path the command and the configuration alone are tested, it was not run"
+        );
+        Ok(broker)
     }
 
-    /// CPU so far; 0 where it is not counted.
+    /// CPU so far; `None` where it is not counted.
     #[must_use]
-    pub fn cpu(&self) -> Duration {
-        // A container's processes are its runtime's children and not ours.
-        match (&self.group, &self.container) {
-            (Some(group), None) => group.cpu(),
-            _ => Duration::ZERO,
-        }
+    pub fn cpu(&self) -> Option<Duration> {
+        let group = self.group.as_ref().filter(|_| !self.in_container);
+        group.map(Group::cpu)
     }
 
     fn of(
@@ -91,7 +114,7 @@ impl Broker {
         port: u16,
         command: &mut Command,
         home: &Path,
-        container: Option<(String, String)>,
+        farewell: Vec<String>,
     ) -> Result<Broker, Fault> {
         let log = home.join("log");
         let file = File::create(&log).map_err(Fault::io(format!("writing {}", log.display())))?;
@@ -101,8 +124,8 @@ impl Broker {
             what,
             settings,
             cluster: Cluster::new(&format!("127.0.0.1:{port}"), ""),
-            group: Some(Group::spawn(command, "the broker")?),
-            container,
+            in_container: !farewell.is_empty(),
+            group: Some(Group::spawn_with(command, "the broker", farewell)?),
         };
         let group = &mut broker.group;
         broker.cluster.wait_ready(|| {
@@ -115,18 +138,15 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if let Some((runtime, name)) = &self.container {
-            // Its client passes on what it is told, if it lives.
-            let _ = quiet(runtime).args(["rm", "-f", name]).status();
-        }
-        if let Some(group) = self.group.take() {
-            if self.container.is_some() {
-                // It is killed where it does not.
+        match self.group.take() {
+            // The runtime's client passes on what it is told; where it does not end it is killed, and the container
+            // by its farewell.
+            Some(group) if self.in_container => {
                 let _ = group.end(GRACE);
-            } else {
-                // Its log goes with the run.
-                group.kill();
             }
+            // Its log goes with the run.
+            Some(group) => group.kill(),
+            None => {}
         }
     }
 }
@@ -147,7 +167,14 @@ fn kafka(home: &Path) -> Result<Broker, Fault> {
         .filter(is_setting)
         .map(str::to_owned)
         .collect();
-    Broker::of(what, settings, port, &mut server.command(1), home, None)
+    Broker::of(
+        what,
+        settings,
+        port,
+        &mut server.command(1),
+        home,
+        Vec::new(),
+    )
 }
 
 fn redpanda(binary: &Path, home: &Path, ports: [u16; 3]) -> Result<Broker, Fault> {
@@ -157,14 +184,17 @@ fn redpanda(binary: &Path, home: &Path, ports: [u16; 3]) -> Result<Broker, Fault
     let what = "Redpanda, its binary, one core, 1 GiB".to_owned();
     Broker::of(
         what,
-        vec![line(&redpanda_command(
-            Path::new("redpanda"),
-            Path::new("redpanda.yaml"),
-        ))],
+        vec![
+            words(&redpanda_command(
+                Path::new("redpanda"),
+                Path::new("redpanda.yaml"),
+            ))
+            .join(" "),
+        ],
         ports[0],
         &mut redpanda_command(binary, &config),
         home,
-        None,
+        Vec::new(),
     )
 }
 
@@ -191,45 +221,44 @@ fn redpanda_command(binary: &Path, config: &Path) -> Command {
     command
 }
 
-fn container(runtime: &str, port: u16, home: &Path) -> Result<Broker, Fault> {
-    let name = format!("pinleaf-bench-{port}");
+fn container(runtime: &str, ports: [u16; 2], home: &Path) -> Result<Broker, Fault> {
+    let name = format!("pinleaf-bench-{}", ports[0]);
     let what = format!(
         "Redpanda in a container ({runtime}, {IMAGE}), one core, 1 GiB; its CPU is not counted"
     );
-    let mut command = container_command(runtime, &name, port);
-    let settings = vec![line(&command)];
-    Broker::of(
-        what,
-        settings,
-        port,
-        &mut command,
-        home,
-        Some((runtime.to_owned(), name)),
-    )
+    let mut command = container_command(runtime, &name, ports);
+    let settings = vec![words(&command).join(" ")];
+    let farewell = [runtime, "rm", "-f", &name].map(str::to_owned).to_vec();
+    Broker::of(what, settings, ports[0], &mut command, home, farewell)
 }
 
-fn container_command(runtime: &str, name: &str, port: u16) -> Command {
+/// Not by its mode `dev-container`: that one lets a fetch wait for 10 ms. Ports: Kafka, RPC.
+fn container_command(runtime: &str, name: &str, [kafka, rpc]: [u16; 2]) -> Command {
     let mut command = Command::new(runtime);
     command.args(["run", "--rm", "--name", name, "--network", "host", IMAGE]);
-    command.args(["redpanda", "start", "--mode", "dev-container"]);
-    command.args(["--smp", "1", "--memory", "1G", "--default-log-level=warn"]);
-    command.args(["--kafka-addr", &format!("PLAINTEXT://127.0.0.1:{port}")]);
-    command.args([
-        "--advertise-kafka-addr",
-        &format!("PLAINTEXT://127.0.0.1:{port}"),
-    ]);
+    command.args(["redpanda", "start", "--overprovisioned", "--check=false"]);
+    command.args(["--smp", "1", "--memory", "1G", "--reserve-memory", "0M"]);
+    command.arg("--default-log-level=warn");
+    let (kafka, rpc) = (
+        format!("PLAINTEXT://127.0.0.1:{kafka}"),
+        format!("127.0.0.1:{rpc}"),
+    );
+    command.args(["--kafka-addr", &kafka, "--advertise-kafka-addr", &kafka]);
+    command.args(["--rpc-addr", &rpc, "--advertise-rpc-addr", &rpc]);
     command
 }
 
-fn line(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-    words.join(" ")
-}
-
-fn runs(program: &str, arguments: &[&str]) -> bool {
-    let status = quiet(program).args(arguments).status();
-    status.is_ok_and(|status| status.success())
+/// Runs a command to its end; the last line of what it wrote where it fails.
+fn ran(command: &mut Command, at_most: Duration) -> Result<(), String> {
+    match process::run(command, at_most) {
+        Ok((status, _)) if status.success() => Ok(()),
+        Ok((status, said)) => Err(said
+            .lines()
+            .last()
+            .unwrap_or(&status.to_string())
+            .to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    }
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
@@ -246,17 +275,19 @@ mod tests {
     fn redpanda_is_started_with_its_documented_flags() {
         let command = redpanda_command(Path::new("redpanda"), Path::new("h/redpanda.yaml"));
         assert_eq!(
-            line(&command),
+            words(&command).join(" "),
             "redpanda --redpanda-cfg h/redpanda.yaml --smp 1 --memory 1G --reserve-memory 0M \
              --overprovisioned --default-log-level=warn"
         );
-        let command = container_command("docker", "pinleaf-bench-9", 9);
+        let command = container_command("docker", "pinleaf-bench-9", [9, 8]);
         assert_eq!(
-            line(&command),
+            words(&command).join(" "),
             format!(
                 "docker run --rm --name pinleaf-bench-9 --network host {IMAGE} redpanda start \
-                 --mode dev-container --smp 1 --memory 1G --default-log-level=warn \
-                 --kafka-addr PLAINTEXT://127.0.0.1:9 --advertise-kafka-addr PLAINTEXT://127.0.0.1:9"
+                 --overprovisioned --check=false --smp 1 --memory 1G --reserve-memory 0M \
+                 --default-log-level=warn \
+                 --kafka-addr PLAINTEXT://127.0.0.1:9 --advertise-kafka-addr PLAINTEXT://127.0.0.1:9 \
+                 --rpc-addr 127.0.0.1:8 --advertise-rpc-addr 127.0.0.1:8"
             )
         );
         let config = redpanda_config(Path::new("h"), [1, 2, 3]);

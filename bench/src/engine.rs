@@ -27,8 +27,8 @@ pub struct Job<'a> {
 
 /// The tables of a job's topics.
 pub const TABLES: [&str; 2] = ["t", "u"];
-/// The table of a topic that is loaded beside queries.
-pub const BESIDE: &str = "b";
+/// The tables of the topic that is loaded alone and then again beside queries.
+pub const BESIDE: [&str; 2] = ["alone", "beside"];
 
 /// What an engine is, for the report.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +37,9 @@ pub struct About {
     pub version: String,
     /// Every setting that is not its default.
     pub settings: Vec<String>,
+    /// It keeps nothing: a yardstick and no peer.
+    #[serde(default)]
+    pub discards: bool,
 }
 
 /// An engine at one choice of settings.
@@ -106,17 +109,20 @@ pub trait Running {
     /// [`Fault::Failed`].
     fn query(&mut self, asked: &Asked) -> Result<Vec<Vec<String>>, Fault>;
 
-    /// Begins to load one more topic into [`BESIDE`], while it answers queries of the others.
+    /// Begins to load one more topic into a table of [`BESIDE`], while it answers queries of the others.
     ///
     /// # Errors
     /// [`Fault::Failed`].
-    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault>;
+    fn begin_beside(&mut self, table: &str, topic: &Topic) -> Result<(), Fault>;
 
     /// How many rows a reader sees of it.
     ///
     /// # Errors
     /// [`Fault::Failed`].
-    fn rows_beside(&mut self) -> Result<u64, Fault>;
+    fn rows_beside(&mut self, table: &str) -> Result<u64, Fault>;
+
+    /// What it says of itself where it stands still: its errors, its last steps, the end of its log.
+    fn complaints(&mut self) -> Vec<String>;
 
     /// Ends it as its own manual says.
     ///

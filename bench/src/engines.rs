@@ -16,11 +16,8 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use program::Program;
 
-/// The peers that come with the harness.
-#[must_use]
-pub fn peers_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
-}
+/// Of a log, what an error shows.
+const LOG_LINES_MAX: usize = 12;
 
 /// Every engine, Pinleaf first. `cache`: what is fetched and built for peers is kept there.
 ///
@@ -29,15 +26,43 @@ pub fn peers_dir() -> PathBuf {
 pub fn all(pinleaf: &Path, cache: &Path) -> Result<Vec<Box<dyn Engine>>, Fault> {
     let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Pinleaf::new(pinleaf))];
     engines.extend(boxed(discard::engines()?));
-    let dir = peers_dir();
-    let entries =
-        std::fs::read_dir(&dir).map_err(Fault::io(format!("reading {}", dir.display())))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    for file in files {
+    for file in peer_files()? {
         engines.extend(boxed(Program::of_file(&file, cache)?));
     }
     Ok(engines)
+}
+
+/// What runs a Python peer.
+#[must_use]
+pub fn serve() -> PathBuf {
+    peers().join("serve/serve.py")
+}
+
+fn peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// The peers that come with the harness, each a file; what runs those of a language is in a folder beside them.
+///
+/// # Errors
+/// [`Fault::Io`].
+pub fn peer_files() -> Result<Vec<PathBuf>, Fault> {
+    let dir = peers();
+    let entries =
+        std::fs::read_dir(&dir).map_err(Fault::io(format!("reading {}", dir.display())))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    Ok(files)
+}
+
+/// The end of a log, for an error.
+fn last_lines(log: &Path) -> Vec<String> {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
+    last.iter().map(|line| (*line).to_owned()).collect()
 }
 
 fn boxed(programs: Vec<Program>) -> impl Iterator<Item = Box<dyn Engine>> {

@@ -1,6 +1,7 @@
 //! What can go wrong with a benchmark, by who must act.
 
 use std::io;
+use std::time::Duration;
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +12,21 @@ pub enum Fault {
     /// An engine ended with other rows than were produced. Its figures are void, and the report begins with it.
     #[error("{0}")]
     Wrong(String),
-    /// An engine, the broker or a tool failed. The sample is void; the run ends and can be continued.
+    /// An engine neither shows more rows nor works. It is measured once more, and the report says so.
+    #[error("{who} stands still at {rows} of {wanted} rows for {since:?}{said}")]
+    Stalled {
+        /// Which.
+        who: String,
+        /// That it shows.
+        rows: u64,
+        /// That it is to show.
+        wanted: u64,
+        /// How long.
+        since: Duration,
+        /// What it said of itself when it was asked.
+        said: String,
+    },
+    /// An engine, the broker or a tool failed. The sample is void.
     #[error("{who}: {what}")]
     Failed {
         /// Which.

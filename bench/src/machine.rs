@@ -84,14 +84,6 @@ fn list_of(text: &str) -> Vec<usize> {
     ranges.flatten().collect()
 }
 
-/// How many tasks want a CPU, on the mean of the last minute.
-#[must_use]
-pub fn load() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = text.split(' ').next().and_then(|first| first.parse().ok());
-    first.unwrap_or(0.0)
-}
-
 /// Free bytes where `dir` is.
 #[must_use]
 pub fn free_bytes(dir: &Path) -> u64 {
@@ -145,7 +137,7 @@ mod tests {
     fn a_list_of_cpus_and_a_name_without_odd_characters() {
         assert_eq!(list_of("0-3,8"), [0, 1, 2, 3, 8]);
         let mut machine = Machine::look(Path::new("/"));
-        assert!(machine.cpus > 0 && machine.memory_bytes > 0 && load() >= 0.0);
+        assert!(machine.cpus > 0 && machine.memory_bytes > 0);
         machine.cpu = "Intel(R) Xeon(R) Gold 6338 CPU @ 2.00GHz".to_owned();
         machine.cpus = 2;
         assert_eq!(machine.slug(), "intel-xeon-gold-6338-2-00ghz-2cpu");

@@ -3,7 +3,7 @@
 //! **What it promises.** `cargo run --release -p bench -- run` does everything: it builds Pinleaf, brings up a
 //! broker, produces the rows, runs Pinleaf from a configuration file and each peer in turn, checks that each
 //! ended with the right rows, and writes a report. It links nothing of Pinleaf: it speaks Kafka and MySQL to a
-//! running binary, so it cannot cheat. What it starts ends with it, at Ctrl-C too.
+//! running binary, so it cannot cheat. What it starts ends with it, at Ctrl-C and SIGKILL too (`process/kept.rs`).
 //!
 //! 1. No figure without its rows: an engine that ends with a row too few, too many or another is reported as
 //!    wrong, first thing, and its figures are left out (`tally.rs`).
@@ -71,6 +71,9 @@ enum Command {
     },
     /// Produces order events to a topic of a broker on this machine
     Load(load::Load),
+    /// Ends what the harness started when it is gone: a process of its own, told by its standard input
+    #[command(hide = true)]
+    Keep,
     /// The librdkafka consumer that discards: a process of its own, spoken to in lines of JSON
     #[command(hide = true)]
     Discard(discard::Discard),
@@ -90,14 +93,17 @@ fn run(command: Command) -> Result<ExitCode, Fault> {
     match command {
         Command::Run(arguments) => {
             process::end_at_signals()?;
+            let own = std::env::current_exe();
+            process::start_keeper(&own.map_err(Fault::io("looking for the own program"))?)?;
             if !run::run(&arguments)? {
                 eprintln!(
-                    "bench: an engine failed or ended with wrong rows: see the report's first lines"
+                    "bench: an engine failed, stood still or ended with wrong rows: see the report's first lines"
                 );
                 return Ok(ExitCode::FAILURE);
             }
         }
         Command::Report { dir } => report::write(&Folder::at(&dir))?,
+        Command::Keep => process::keep(std::io::stdin().lock()),
         Command::Discard(arguments) => discard::serve(&arguments)?,
         Command::Load(load) => {
             let took = load::run(&load).map_err(|error| {

@@ -1,42 +1,39 @@
 //! Child processes that never outlive the harness, and what the operating system says they cost.
 //!
-//! Each child leads a process group of its own. A [`Group`] ends its group when it is dropped, so a panic
-//! ends it too; a signal ends every group, waits for it, and then the harness. CPU is the kernel's count of
-//! each process in the group, with that of children that have ended; memory is `/proc/PID/status`.
+//! Each child leads a process group of its own. A [`Group`] ends its group when it is dropped, so a panic ends it
+//! too; `kept.rs` has every other way to end. CPU is the kernel's count of each process in the group, with that of
+//! children that have ended (`proc.rs`); memory is `/proc/PID/status` (`memory.rs`).
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+mod kept;
+mod memory;
+mod proc;
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
+
+pub use kept::{end_at_signals, keep, release, start_keeper, take_over, words};
+pub use memory::{Memory, MemoryWatch};
+pub use proc::machine_cpu;
 
 use crate::fault::Fault;
+use kept::Kept;
 
-/// Groups that live, by the id of their leader.
-static GROUPS: Mutex<BTreeMap<i32, String>> = Mutex::new(BTreeMap::new());
-/// What a group has to end by itself after SIGTERM, when everything ends.
-const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks at whether it has.
+/// Between two looks at whether a process has ended.
 const POLL: Duration = Duration::from_millis(20);
-/// Between two looks at memory.
-const MEMORY_POLL: Duration = Duration::from_millis(25);
-/// The kernel's clock ticks a second, as /proc counts the CPU of children that ended.
-const TICKS_PER_S: u64 = 100;
 
 /// A child, and whatever it starts.
 #[derive(Debug)]
 pub struct Group {
     child: Child,
-    what: String,
+    kept: Kept,
 }
 
 impl Group {
@@ -45,18 +42,33 @@ impl Group {
     /// # Errors
     /// [`Fault::Io`].
     pub fn spawn(command: &mut Command, what: &str) -> Result<Group, Fault> {
-        use std::os::unix::process::CommandExt;
-        // Held over the start: a signal ends all that have started, or this one does not start.
-        let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
+        Group::spawn_with(command, what, Vec::new())
+    }
+
+    /// The same, with a command that ends what is no child of it.
+    ///
+    /// # Errors
+    /// [`Fault::Io`].
+    pub fn spawn_with(
+        command: &mut Command,
+        what: &str,
+        farewell: Vec<String>,
+    ) -> Result<Group, Fault> {
+        let mut book = kept::book();
         let child = command
             .process_group(0)
             .spawn()
             .map_err(Fault::io(format!("starting {what}")))?;
-        groups.insert(child.id().cast_signed(), what.to_owned());
-        Ok(Group {
-            child,
+        let group = child.id().cast_signed();
+        let kept = Kept {
+            group,
+            // Not waited for yet, so it is there, ended or not.
+            started: proc::started(group).unwrap_or_default(),
             what: what.to_owned(),
-        })
+            farewell,
+        };
+        book.add(kept.clone());
+        Ok(Group { child, kept })
     }
 
     /// Its pipes, once.
@@ -66,7 +78,7 @@ impl Group {
     pub fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout), Fault> {
         let pipes = (self.child.stdin.take(), self.child.stdout.take());
         let (Some(stdin), Some(stdout)) = pipes else {
-            return Err(Fault::failed(&self.what, "started without pipes"));
+            return Err(Fault::failed(&self.kept.what, "started without pipes"));
         };
         Ok((stdin, stdout))
     }
@@ -74,23 +86,41 @@ impl Group {
     /// The leader's id, which is the group's.
     #[must_use]
     pub fn id(&self) -> i32 {
-        self.child.id().cast_signed()
+        self.kept.group
     }
 
     /// Whether the leader has ended, and how.
     ///
     /// # Errors
     /// [`Fault::Io`].
-    pub fn ended(&mut self) -> Result<Option<String>, Fault> {
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Fault> {
         let ended = self.child.try_wait();
-        let ended = ended.map_err(Fault::io(format!("waiting for {}", self.what)))?;
-        Ok(ended.map(|status| status.to_string()))
+        ended.map_err(Fault::io(format!("waiting for {}", self.kept.what)))
     }
 
     /// CPU of the whole group so far, user and system.
     #[must_use]
     pub fn cpu(&self) -> Duration {
-        members(self.id()).into_iter().map(cpu_of).sum()
+        let members = proc::members(self.id());
+        members.into_iter().map(proc::cpu_of).sum()
+    }
+
+    /// Waits until the leader has ended by itself.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`] where it has not after so long.
+    pub fn wait(&mut self, at_most: Duration) -> Result<ExitStatus, Fault> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if began.elapsed() > at_most {
+                let why = format!("it did not end within {at_most:?}");
+                return Err(Fault::failed(&self.kept.what, why));
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// Asks it to end and waits so long; what is left then is killed.
@@ -99,17 +129,10 @@ impl Group {
     /// [`Fault::Failed`] where its leader had to be.
     pub fn end(mut self, grace: Duration) -> Result<(), Fault> {
         let _ = killpg(Pid::from_raw(self.id()), Signal::SIGTERM);
-        let began = Instant::now();
-        while self.ended()?.is_none() {
-            if began.elapsed() > grace {
-                return Err(Fault::failed(
-                    &self.what,
-                    format!("it did not end within {grace:?} of SIGTERM"),
-                ));
-            }
-            thread::sleep(POLL);
+        match self.wait(grace) {
+            Err(Fault::Failed { who, what }) => Err(Fault::failed(who, what + " of SIGTERM")),
+            waited => waited.map(|_| ()),
         }
-        Ok(())
     }
 
     /// At once, as a crash does.
@@ -119,160 +142,46 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // What the leader has started may live on without it. That there is none is what is wanted.
-        let _ = killpg(Pid::from_raw(self.id()), Signal::SIGKILL);
+        let group = Pid::from_raw(self.id());
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
-        let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-        groups.remove(&self.id());
+        // Its orphans, where they are ours by now: they were killed.
+        while let Ok(_) | Err(Errno::EINTR) = waitpid(Pid::from_raw(-self.id()), None) {}
+        self.kept.say_farewell();
+        kept::book().remove(self.id());
     }
 }
 
-/// From here on SIGINT, SIGTERM and SIGHUP end every group, and then the harness with 130.
+/// Runs a tool to its end; how it ended, and all it wrote.
 ///
 /// # Errors
-/// [`Fault::Io`].
-pub fn end_at_signals() -> Result<(), Fault> {
-    // By handlers, which a child does not inherit; a blocked signal it would.
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
-    let mut signals = signals.map_err(Fault::io("listening for signals"))?;
-    thread::spawn(move || {
-        let Some(signal) = signals.forever().next() else {
-            return;
-        };
-        let signal = signal_name(signal).unwrap_or("a signal");
-        eprintln!(
-            "\nbench: {signal}; ending what was started. The same command goes on from here."
-        );
-        // Never given back, so that nothing starts any more.
-        let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
-        for group in groups.keys() {
-            let _ = killpg(Pid::from_raw(*group), Signal::SIGTERM);
-        }
-        let began = Instant::now();
-        while began.elapsed() < GRACE && groups.keys().any(|group| alive(*group)) {
-            thread::sleep(POLL);
-        }
-        for group in groups.keys() {
-            let _ = killpg(Pid::from_raw(*group), Signal::SIGKILL);
-        }
-        while groups.keys().any(|group| alive(*group)) {
-            thread::sleep(POLL);
-        }
-        std::process::exit(130);
-    });
-    Ok(())
-}
-
-/// Whether a group has a process that has not ended.
-fn alive(group: i32) -> bool {
-    !members(group).is_empty()
-}
-
-/// The processes of a group that have not ended.
-fn members(group: i32) -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let names = entries.flatten().map(|entry| entry.file_name());
-    names
-        .filter_map(|name| name.to_str()?.parse().ok())
-        .filter(|pid| {
-            stat(*pid).is_some_and(|fields| {
-                fields.get(2).is_some_and(|of| *of == group.to_string())
-                    && fields.first().is_some_and(|state| state != "Z")
-            })
+/// [`Fault::Io`] where it does not start; [`Fault::Failed`] where it takes longer.
+pub fn run(command: &mut Command, at_most: Duration) -> Result<(ExitStatus, String), Fault> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(command, &what)?;
+    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
+    let read = |pipe: Option<Box<dyn Read + Send>>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+            String::from_utf8_lossy(&bytes).into_owned()
         })
-        .collect()
+    };
+    let stdout = read(stdout.map(|pipe| Box::new(pipe) as _));
+    let stderr = read(stderr.map(|pipe| Box::new(pipe) as _));
+    let status = group.wait(at_most);
+    // Whatever still holds the pipes ends here.
+    drop(group);
+    let said = [stdout, stderr].map(|thread| thread.join().unwrap_or_default());
+    Ok((status?, said.concat()))
 }
 
-/// The fields of /proc/PID/stat behind the name: state, parent, group, ...
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = text.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Of one process, to the nanosecond, and of its children that have ended.
-fn cpu_of(pid: i32) -> Duration {
-    let own = clock_getcpuclockid(Pid::from_raw(pid))
-        .and_then(clock_gettime)
-        .map_or(Duration::ZERO, Duration::from);
-    let ended: u64 = stat(pid)
-        .into_iter()
-        .flat_map(|fields| fields.into_iter().skip(13).take(2))
-        .filter_map(|ticks| ticks.parse::<u64>().ok())
-        .sum();
-    own + Duration::from_millis(ended * 1_000 / TICKS_PER_S)
-}
-
-/// Memory of a group at its peak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Anonymous pages that are resident, summed over the group at the same moment.
-    pub rss_anon_bytes: u64,
-    /// Everything resident, mapped files too, by the kernel's own high-water marks, summed.
-    pub resident_bytes: u64,
-}
-
-/// Looks at a group's memory until it is asked for the peak.
-#[derive(Debug)]
-pub struct MemoryWatch {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Memory>>,
-}
-
-impl MemoryWatch {
-    /// Begins.
-    #[must_use]
-    pub fn of(group: &Group) -> MemoryWatch {
-        let (stop, id) = (Arc::new(AtomicBool::new(false)), group.id());
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut peak = memory(&members(id));
-            while !stopped.load(Ordering::Relaxed) {
-                thread::sleep(MEMORY_POLL);
-                let now = memory(&members(id));
-                peak.rss_anon_bytes = peak.rss_anon_bytes.max(now.rss_anon_bytes);
-                peak.resident_bytes = peak.resident_bytes.max(now.resident_bytes);
-            }
-            peak
-        });
-        MemoryWatch {
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    /// Ends; the peak.
-    #[must_use]
-    pub fn peak(mut self) -> Memory {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for MemoryWatch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn memory(pids: &[i32]) -> Memory {
-    let mut sum = Memory::default();
-    for pid in pids {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let bytes = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            kib.unwrap_or(0_u64) * 1_024
-        };
-        sum.rss_anon_bytes += bytes("RssAnon:");
-        sum.resident_bytes += bytes("VmHWM:");
-    }
-    sum
+/// CPU of the harness and of all it has started and seen end.
+#[must_use]
+pub fn own_cpu() -> Duration {
+    proc::cpu_of(std::process::id().cast_signed())
 }
 
 /// A command whose standard output is read by nobody.
@@ -288,7 +197,12 @@ pub fn quiet(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::kept::alive;
+    use super::proc::members;
     use super::*;
+    use signal_hook::consts::signal::SIGTERM;
 
     /// A child has no signal blocked and none ignored, whatever the harness listens for.
     #[test]
@@ -338,5 +252,19 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(60));
             thread::sleep(POLL);
         }
+    }
+
+    #[test]
+    fn a_tool_is_heard_and_has_its_time() {
+        let mut command = Command::new("sh");
+        let (status, said) = run(
+            command.args(["-c", "echo out; echo err >&2; exit 3"]),
+            Duration::from_secs(60),
+        )
+        .unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(3), "out\nerr\n"));
+        let mut command = Command::new("sleep");
+        let said = run(command.arg("1000"), Duration::from_millis(50)).unwrap_err();
+        assert_eq!(said.to_string(), "sleep: it did not end within 50ms");
     }
 }

@@ -6,6 +6,8 @@
 //!   machine.json  engines.json  broker.json   on what, of which version, at which settings
 //!   samples/WORKLOAD/VARIANT/ROUND-ENGINE.json
 //!   skipped.json                              what was left out, and why
+//!   incidents.json                            what failed or stood still, and was measured once more
+//!   running.json                              who makes it, and what that one has started; gone at the end
 //!   report.md  *.svg                          made of the above, and of nothing else
 //!   work/                                     the broker's and the engines' folders, gone at the end
 //! ```
@@ -38,8 +40,9 @@ pub struct Sample {
     pub rows: u64,
     /// By what its rows were checked, or by what they are wrong.
     pub checked: Result<String, String>,
-    /// Tasks that wanted a CPU when it began: the mean of the minute before.
-    pub load_average: f64,
+    /// CPUs that were used meanwhile by what is none of harness, engine and broker, or taken by the hypervisor. `None`
+    /// where the broker's share is not known.
+    pub others_cpus: Option<f64>,
     /// The figures, by the names of `metric.rs`.
     pub metrics: BTreeMap<String, f64>,
     /// Every latency: µs, and how many there were of it.
@@ -47,7 +50,7 @@ pub struct Sample {
     pub histograms: BTreeMap<String, Vec<(u64, u64)>>,
 }
 
-/// What was left out, and why.
+/// What was left out, or happened, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// An engine, workload or variant.
@@ -227,16 +230,19 @@ impl Folder {
     }
 
     fn place(workload: &str, variant: &str, round: u32, engine: &str) -> String {
-        let slug: Vec<String> = variant
-            .split(|at: char| !at.is_ascii_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_ascii_lowercase)
-            .collect();
-        format!(
-            "samples/{workload}/{}/{round}-{engine}.json",
-            slug.join("-")
-        )
+        format!("samples/{workload}/{}/{round}-{engine}.json", slug(variant))
     }
+}
+
+/// A variant's name in a file's: `172-byte orders, 1 partition` as `172-byte-orders-1-partition`.
+#[must_use]
+pub fn slug(variant: &str) -> String {
+    let words = variant.split(|at: char| !at.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(str::to_ascii_lowercase)
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 #[cfg(test)]
@@ -252,7 +258,7 @@ mod tests {
             round,
             rows: 1,
             checked: Ok("rows, ids".to_owned()),
-            load_average: 0.0,
+            others_cpus: None,
             metrics: BTreeMap::new(),
             histograms: BTreeMap::new(),
         }

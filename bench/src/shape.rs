@@ -23,6 +23,8 @@ const WORDS: [&str; 12] = [
 ];
 /// Bytes of one order, as `quickstart` produces them.
 pub const ORDER_BYTES: usize = 172;
+/// Bytes of one with keys that no column has, escapes, and its keys in another order.
+pub const STRANGE_BYTES: usize = 236;
 const LARGE_BYTES: usize = 4_096;
 const WIDE_COLUMNS: usize = 200;
 /// Objects that stand in one another.
@@ -61,6 +63,8 @@ pub struct Column {
 pub enum Shape {
     /// 172 bytes of eight columns, as `quickstart` has them.
     Orders,
+    /// The same columns of messages with unknown keys, escapes, and the known keys in another order, always the same.
+    Strange,
     /// 30 bytes of two columns.
     Small,
     /// 4 KB of two columns.
@@ -77,6 +81,7 @@ impl Shape {
     pub fn name(self) -> &'static str {
         match self {
             Shape::Orders => "172-byte orders",
+            Shape::Strange => "orders with unknown keys, escapes and another order of keys",
             Shape::Small => "30-byte messages",
             Shape::Large => "4-KB messages",
             Shape::Wide => "200 columns",
@@ -89,6 +94,7 @@ impl Shape {
     pub fn bytes(self) -> u64 {
         match self {
             Shape::Orders => ORDER_BYTES as u64,
+            Shape::Strange => STRANGE_BYTES as u64,
             Shape::Small => 30,
             Shape::Large => LARGE_BYTES as u64,
             Shape::Wide => 2_000,
@@ -116,7 +122,7 @@ impl Shape {
                 .collect()
         };
         match self {
-            Shape::Orders => flat(&[
+            Shape::Orders | Shape::Strange => flat(&[
                 ("id", Kind::Int),
                 ("user_id", Kind::Int),
                 ("symbol", Kind::Text(8)),
@@ -227,17 +233,19 @@ impl Rows {
         let random = self.random();
         match self.shape {
             Shape::Orders => {
-                self.int(1, random % USERS);
-                self.word(2, SYMBOLS[(random >> 20) as usize % SYMBOLS.len()]);
-                self.word(3, if random >> 63 == 0 { "buy" } else { "sell" });
-                self.price(4, 1_000 + (random >> 24) % 99_000);
-                self.int(5, 1 + (random >> 44) % 500);
+                let order = Order::of(random);
+                self.int(1, order.user);
+                self.word(2, order.symbol);
+                self.word(3, order.side);
+                self.number(4, &order.price());
+                self.int(5, order.quantity);
                 const REST: usize =
                     ",\"note\":\"\",\"created_at\":\"2026-01-02T03:04:05.678Z\"}".len();
                 let note = self.words(ORDER_BYTES - REST - self.json.len());
                 self.word(6, &note);
                 self.time(7, time_ms);
             }
+            Shape::Strange => self.strange(id, random, time_ms),
             Shape::Small => self.int(1, 10_000_000 + random % 90_000_000),
             Shape::Large => {
                 let body = self.words(LARGE_BYTES - self.json.len() - ",\"body\":\"\"}".len());
@@ -255,6 +263,35 @@ impl Rows {
                 self.word(2, SYMBOLS[(random >> 20) as usize % SYMBOLS.len()]);
             }
         }
+    }
+
+    /// The text is the plain order's, with a note of its own; the message is not.
+    fn strange(&mut self, id: u64, random: u64, time_ms: u64) {
+        const REST: usize = "\\\"\\u00e9\\t.\"}".len();
+        let order = Order::of(random);
+        let Order {
+            user,
+            symbol,
+            side,
+            quantity,
+            ..
+        } = order;
+        let (price, time) = (order.price(), time_text(time_ms));
+        let (date, clock) = time.split_at(10);
+        let clock = clock.trim_start();
+        self.json.clear();
+        let _ = write!(
+            self.json,
+            "{{\"trace\":\"{random:016x}\",\"created_at\":\"{date}T{clock}Z\",\"quantity\":{quantity},\
+             \"symbol\":\"{symbol}\",\"source\":{{\"host\":\"a7\",\"seq\":[1,2]}},\"price\":{price},\
+             \"id\":{id},\"side\":\"{side}\",\"user_id\":{user},\"note\":\"\\\"",
+        );
+        let words = self.words(STRANGE_BYTES - REST - self.json.len());
+        let _ = write!(self.json, "{words}\\\"\\u00e9\\t.\"}}");
+        let _ = write!(
+            self.text,
+            "|{user}|{symbol}|{side}|{price}|{quantity}|\"{words}\"é\t.|{time}"
+        );
     }
 
     /// The last row, as a message.
@@ -286,12 +323,10 @@ impl Rows {
         self.json.push_str(&self.columns[at].around.1);
     }
 
-    fn price(&mut self, at: usize, cents: u64) {
+    fn number(&mut self, at: usize, value: &str) {
         self.begin(at);
-        let from = self.text.len();
-        let _ = write!(self.text, "{}.{:02}", cents / 100, cents % 100);
-        self.json.push_str(&self.text[from..]);
-        self.json.push_str(&self.columns[at].around.1);
+        self.text.push_str(value);
+        let _ = write!(self.json, "{value}{}", self.columns[at].around.1);
     }
 
     fn word(&mut self, at: usize, value: &str) {
@@ -341,6 +376,31 @@ impl Rows {
     }
 }
 
+/// What is random of an order, but for its note.
+struct Order {
+    user: u64,
+    symbol: &'static str,
+    side: &'static str,
+    cents: u64,
+    quantity: u64,
+}
+
+impl Order {
+    fn of(random: u64) -> Order {
+        Order {
+            user: random % USERS,
+            symbol: SYMBOLS[(random >> 20) as usize % SYMBOLS.len()],
+            side: if random >> 63 == 0 { "buy" } else { "sell" },
+            cents: 1_000 + (random >> 24) % 99_000,
+            quantity: 1 + (random >> 44) % 500,
+        }
+    }
+
+    fn price(&self) -> String {
+        format!("{}.{:02}", self.cents / 100, self.cents % 100)
+    }
+}
+
 /// Year, month and day of a day since 1970: eras of 400 years that begin in March.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
@@ -381,8 +441,9 @@ pub fn time_text(unix_ms: u64) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Shape; 5] = [
+    const ALL: [Shape; 6] = [
         Shape::Orders,
+        Shape::Strange,
         Shape::Small,
         Shape::Large,
         Shape::Wide,
@@ -393,6 +454,7 @@ mod tests {
     fn messages_have_their_size_and_the_table_their_text() {
         for (shape, bytes) in [
             (Shape::Orders, ORDER_BYTES),
+            (Shape::Strange, STRANGE_BYTES),
             (Shape::Small, 30),
             (Shape::Large, LARGE_BYTES),
         ] {

@@ -3,7 +3,8 @@
 //! A figure is the median of its rounds, with the least and the most. Two engines are compared **within a
 //! round**: the ratio of their samples of the same round, and of these the median, least and most. They are
 //! called equal where the rounds disagree about who is better, or where the median ratio differs from 1 by no
-//! more than the noise: the larger of the two engines' own median deviations from their medians.
+//! more than the noise: the larger of the two engines' own median deviations from their medians. Of fewer than three
+//! rounds nothing is called anything.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,13 @@ impl Spread {
     }
 }
 
+/// Of ratios. 1 of none.
+#[must_use]
+pub fn geometric_mean(ratios: &[f64]) -> f64 {
+    let sum: f64 = ratios.iter().map(|ratio| ratio.ln()).sum();
+    (sum / ratios.len().max(1) as f64).exp()
+}
+
 fn middle(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     if sorted.len() % 2 == 1 {
@@ -59,6 +67,8 @@ fn middle(sorted: &[f64]) -> f64 {
 /// How one engine stands to another in one figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
+    /// Too few rounds to say so.
+    Unclear,
     /// They differ by less than the noise.
     Equal,
     /// The first is better.
@@ -67,11 +77,18 @@ pub enum Verdict {
     Worse,
 }
 
+/// Rounds that a verdict needs: two agree by chance half the time.
+pub const ROUNDS_MIN: usize = 3;
+
 /// The first engine's samples against the second's, round by round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
     /// The second's over the first's.
     pub ratio: Spread,
+    /// That both have.
+    pub rounds: usize,
+    /// The larger of the two engines' own.
+    pub noise: f64,
     /// Of the first.
     pub verdict: Verdict,
 }
@@ -98,7 +115,20 @@ pub fn series<'a>(samples: impl IntoIterator<Item = &'a Sample>, key: &str) -> S
 /// `None` where they share no round, or a value is not above zero.
 #[must_use]
 pub fn compare(series: &Series, metric: &Metric, first: &str, second: &str) -> Option<Comparison> {
-    let (first, second) = (series.get(first)?, series.get(second)?);
+    compare_rounds(
+        series.get(first)?,
+        series.get(second)?,
+        metric.less_is_better,
+    )
+}
+
+/// The same of two figures by round.
+#[must_use]
+pub fn compare_rounds(
+    first: &BTreeMap<u32, f64>,
+    second: &BTreeMap<u32, f64>,
+    less_is_better: bool,
+) -> Option<Comparison> {
     let mut ratios = Vec::new();
     for (round, value) in first {
         let Some(other) = second.get(round) else {
@@ -114,16 +144,22 @@ pub fn compare(series: &Series, metric: &Metric, first: &str, second: &str) -> O
         .noise
         .max(Spread::of(&values(second))?.noise);
     let ratio = Spread::of(&ratios)?;
-    // One sample has no spread: nothing is said of it but its ratio.
-    let agree = ratios.len() > 1 && (ratio.least > 1.0 || ratio.most < 1.0);
-    let verdict = if !agree || (ratio.median - 1.0).abs() <= noise {
+    let agree = ratio.least > 1.0 || ratio.most < 1.0;
+    let verdict = if ratios.len() < ROUNDS_MIN {
+        Verdict::Unclear
+    } else if !agree || (ratio.median - 1.0).abs() <= noise {
         Verdict::Equal
-    } else if (ratio.median > 1.0) == metric.less_is_better {
+    } else if (ratio.median > 1.0) == less_is_better {
         Verdict::Better
     } else {
         Verdict::Worse
     };
-    Some(Comparison { ratio, verdict })
+    Some(Comparison {
+        ratio,
+        rounds: ratios.len(),
+        noise,
+        verdict,
+    })
 }
 
 /// Three digits that matter, thousands apart.
@@ -205,13 +241,22 @@ mod tests {
         // Far apart on the median, but one round says otherwise.
         let once = [3.0, 3.0, 3.0, 3.0, 0.9];
         assert_eq!(verdict("cpu_s_per_m", &steady, &once), Some(Verdict::Equal));
-        assert_eq!(verdict("cpu_s_per_m", &[1.0], &[9.0]), Some(Verdict::Equal));
+        let unclear = Some(Verdict::Unclear);
+        assert_eq!(verdict("cpu_s_per_m", &[1.0], &[9.0]), unclear);
+        assert_eq!(verdict("cpu_s_per_m", &[1.0, 1.0], &[9.0, 9.0]), unclear);
         assert_eq!(
             verdict("cpu_s_per_m", &[1.0], &[]),
             None,
             "no round in common"
         );
         assert_eq!(verdict("cpu_s_per_m", &[0.0], &[9.0]), None);
+    }
+
+    #[test]
+    fn a_geometric_mean_does_not_care_which_of_two_is_turned_over() {
+        assert!((geometric_mean(&[4.0, 1.0]) - 2.0).abs() < 1e-12);
+        assert!((geometric_mean(&[2.0, 0.5]) - 1.0).abs() < 1e-12);
+        assert_eq!(geometric_mean(&[]), 1.0);
     }
 
     #[test]

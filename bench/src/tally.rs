@@ -100,6 +100,7 @@ impl Expected {
         match (has.ids, has.offsets, has.hash) {
             (_, _, Some(_)) => Ok("rows, ids, hash"),
             (Some(_), ..) => Ok("rows, ids"),
+            (None, Some(_), None) if has.bytes.is_some() => Ok("rows, offsets, bytes"),
             (None, Some(_), None) => Ok("rows, offsets"),
             (None, None, None) => Err(Fault::Wrong(format!(
                 "{who} tells neither ids nor offsets: its rows cannot be checked"
@@ -175,7 +176,7 @@ mod tests {
             bytes: Some(40),
             ..Tally::default()
         };
-        assert_eq!(expected().check("e", &has).unwrap(), "rows, offsets");
+        assert_eq!(expected().check("e", &has).unwrap(), "rows, offsets, bytes");
         has.offsets = Some(4);
         let said = expected().check("e", &has).unwrap_err().to_string();
         assert_eq!(said, "e ended with sum of offsets 4 in place of 3");

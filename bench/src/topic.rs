@@ -47,6 +47,18 @@ pub struct Content {
 }
 
 impl Content {
+    /// Plain orders, no codec.
+    #[must_use]
+    pub fn orders(rows: u64, partitions: u32) -> Content {
+        Content {
+            shape: Shape::Orders,
+            rows,
+            partitions,
+            spread: Spread::Even,
+            codec: "none",
+        }
+    }
+
     /// As the report calls it, but for the number of rows.
     #[must_use]
     pub fn name(&self) -> String {
@@ -241,14 +253,32 @@ impl Cluster {
         Ok(topic)
     }
 
+    /// Takes away what earlier runs have left under this prefix.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub fn clear(&self, prefix: &str) -> Result<(), Fault> {
+        let consumer: BaseConsumer = self.config().create()?;
+        let metadata = consumer.fetch_metadata(None, WAIT)?;
+        let names = metadata.topics().iter().map(|topic| topic.name());
+        for name in names.filter(|name| name.starts_with(prefix)) {
+            self.delete_named(name)?;
+        }
+        Ok(())
+    }
+
     /// Takes a topic away. On a broker that ends with the harness nothing depends on it.
     ///
     /// # Errors
     /// The broker's.
     pub fn delete(&self, topic: &Topic) -> Result<(), Fault> {
+        self.delete_named(&topic.name)
+    }
+
+    fn delete_named(&self, name: &str) -> Result<(), Fault> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let options = AdminOptions::new().operation_timeout(Some(WAIT));
-        for gone in pollster::block_on(admin.delete_topics(&[&topic.name], &options))? {
+        for gone in pollster::block_on(admin.delete_topics(&[name], &options))? {
             gone.map_err(|(name, code)| Fault::failed(format!("topic {name}"), code.to_string()))?;
         }
         Ok(())

@@ -112,6 +112,8 @@ fn configuration(discard: &Discard) -> Vec<(&'static str, &'static str)> {
             ("fetch.message.max.bytes", "8388608"),
             ("fetch.max.bytes", "16777216"),
             ("queued.min.messages", "1000000"),
+            // A full queue is looked at again after a second by default.
+            ("fetch.queue.backoff.ms", "5"),
         ]
     } else {
         vec![

@@ -6,11 +6,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use super::program::Runner;
 use crate::fault::Fault;
+use crate::process;
 
+/// What fetching and building a peer may take.
+const TOOL_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Of a tool's output, what a reason shows.
 const COMPLAINT_CHARS_MAX: usize = 400;
 
@@ -32,7 +36,10 @@ pub fn runner(
     let home = cache.join(format!("bench-{engine}"));
     let (program, arguments) = match file.extension().and_then(|ending| ending.to_str()) {
         // Isolated: a file is not to be found as the package of the same name.
-        Some("py") => (python(&home, needs)?, vec!["-I".into(), file.to_owned()]),
+        Some("py") => {
+            let arguments = vec!["-I".into(), super::serve(), file.to_owned()];
+            (python(&home, needs)?, arguments)
+        }
         Some("go") => (go(&home, file, needs)?, Vec::new()),
         _ => {
             let said = format!("{}: a peer is a .py or a .go file", file.display());
@@ -120,12 +127,12 @@ fn maven(home: &Path, jars: &[String]) -> Result<PathBuf, Fault> {
 /// Runs a tool to its end.
 fn tool(command: &mut Command) -> Result<(), Fault> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| Fault::Missing(format!("{name} does not run: {error}")))?;
-    if output.status.success() {
+    let ran = process::run(command, TOOL_TIMEOUT);
+    let (status, said) =
+        ran.map_err(|fault| Fault::Missing(format!("{name} does not run: {fault}")))?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
     let from = said.char_indices().rev().nth(COMPLAINT_CHARS_MAX);
     let said = &said[from.map_or(0, |(at, _)| at)..];

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Mysql;
-use crate::engine::{About, BESIDE, Engine, Job, Running, TABLES};
+use super::{Mysql, last_lines};
+use crate::engine::{About, Engine, Job, Running, TABLES};
 use crate::fault::Fault;
 use crate::process::Group;
 use crate::shape::{Column, Kind};
@@ -22,8 +22,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two tries to connect.
 const POLL: Duration = Duration::from_millis(2);
-/// Of its log, what an error shows.
-const LOG_LINES_MAX: usize = 12;
 
 /// The binary.
 #[derive(Clone, Debug)]
@@ -49,17 +47,8 @@ impl Pinleaf {
             .and_then(|listener| listener.local_addr())
             .map_err(Fault::io("looking for a free port"))?
             .port();
-        let cores = job.leaves.map_or_else(String::new, |leaves| {
-            let cpus = crate::machine::cpus();
-            let own = &cpus[cpus.len().saturating_sub(1).min(1)..];
-            format!(
-                "\n[cores]\nleaves = {:?}\n",
-                &own[..leaves.clamp(1, own.len())]
-            )
-        });
         let config = job.dir.join("pinleaf.toml");
-        let text =
-            format!("data_dir = \"data\"\n{cores}\n[listen]\nmysql = \"127.0.0.1:{port}\"\n");
+        let text = configuration(port, job.leaves, &crate::machine::cpus());
         fs::write(&config, &text).map_err(Fault::io(format!("writing {}", config.display())))?;
         let (group, mut client) = spawn(&self.binary, &config, port)?;
         let version = client.cell("SELECT VERSION()")?;
@@ -77,6 +66,11 @@ impl Pinleaf {
                 client.query(&sql)?;
             }
         }
+        let about = About {
+            version,
+            settings,
+            discards: false,
+        };
         let running = RunningPinleaf {
             binary: self.binary.clone(),
             config,
@@ -86,7 +80,7 @@ impl Pinleaf {
             group,
             client,
         };
-        Ok((running, About { version, settings }))
+        Ok((running, about))
     }
 }
 
@@ -149,6 +143,16 @@ impl RunningPinleaf {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.config.with_file_name("data")
+    }
+
+    /// How many rows of its tables are durable. Each partition begins at offset 0 and has no gaps here.
+    ///
+    /// # Errors
+    /// As [`Mysql::number`].
+    pub fn durable_rows(&mut self) -> Result<u64, Fault> {
+        let sql = "SELECT SUM(DURABLE_OFFSET) FROM information_schema.PIPELINES_PARTITIONS";
+        let rows = self.client.number(sql)?;
+        Ok(u64::try_from(rows).unwrap_or(u64::MAX))
     }
 
     /// Kills it as a crash does and starts it again; returns it once it answers a login.
@@ -238,18 +242,34 @@ impl Running for RunningPinleaf {
         self.client.query(&asked.sql())
     }
 
-    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault> {
-        for sql in statements(&self.bootstrap, topic, BESIDE) {
+    fn begin_beside(&mut self, table: &str, topic: &Topic) -> Result<(), Fault> {
+        for sql in statements(&self.bootstrap, topic, table) {
             self.client.query(&sql)?;
         }
-        let start = format!("START PIPELINE bench.{BESIDE}");
+        let start = format!("START PIPELINE bench.{table}");
         self.client.query(&start).map(|_| ())
     }
 
-    fn rows_beside(&mut self) -> Result<u64, Fault> {
-        let count = format!("SELECT COUNT(*) FROM bench.{BESIDE}");
+    fn rows_beside(&mut self, table: &str) -> Result<u64, Fault> {
+        let count = format!("SELECT COUNT(*) FROM bench.{table}");
         let rows = self.client.number(&count)?;
         Ok(u64::try_from(rows).unwrap_or(u64::MAX))
+    }
+
+    fn complaints(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for table in ["PIPELINES_PARTITIONS", "PIPELINES_ERRORS"] {
+            let sql = format!("SELECT * FROM information_schema.{table} LIMIT 12");
+            match self.client.query(&sql) {
+                Ok(rows) => {
+                    let words = rows.iter().map(|row| row.join(" "));
+                    lines.extend(words.map(|row| format!("{table}: {row}")));
+                }
+                Err(fault) => lines.push(fault.to_string()),
+            }
+        }
+        lines.extend(last_lines(&self.config.with_file_name("log")));
+        lines
     }
 
     fn stop(self: Box<Self>) -> Result<(), Fault> {
@@ -274,10 +294,8 @@ fn spawn(binary: &Path, config: &Path, port: u16) -> Result<(Group, Mysql), Faul
             Err(fault) => {
                 let ended = group.ended()?;
                 if ended.is_some() || began.elapsed() > READY_TIMEOUT {
-                    let text = fs::read_to_string(&log).unwrap_or_default();
-                    let lines: Vec<_> = text.lines().collect();
-                    let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
-                    let why = ended.unwrap_or_else(|| fault.to_string());
+                    let last = last_lines(&log);
+                    let why = ended.map_or(fault.to_string(), |status| status.to_string());
                     return Err(Fault::failed(
                         "pinleaf",
                         format!("it does not come up ({why}):\n    {}", last.join("\n    ")),
@@ -287,6 +305,17 @@ fn spawn(binary: &Path, config: &Path, port: u16) -> Result<(Group, Mysql), Faul
             }
         }
     }
+}
+
+/// Its configuration file. So many leaves have CPUs of their own from the second on: the first is for what else there
+/// is, where there are more.
+fn configuration(port: u16, leaves: Option<usize>, cpus: &[usize]) -> String {
+    let cores = leaves.map_or_else(String::new, |leaves| {
+        let own = &cpus[usize::from(cpus.len() > 1)..];
+        let own = &own[..leaves.clamp(1, own.len().max(1)).min(own.len())];
+        format!("\n[cores]\nleaves = {own:?}\n")
+    });
+    format!("data_dir = \"data\"\n{cores}\n[listen]\nmysql = \"127.0.0.1:{port}\"\n")
 }
 
 fn statements(bootstrap: &str, topic: &Topic, table: &str) -> [String; 2] {
@@ -312,4 +341,26 @@ fn statements(bootstrap: &str, topic: &Topic, table: &str) -> [String; 2] {
             topic.name
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_have_cpus_of_their_own() {
+        let leaves = |leaves, cpus: &[usize]| {
+            let text = configuration(7, leaves, cpus);
+            let line = text.lines().find(|line| line.starts_with("leaves"));
+            line.unwrap_or("none").to_owned()
+        };
+        let eight = [0, 1, 2, 3, 8, 9, 10, 11];
+        assert_eq!(leaves(Some(3), &eight), "leaves = [1, 2, 3]");
+        assert_eq!(leaves(Some(7), &eight), "leaves = [1, 2, 3, 8, 9, 10, 11]");
+        assert_eq!(leaves(Some(8), &eight), leaves(Some(7), &eight));
+        assert_eq!(leaves(Some(1), &[4, 5]), "leaves = [5]");
+        assert_eq!(leaves(Some(2), &[4]), "leaves = [4]");
+        assert_eq!(leaves(None, &eight), "none");
+        assert!(configuration(7, None, &eight).contains("mysql = \"127.0.0.1:7\""));
+    }
 }

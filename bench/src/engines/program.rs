@@ -15,7 +15,8 @@
 //!
 //! The harness starts it with one of its settings and writes one request a line to its standard input; it
 //! answers each by one line on its standard output, `{"error": "..."}` where it cannot. What it writes to
-//! standard error is shown when it fails.
+//! standard error is shown when it fails. A Python peer is a class `Peer` with a method for each request, run by
+//! `bench/peers/serve/serve.py`; any other is a program of its own.
 //!
 //! | request | answer |
 //! |---|---|
@@ -25,19 +26,22 @@
 //! | `{"do": "tally", "table": "t"}` | `{"rows", "ids", "hash"}` or `{"rows", "offsets", "bytes"}`, see `tally.rs` |
 //! | `{"do": "query", "name", "id", "since"}` | `{"answer": [["...", ...], ...]}` |
 //! | `{"do": "begin_beside", "table": {...}}` | `{}`: it loads one more; if it does `beside` |
-//! | `{"do": "rows_beside"}` | `{"rows": n}`, of that one |
+//! | `{"do": "rows_beside", "table": "beside"}` | `{"rows": n}`, of that one |
+//! | `{"do": "complaints"}` | `{"said": ["..."]}`: what it knows of why it stands still; may be left out |
 //! | `{"do": "stop"}` | `{}`, and it ends |
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::install;
-use crate::engine::{About, BESIDE, Engine, Job, Running, TABLES};
+use super::{install, last_lines};
+use crate::engine::{About, Engine, Job, Running, TABLES};
 use crate::fault::Fault;
 use crate::process::Group;
 use crate::tally::Tally;
@@ -46,8 +50,8 @@ use crate::workloads::queries::Asked;
 
 /// What a program may take to end by itself.
 const GRACE: Duration = Duration::from_secs(20);
-/// Of its standard error, what an error shows.
-const COMPLAINT_LINES_MAX: usize = 12;
+/// What an answer may take: a load that is one statement, over all rows there are.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// The head of a peer's file.
 const HEAD_LINES_MAX: usize = 20;
 
@@ -210,7 +214,7 @@ impl Engine for Program {
             name: self.name.clone(),
             group,
             to,
-            from: BufReader::new(from),
+            answers: lines(from),
             complaints,
         };
         let tables = job.topics.iter().zip(TABLES);
@@ -221,7 +225,7 @@ impl Engine for Program {
             "dir": job.dir,
             "tables": tables,
         }))?;
-        let about = running.read("a version and settings", said)?;
+        let about: About = running.read("a version and settings", said)?;
         Ok((Box::new(running), about))
     }
 }
@@ -237,11 +241,24 @@ fn table(topic: &Topic, name: &str) -> Value {
     })
 }
 
+/// What a program answers, read by a thread so that an answer has its time.
+fn lines(from: ChildStdout) -> Receiver<String> {
+    let (to, answers) = sync_channel(1);
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    answers
+}
+
 struct RunningProgram {
     name: String,
     group: Group,
     to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    answers: Receiver<String>,
     complaints: PathBuf,
 }
 
@@ -253,13 +270,18 @@ impl RunningProgram {
             .to
             .write_all(line.as_bytes())
             .and_then(|()| self.to.flush());
-        let mut answer = String::new();
-        let read = sent.and_then(|()| self.from.read_line(&mut answer));
-        if !matches!(read, Ok(bytes) if bytes > 0) {
-            return Err(self.failed("it ended"));
-        }
+        let answer = match sent.map(|()| self.answers.recv_timeout(ANSWER_TIMEOUT)) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(RecvTimeoutError::Timeout)) => {
+                let what = format!("no answer to {request} within {ANSWER_TIMEOUT:?}");
+                return Err(self.failed(&what));
+            }
+            Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => {
+                return Err(self.failed("it ended"));
+            }
+        };
         let Ok(said) = serde_json::from_str::<Value>(&answer) else {
-            return Err(self.failed(&format!("it answered {:?}", answer.trim_end())));
+            return Err(self.failed(&format!("it answered {:?}", answer)));
         };
         match said.get("error") {
             Some(error) => Err(self.failed(error.as_str().unwrap_or("an error without a word"))),
@@ -267,8 +289,8 @@ impl RunningProgram {
         }
     }
 
-    fn count(&mut self, request: &str) -> Result<u64, Fault> {
-        let said = self.ask(&json!({"do": request}))?;
+    fn count(&mut self, request: &Value) -> Result<u64, Fault> {
+        let said = self.ask(request)?;
         let rows = said["rows"].as_u64();
         rows.ok_or_else(|| self.failed(&format!("it answered {said} where rows were asked for")))
     }
@@ -283,14 +305,8 @@ impl RunningProgram {
     }
 
     fn failed(&self, what: &str) -> Fault {
-        let text = fs::read_to_string(&self.complaints).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        let last = &lines[lines.len().saturating_sub(COMPLAINT_LINES_MAX)..];
-        let last = if last.is_empty() {
-            String::new()
-        } else {
-            format!(":\n    {}", last.join("\n    "))
-        };
+        let last = last_lines(&self.complaints).into_iter();
+        let last: String = last.map(|line| format!("\n    {line}")).collect();
         Fault::failed(&self.name, format!("{what}{last}"))
     }
 }
@@ -305,17 +321,17 @@ impl Running for RunningProgram {
     }
 
     fn rows(&mut self) -> Result<u64, Fault> {
-        self.count("rows")
+        self.count(&json!({"do": "rows"}))
     }
 
-    fn begin_beside(&mut self, topic: &Topic) -> Result<(), Fault> {
-        let beside = table(topic, BESIDE);
+    fn begin_beside(&mut self, name: &str, topic: &Topic) -> Result<(), Fault> {
+        let beside = table(topic, name);
         self.ask(&json!({"do": "begin_beside", "table": beside}))
             .map(|_| ())
     }
 
-    fn rows_beside(&mut self) -> Result<u64, Fault> {
-        self.count("rows_beside")
+    fn rows_beside(&mut self, table: &str) -> Result<u64, Fault> {
+        self.count(&json!({"do": "rows_beside", "table": table}))
     }
 
     fn tally(&mut self, table: &str, _topic: &Topic) -> Result<Tally, Fault> {
@@ -328,6 +344,16 @@ impl Running for RunningProgram {
             "do": "query", "name": asked.name, "id": asked.id, "since": asked.since,
         }))?;
         self.read("rows of text", said["answer"].clone())
+    }
+
+    fn complaints(&mut self) -> Vec<String> {
+        // One that has nothing to say answers an error, which is not what is wanted here.
+        let said = self.ask(&json!({"do": "complaints"}));
+        let said = said.ok().map(|said| said["said"].clone());
+        let said = said.and_then(|said| serde_json::from_value(said).ok());
+        let mut lines: Vec<String> = said.unwrap_or_default();
+        lines.extend(last_lines(&self.complaints));
+        lines
     }
 
     fn stop(mut self: Box<Self>) -> Result<(), Fault> {
@@ -368,8 +394,7 @@ mod tests {
     /// Every peer that comes with the harness says what it is.
     #[test]
     fn the_peers_have_heads() {
-        for entry in fs::read_dir(super::super::peers_dir()).unwrap() {
-            let file = entry.unwrap().path();
+        for file in super::super::peer_files().unwrap() {
             let engines = Program::of_file(&file, Path::new("cache")).unwrap();
             assert!(!engines.is_empty(), "{}", file.display());
         }

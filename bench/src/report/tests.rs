@@ -5,14 +5,25 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn sample(engine: &str, round: u32, metrics: &[(&str, f64)]) -> Sample {
+    let variant = "172-byte orders, 1 partition, none";
+    sample_of("ingest", variant, engine, round, metrics)
+}
+
+pub fn sample_of(
+    workload: &str,
+    variant: &str,
+    engine: &str,
+    round: u32,
+    metrics: &[(&str, f64)],
+) -> Sample {
     Sample {
-        workload: "ingest".to_owned(),
-        variant: "172-byte orders, 1 partition, none".to_owned(),
+        workload: workload.to_owned(),
+        variant: variant.to_owned(),
         engine: engine.to_owned(),
         round,
         rows: 8_000_000,
         checked: Ok("rows, ids, hash".to_owned()),
-        load_average: 0.1,
+        others_cpus: Some(0.1),
         metrics: metrics
             .iter()
             .map(|(key, value)| ((*key).to_owned(), *value))
@@ -22,7 +33,7 @@ fn sample(engine: &str, round: u32, metrics: &[(&str, f64)]) -> Sample {
 }
 
 /// Three engines, of which one loads with less CPU, and one is wrong in a round.
-fn run() -> Run {
+pub fn run() -> Run {
     let mut samples = Vec::new();
     for round in 0..4 {
         let swing = f64::from(round) * 0.001;
@@ -42,6 +53,7 @@ fn run() -> Run {
     let about = |version: &str, setting: &str| About {
         version: version.to_owned(),
         settings: vec![setting.to_owned()],
+        discards: false,
     };
     Run {
         plan: serde_json::json!({"quick": false, "rounds": 3, "warm_up": true}),
@@ -67,6 +79,10 @@ fn run() -> Run {
             what: "spark-defaults".to_owned(),
             why: "mvn does not run".to_owned(),
         }],
+        incidents: vec![Skipped {
+            what: "house-tuned, round 2".to_owned(),
+            why: "stands still:\n    no consumer".to_owned(),
+        }],
         samples,
     }
 }
@@ -82,6 +98,16 @@ fn a_report_begins_with_what_speaks_against_pinleaf() {
 fn a_busy_machine_is_said() {
     let mut run = run();
     assert!(!text(&run).contains("not quiet"));
-    run.samples[0].load_average = 9.0;
-    assert!(text(&run).contains("**The machine was not quiet**: before 1 sample more tasks"));
+    run.samples[0].others_cpus = Some(1.0);
+    let said = text(&run);
+    assert!(
+        said.contains("**The machine was not quiet**: in 1 of 12 samples others"),
+        "{said}"
+    );
+    assert!(
+        said.contains("took more than 15 % of its CPUs, 50 % at the most."),
+        "{said}"
+    );
+    run.samples[0].others_cpus = None;
+    assert!(text(&run).contains("Whether the machine was quiet is not known"));
 }

@@ -5,17 +5,16 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, Measured, POLL, Peers, Variant, check, load};
+use super::{Bench, Measured, SETTLE_POLL, Variant, check, load, rest};
 use crate::engine::{About, Running};
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::process::MemoryWatch;
-use crate::shape::Shape;
-use crate::topic::{Content, Spread, Topic};
+use crate::topic::{Content, Topic};
 
 /// What a merge may take; until two looks that far apart find the same.
 const STEADY: Duration = Duration::from_secs(2);
@@ -24,31 +23,20 @@ const STEADY_MAX: Duration = Duration::from_secs(120);
 /// With 1 and with 256 partitions.
 #[must_use]
 pub fn variants(plan: &Plan) -> Vec<Variant> {
-    let variant = |partitions: u32| Variant {
-        workload: "footprint",
-        name: match partitions {
-            1 => "1 partition".to_owned(),
-            some => format!("{some} partitions"),
-        },
-        contents: vec![Content {
-            shape: Shape::Orders,
-            rows: plan.footprint_rows,
-            partitions,
-            spread: Spread::Even,
-            codec: "none",
-        }],
-        files: false,
-        rate: 0,
-        rows: 0,
-        partitions: 0,
-        leaves: None,
-        peers: Peers::None,
+    let variant = |partitions: &u32| {
+        let content = Content::orders(plan.footprint_rows, *partitions);
+        Variant::new("footprint", name(*partitions), vec![content])
     };
-    plan.footprint_partitions
-        .iter()
-        .copied()
-        .map(variant)
-        .collect()
+    plan.footprint_partitions.iter().map(variant).collect()
+}
+
+/// Of the variant of so many partitions.
+#[must_use]
+pub fn name(partitions: u32) -> String {
+    format!(
+        "{partitions} partition{}",
+        if partitions == 1 { "" } else { "s" }
+    )
 }
 
 /// Loads, looks, seals, looks, waits.
@@ -61,7 +49,8 @@ pub fn measure(
     topics: &[Topic],
 ) -> Result<(Measured, About), Fault> {
     let (mut running, about) = bench.pinleaf.run(&bench.job(topics, variant))?;
-    let (loaded, _) = load("pinleaf", &mut running, topics, || bench.broker.cpu())?;
+    let broker_cpu = || bench.broker_cpu();
+    let (loaded, checked) = load("pinleaf", &mut running, topics, broker_cpu)?;
     let rows = topics[0].expected.rows();
     let tables = running.data_dir().join("tables");
     let bytes = || {
@@ -70,14 +59,12 @@ pub fn measure(
             .map(|(_, bytes)| bytes)
             .sum::<u64>()
     };
-    let mut measured = Measured {
-        rows,
-        ..Measured::default()
-    };
+    let mut measured = Measured::new(rows, checked);
     measured.put_memory(loaded.memory);
     measured.put("open_bytes_per_row", bytes() as f64 / rows as f64);
 
     // What follows is a span of time in which nothing happens.
+    rest(&running);
     let watch = MemoryWatch::of(running.group());
     let (cpu, began) = (running.group().cpu(), Instant::now());
     thread::sleep(bench.plan.idle);
@@ -101,7 +88,7 @@ pub fn measure(
         if now != last {
             (last, since) = (now, Instant::now());
         }
-        thread::sleep(POLL.1);
+        thread::sleep(SETTLE_POLL);
     }
     measured.put("sealed_bytes_per_row", bytes() as f64 / rows as f64);
     measured.checked = check("pinleaf", &mut running, topics)?;
@@ -110,7 +97,7 @@ pub fn measure(
 }
 
 /// Every file below, with what it takes on disk.
-fn segments(dir: &std::path::Path) -> Vec<(PathBuf, u64)> {
+fn segments(dir: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -16,16 +16,19 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Bench, Measured, Peers, STALL, Variant, check};
+use super::{Bench, Measured, Moves, Peers, STALL_ASKED, Variant, check};
 use crate::engine::{About, Engine, Job, Running};
 use crate::engines::Mysql;
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::shape::{Rows, Shape};
+use crate::tally::Expected;
 use crate::topic::{Topic, WAIT, queue};
 
 /// The part of the rows that comes first, uncounted: a broker that has just made a topic takes its time.
 const WARM_UP: u64 = 5;
+/// Readers are up by then: a client that has found its brokers asks for its first rows.
+const LEAD: Duration = Duration::from_secs(1);
 /// Three digits; up to a minute.
 const HISTOGRAM: (u64, u8) = (60_000_000, 3);
 const SEED: u64 = 1;
@@ -34,17 +37,19 @@ const SEED: u64 = 1;
 #[must_use]
 pub fn variants(plan: &Plan) -> Vec<Variant> {
     let variant = |(rate, seconds): &(u64, u64)| Variant {
-        workload: "freshness",
-        name: format!("{} rows/s", crate::stats::short(*rate as f64)),
-        contents: Vec::new(),
-        files: false,
         rate: *rate,
         rows: rate * seconds,
         partitions: 1,
-        leaves: None,
         peers: Peers::All,
+        ..Variant::new("freshness", name(*rate), Vec::new())
     };
     plan.freshness.iter().map(variant).collect()
+}
+
+/// Of the variant of so many rows a second.
+#[must_use]
+pub fn name(rate: u64) -> String {
+    format!("{} rows/s", crate::stats::short(rate as f64))
 }
 
 /// When each row was due, by its offset.
@@ -56,6 +61,18 @@ struct Schedule {
 }
 
 impl Schedule {
+    /// Whether the last row was due so long ago that whoever reads beside the engine will not see it any more.
+    ///
+    /// # Errors
+    /// [`Fault::Failed`], if so.
+    fn is_over(&self, who: &str, seen: u64) -> Result<(), Fault> {
+        if Instant::now() < self.due(self.rows) + STALL_ASKED.still {
+            return Ok(());
+        }
+        let what = format!("it has seen {seen} of {} rows", self.rows);
+        Err(Fault::failed(who, what))
+    }
+
     fn due(&self, row: u64) -> Instant {
         self.began + Duration::from_nanos(row * 1_000_000_000 / self.rate)
     }
@@ -79,6 +96,11 @@ impl Seen {
             next: 0,
             latencies,
         })
+    }
+
+    /// How late the producer was with the next row.
+    fn sent(&mut self, at: Instant) {
+        self.until(self.next + 1, at);
     }
 
     /// All rows before `count` were there at that moment. Whether it was the last.
@@ -133,15 +155,14 @@ pub fn measure(
     running.begin()?;
     let (bare, producer) = clients(bench, &topics[0])?;
     let schedule = Schedule {
-        // Readers are up by then.
-        began: Instant::now() + Duration::from_millis(200),
+        began: Instant::now() + LEAD,
         rate: variant.rate,
         rows: variant.rows,
     };
     let stop = AtomicBool::new(false);
     let stopping = Stopping(&stop);
     let mut selected = Seen::new(schedule)?;
-    let (sent, visible, beside) = thread::scope(|scope| {
+    let ((sent, late), visible, beside) = thread::scope(|scope| {
         let (stop, topic) = (&stop, &topics[0]);
         let sent = scope.spawn(move || send(&producer, topic, schedule, stop));
         let beside = scope.spawn(move || read_bare(&bare, schedule, stop));
@@ -149,22 +170,17 @@ pub fn measure(
             mark.map(|mut mark| scope.spawn(move || read_mark(&mut mark, schedule, stop)));
         // Dropped at the end of this closure, before the scope waits, also where something failed.
         let _stopping = stopping;
-        let mut moved = Instant::now();
+        let mut moves = Moves::new(STALL_ASKED, running.as_ref());
         loop {
             let rows = running.rows()?;
-            let now = Instant::now();
-            if rows > selected.next {
-                moved = now;
-            }
-            if selected.until(rows, now) {
+            if selected.until(rows, Instant::now()) {
                 break;
             }
-            if moved.elapsed() > STALL {
-                return Err(Fault::Wrong(format!(
-                    "{} stands still at {rows} of {} rows",
-                    engine.name(),
-                    schedule.rows
-                )));
+            if let Err(stalled) = moves.seen(engine.name(), running.as_mut(), rows, schedule.rows) {
+                // It cannot show what was not sent.
+                stop.store(true, Ordering::Relaxed);
+                join(sent.join())?;
+                return Err(stalled);
             }
         }
         let visible = visible.map(|thread| join(thread.join())).transpose()?;
@@ -174,11 +190,11 @@ pub fn measure(
     let checked = check(engine.name(), running.as_mut(), &topics)?;
     running.stop()?;
     cluster.delete(&topics[0])?;
-    let mut measured = Measured {
-        checked,
-        rows: variant.rows,
-        ..Measured::default()
-    };
+    let mut measured = Measured::new(variant.rows, checked);
+    measured.put(
+        "late_p99_ms",
+        late.latencies.value_at_quantile(0.99) as f64 / 1e3,
+    );
     selected.put(&mut measured, "select");
     beside.put(&mut measured, "bare");
     if let Some(visible) = visible {
@@ -214,12 +230,14 @@ fn clients(bench: &Bench<'_>, topic: &Topic) -> Result<(BaseConsumer, BaseProduc
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(&topic.name, 0, Offset::Beginning)?;
     consumer.assign(&assigned)?;
+    consumer.fetch_watermarks(&topic.name, 0, WAIT)?;
     let producer: BaseProducer = cluster
         .config()
         .set("linger.ms", "0")
         .set("acks", "1")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
+    producer.client().fetch_metadata(Some(&topic.name), WAIT)?;
     Ok((consumer, producer))
 }
 
@@ -228,9 +246,10 @@ fn send(
     topic: &Topic,
     schedule: Schedule,
     stop: &AtomicBool,
-) -> Result<crate::tally::Expected, Fault> {
+) -> Result<(Expected, Seen), Fault> {
     let mut rows = Rows::new(topic.shape, SEED);
-    let mut expected = crate::tally::Expected::nothing();
+    let mut expected = Expected::nothing();
+    let mut late = Seen::new(schedule)?;
     for row in 0..schedule.rows {
         let due = schedule.due(row);
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -241,15 +260,17 @@ fn send(
         rows.advance();
         queue(producer, &topic.name, 0, rows.json())?;
         expected.add(id, 0, rows.text(), rows.json().len());
+        late.sent(Instant::now());
         producer.poll(Duration::ZERO);
     }
     producer.flush(WAIT)?;
-    Ok(expected)
+    Ok((expected, late))
 }
 
 fn read_bare(bare: &BaseConsumer, schedule: Schedule, stop: &AtomicBool) -> Result<Seen, Fault> {
     let mut seen = Seen::new(schedule)?;
     while !stop.load(Ordering::Relaxed) {
+        schedule.is_over("the bare consumer", seen.next)?;
         if let Some(message) = bare.poll(Duration::from_millis(50)) {
             let count = message?.offset().cast_unsigned() + 1;
             if seen.until(count, Instant::now()) {
@@ -263,6 +284,7 @@ fn read_bare(bare: &BaseConsumer, schedule: Schedule, stop: &AtomicBool) -> Resu
 fn read_mark(mark: &mut Mysql, schedule: Schedule, stop: &AtomicBool) -> Result<Seen, Fault> {
     let mut seen = Seen::new(schedule)?;
     while !stop.load(Ordering::Relaxed) {
+        schedule.is_over("pinleaf's mark", seen.next)?;
         let sql = "SELECT VISIBLE_OFFSET FROM information_schema.PIPELINES_PARTITIONS";
         let count = u64::try_from(mark.number(sql)?).unwrap_or(0);
         if seen.until(count, Instant::now()) {

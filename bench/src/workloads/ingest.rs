@@ -1,4 +1,7 @@
 //! Ingest: how much CPU, time and memory it takes to load what stands in a topic.
+//!
+//! What partitions cost, and rows that are not plain, is compared with the plain row of one partition: these
+//! variants are measured round by round together, Pinleaf on one leaf in each.
 
 use super::{Bench, Measured, Peers, SETTLE_POLL, Variant, load};
 use crate::engine::{About, Engine};
@@ -7,68 +10,66 @@ use crate::plan::Plan;
 use crate::shape::Shape;
 use crate::topic::{Content, Spread, Topic};
 
+/// The ending of the names of those that are compared with one another.
+pub const ONE_LEAF: &str = ", one leaf";
+
 /// The workload's.
 #[must_use]
 pub fn variants(plan: &Plan) -> Vec<Variant> {
-    let orders = |partitions, codec| Content {
-        shape: Shape::Orders,
-        rows: plan.ingest_rows,
+    let content = |shape, rows, partitions, spread, codec| Content {
+        shape,
+        rows,
         partitions,
-        spread: Spread::Even,
+        spread,
         codec,
     };
-    if plan.tiny {
-        return vec![variant(orders(4, "lz4"), Peers::All)];
-    }
-    let mut all = vec![variant(orders(1, "none"), Peers::All)];
-    if plan.quick {
-        return all;
-    }
-    for (partitions, codec) in [
-        (1, "lz4"),
-        (1, "zstd"),
-        (4, "none"),
-        (4, "lz4"),
-        (4, "zstd"),
-    ] {
-        all.push(variant(orders(partitions, codec), Peers::All));
-    }
-    let more = |shape, rows, partitions, spread| {
-        let content = Content {
-            shape,
-            rows,
-            partitions,
-            spread,
-            codec: "none",
-        };
+    let rows = plan.ingest_rows;
+    let orders = |partitions, codec| content(Shape::Orders, rows, partitions, Spread::Even, codec);
+    let all = |content| variant(content, Peers::All);
+    let plain = |shape, rows, partitions, spread| {
+        let content = content(shape, rows, partitions, spread, "none");
         variant(content, Peers::Yardsticks)
     };
-    let rows = plan.ingest_rows;
-    all.extend([
-        more(Shape::Small, rows, 1, Spread::Even),
-        more(Shape::Large, rows / 16, 1, Spread::Even),
-        more(Shape::Wide, rows / 16, 1, Spread::Even),
-        more(Shape::Nested, rows, 1, Spread::Even),
-        more(Shape::Orders, rows, 16, Spread::Hot),
+    let one_leaf = |shape, partitions, peers| {
+        let mut one = plain(shape, rows, partitions, Spread::Even);
+        one.name += ONE_LEAF;
+        (one.leaves, one.together, one.peers) = (Some(1), Some("one leaf"), peers);
+        one
+    };
+    if plan.tiny {
+        return vec![
+            all(orders(4, "lz4")),
+            one_leaf(Shape::Orders, 1, Peers::None),
+            one_leaf(Shape::Strange, 1, Peers::None),
+        ];
+    }
+    let mut variants = vec![all(orders(1, "none"))];
+    if plan.quick {
+        return variants;
+    }
+    variants.extend([
+        all(orders(1, "lz4")),
+        all(orders(1, "zstd")),
+        all(orders(4, "none")),
+        all(orders(4, "lz4")),
+        all(orders(4, "zstd")),
+        one_leaf(Shape::Orders, 1, Peers::None),
+        one_leaf(Shape::Orders, 4, Peers::None),
+        one_leaf(Shape::Orders, 256, Peers::Yardsticks),
+        one_leaf(Shape::Strange, 1, Peers::Yardsticks),
+        plain(Shape::Small, rows, 1, Spread::Even),
+        plain(Shape::Large, rows / 16, 1, Spread::Even),
+        plain(Shape::Wide, rows / 16, 1, Spread::Even),
+        plain(Shape::Nested, rows, 1, Spread::Even),
+        plain(Shape::Orders, rows, 16, Spread::Hot),
     ]);
-    let mut many = more(Shape::Orders, rows, 256, Spread::Even);
-    many.name += ", one leaf";
-    many.leaves = Some(1);
-    all.push(many);
-    all
+    variants
 }
 
 fn variant(content: Content, peers: Peers) -> Variant {
     Variant {
-        workload: "ingest",
-        name: content.name(),
-        files: false,
-        rate: 0,
-        rows: 0,
-        partitions: 0,
-        leaves: None,
-        contents: vec![content],
         peers,
+        ..Variant::new("ingest", content.name(), vec![content])
     }
 }
 
@@ -83,16 +84,12 @@ pub fn measure(
     engine: &dyn Engine,
 ) -> Result<(Measured, About), Fault> {
     let (mut running, about) = engine.start(&bench.job(topics, variant))?;
-    let cpu = || bench.broker.cpu();
-    let (loaded, checked) = load(engine.name(), running.as_mut(), topics, cpu)?;
+    let broker_cpu = || bench.broker_cpu();
+    let (loaded, checked) = load(engine.name(), running.as_mut(), topics, broker_cpu)?;
     running.stop()?;
     let rows: u64 = topics.iter().map(|topic| topic.expected.rows()).sum();
     let millions = rows as f64 / 1e6;
-    let mut measured = Measured {
-        checked,
-        rows,
-        ..Measured::default()
-    };
+    let mut measured = Measured::new(rows, checked);
     measured.put("cpu_s_per_m", loaded.cpu.as_secs_f64() / millions);
     measured.put("rows_per_s", rows as f64 / loaded.visible.as_secs_f64());
     // Most engines do not tell visible from durable.

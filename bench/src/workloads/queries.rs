@@ -1,22 +1,37 @@
 //! Queries: eight of them, warm, over stored rows, asked by every engine that stores and answers.
 //!
 //! The rows are orders (table `t`) and, for the join, an eighth as many of two columns with the same ids (`u`).
-//! Each engine says the queries in its own words and must give the same answers. Timed is from the question to
-//! the last row read: over a socket for Pinleaf, over a pipe for what runs inside a peer's program.
+//! Each engine says the queries in its own words and must give the right answers, which are counted while the rows are
+//! made (`queries/truth.rs`), each time that it is asked. A look-up is of another id each time. Timed is from the
+//! question to the last row read: over a socket for Pinleaf, over a pipe for what runs inside a peer's program.
 //!
-//! A second variant asks the same queries of the same rows while one more topic of as many orders is loaded
-//! into another table as fast as it goes, by the engines that can.
+//! Nothing is asked before the engine is at rest: what it merges and syncs behind a load is no part of a query.
+//!
+//! A second variant asks while one more topic of as many orders is loaded into another table as fast as it goes, by
+//! the engines that can. Before that the same topic is loaded into a third table with nobody asking, and the queries
+//! are asked in quiet: so both ratios are of one sample. Both loads are timed from their first visible row. Whoever asks
+//! looks at the load before each query: it was whole halfway between the last two looks.
+
+mod truth;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Bench, Measured, Peers, STALL, Variant, load};
+use super::{
+    Bench, Measured, Moves, Peers, STALL, STALL_ASKED, Variant, load, rest, until_visible,
+};
 use crate::engine::{About, BESIDE, Engine, Running, TABLES};
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::shape::{Shape, time_of_row};
-use crate::stats::Spread as Values;
+use crate::stats::{Spread as Values, geometric_mean};
 use crate::topic::{Content, Spread, Topic};
+pub use truth::Truth;
+
+/// Rows between the newest and the oldest of the last five minutes.
+const RECENT_ROWS: u64 = 100_000;
+/// From one id that is looked up to the next: a prime, so that all are reached.
+const LOOKUP_STEP: u64 = 1_000_003;
 
 /// By name, in Pinleaf's words, which are MySQL's, but for what an [`Asked`] says.
 const QUERIES: [(&str, &str); 8] = [
@@ -64,12 +79,19 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn of(name: &'static str, rows: u64) -> Asked {
+    /// For the so manieth time, of so many rows.
+    fn of(name: &'static str, rows: u64, time: u64) -> Asked {
+        let row = (rows * 5 / 8 + time * LOOKUP_STEP) % rows.max(1);
         Asked {
             name,
-            id: Shape::Orders.first_id() + rows * 5 / 8,
-            since: time_of_row(rows.saturating_sub(100_000)),
+            id: Shape::Orders.first_id() + row,
+            since: time_of_row(rows.saturating_sub(RECENT_ROWS)),
         }
+    }
+
+    /// All eight.
+    fn all(rows: u64, time: u64) -> [Asked; 8] {
+        QUERIES.map(|(name, _)| Asked::of(name, rows, time))
     }
 
     /// In Pinleaf's words.
@@ -93,38 +115,35 @@ pub fn variants(plan: &Plan) -> Vec<Variant> {
         codec: "none",
     };
     let variant = |rows: u64, beside: bool| {
-        let mut contents = vec![
-            content(Shape::Orders, rows),
-            content(Shape::Small, rows / 8),
-        ];
-        let mut name = format!("{} rows", crate::stats::short(rows as f64));
+        let mut contents = vec![Content::orders(rows, 1), content(Shape::Small, rows / 8)];
         if beside {
-            contents.push(content(Shape::Orders, rows));
-            name += ", while as many are loaded";
+            contents.push(Content::orders(rows, 1));
         }
         Variant {
-            workload: "queries",
-            name,
-            contents,
             files: !beside,
-            rate: 0,
-            rows: 0,
-            partitions: 0,
-            leaves: None,
             peers: Peers::All,
+            ..Variant::new("queries", name(rows, beside), contents)
         }
     };
     let rows = plan.query_rows.iter();
     let mut all: Vec<Variant> = rows.map(|rows| variant(*rows, false)).collect();
     // At the least of the sizes; a quick run has no time for it.
     let some = !plan.quick || plan.tiny;
-    all.extend(
-        plan.query_rows
-            .first()
-            .filter(|_| some)
-            .map(|rows| variant(*rows, true)),
-    );
+    let least = plan.query_rows.first().filter(|_| some);
+    all.extend(least.map(|rows| variant(*rows, true)));
     all
+}
+
+/// Of the variant of so many rows.
+#[must_use]
+pub fn name(rows: u64, beside: bool) -> String {
+    let rows = crate::stats::short(rows as f64);
+    let beside = if beside {
+        ", while as many are loaded"
+    } else {
+        ""
+    };
+    format!("{rows} rows{beside}")
 }
 
 /// Loads, then asks each query once to warm up and then again and again.
@@ -137,72 +156,166 @@ pub fn measure(
     topics: &[Topic],
     engine: &dyn Engine,
 ) -> Result<(Measured, About), Fault> {
+    let truth = bench.truth.ok_or_else(|| {
+        Fault::Usage("queries are asked of rows whose answers are not known".to_owned())
+    })?;
     let (stored, beside) = topics.split_at(TABLES.len());
     let (mut running, about) = engine.start(&bench.job(stored, variant))?;
-    let cpu = || bench.broker.cpu();
-    let (_, checked) = load(engine.name(), running.as_mut(), stored, cpu)?;
-    let mut measured = Measured {
-        checked,
-        rows: topics.iter().map(|topic| topic.expected.rows()).sum(),
-        ..Measured::default()
+    let broker_cpu = || bench.broker_cpu();
+    let (_, checked) = load(engine.name(), running.as_mut(), stored, broker_cpu)?;
+    let rows = topics.iter().map(|topic| topic.expected.rows()).sum();
+    let mut measured = Measured::new(rows, checked);
+    let mut asking = Asking {
+        name: engine.name(),
+        truth,
+        rows: stored[0].expected.rows(),
+        times_ms: BTreeMap::new(),
     };
-    let all = QUERIES.map(|(name, _)| Asked::of(name, stored[0].expected.rows()));
-    let mut times_ms = BTreeMap::<&str, Vec<f64>>::new();
-    for asked in &all {
-        let answer = running.query(asked)?;
-        measured.answers.insert(asked.name.to_owned(), answer);
-    }
     if let [beside] = beside {
-        let (began, wanted) = (Instant::now(), beside.expected.rows());
-        running.begin_beside(beside)?;
-        let (mut last, mut moved) = (0, began);
+        let [alone, loading] = BESIDE;
+        let wanted = beside.expected.rows();
+        rest(running.as_ref());
+        running.begin_beside(alone, beside)?;
+        let mut pace = Pace::new();
+        let began = pace.began;
+        let rows = |running: &mut dyn Running| {
+            let rows = running.rows_beside(alone)?;
+            pace.seen(rows);
+            Ok(rows)
+        };
+        let took = until_visible(began, STALL, engine.name(), running.as_mut(), wanted, rows)?;
+        measured.put("alone_rows_per_s", pace.rows_per_s(wanted, took));
+        let quiet = asking.quiet(running.as_mut(), bench.plan.query_repeats)?;
+
+        running.begin_beside(loading, beside)?;
+        let mut pace = Pace::new();
+        let mut moves = Moves::new(STALL_ASKED, running.as_ref());
+        let mut looked = Duration::ZERO;
         // What is asked when the last row is there, was asked of an engine that loads.
-        for asked in all.iter().cycle() {
-            let rows = running.rows_beside()?;
-            if rows >= wanted {
-                break;
+        'load: for time in 1.. {
+            for asked in Asked::all(asking.rows, time) {
+                let rows = running.rows_beside(loading)?;
+                if rows >= wanted {
+                    break 'load;
+                }
+                pace.seen(rows);
+                looked = pace.began.elapsed();
+                moves.seen(engine.name(), running.as_mut(), rows, wanted)?;
+                asking.ask(running.as_mut(), &asked)?;
             }
-            if rows != last {
-                (last, moved) = (rows, Instant::now());
-            }
-            if moved.elapsed() > STALL {
-                let name = engine.name();
-                return Err(Fault::Wrong(format!(
-                    "{name} stands still at {rows} of {wanted} rows"
-                )));
-            }
-            times_ms
-                .entry(asked.name)
-                .or_default()
-                .push(timed(running.as_mut(), asked)?);
         }
-        measured.put("rows_per_s", wanted as f64 / began.elapsed().as_secs_f64());
-        beside
-            .expected
-            .check(engine.name(), &running.tally(BESIDE, beside)?)?;
+        let took = (looked + pace.began.elapsed()) / 2;
+        measured.put("rows_per_s", pace.rows_per_s(wanted, took));
+        for table in BESIDE {
+            let tally = running.tally(table, beside)?;
+            beside.expected.check(engine.name(), &tally)?;
+        }
+        let medians = asking.medians();
+        let ratios: Vec<f64> = medians
+            .iter()
+            .filter_map(|(name, ms)| Some(ms / quiet.get(name)?))
+            .collect();
+        // A load that was over before each query was asked says nothing of those that were not.
+        if ratios.len() == QUERIES.len() {
+            measured.put("slower", geometric_mean(&ratios));
+            measured.put("slower_most", ratios.iter().copied().fold(0.0, f64::max));
+        }
+        measured.put_queries(&medians);
     } else {
-        for asked in &all {
-            for _ in 0..bench.plan.query_repeats {
-                times_ms
-                    .entry(asked.name)
-                    .or_default()
-                    .push(timed(running.as_mut(), asked)?);
-            }
-        }
-    }
-    for (name, times_ms) in times_ms {
-        if let Some(spread) = Values::of(&times_ms) {
-            measured.put(&format!("query_{name}_ms"), spread.median);
-        }
+        let medians = asking.quiet(running.as_mut(), bench.plan.query_repeats)?;
+        measured.put_queries(&medians);
     }
     running.stop()?;
     Ok((measured, about))
 }
 
-fn timed(running: &mut dyn Running, asked: &Asked) -> Result<f64, Fault> {
-    let began = Instant::now();
-    running.query(asked)?;
-    Ok(began.elapsed().as_secs_f64() * 1e3)
+impl Measured {
+    fn put_queries(&mut self, medians_ms: &BTreeMap<&str, f64>) {
+        for (name, ms) in medians_ms {
+            self.put(&format!("query_{name}_ms"), *ms);
+        }
+    }
+}
+
+/// How fast a load goes once it goes: from the first look that shows a row. How long a client waits for its first
+/// fetch is no part of it.
+#[derive(Debug)]
+struct Pace {
+    began: Instant,
+    /// When rows were first seen, and how many.
+    first: Option<(Duration, u64)>,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace {
+            began: Instant::now(),
+            first: None,
+        }
+    }
+
+    fn seen(&mut self, rows: u64) {
+        if rows > 0 && self.first.is_none() {
+            self.first = Some((self.began.elapsed(), rows));
+        }
+    }
+
+    /// Of a load of so many that was whole after so long. All from the beginning, where the first look showed them all.
+    fn rows_per_s(&self, wanted: u64, took: Duration) -> f64 {
+        let (at, rows) = self
+            .first
+            .filter(|(at, rows)| *at < took && *rows < wanted)
+            .unwrap_or_default();
+        (wanted - rows) as f64 / (took - at).as_secs_f64()
+    }
+}
+
+/// Asks, times, and compares with the right answers.
+struct Asking<'a> {
+    name: &'a str,
+    truth: &'a Truth,
+    /// Of the table `t`.
+    rows: u64,
+    times_ms: BTreeMap<&'static str, Vec<f64>>,
+}
+
+impl Asking<'_> {
+    /// Each query once to warm up, uncounted, and then so many times in a row, of an engine that is at rest; the
+    /// medians.
+    fn quiet(
+        &mut self,
+        running: &mut dyn Running,
+        repeats: u32,
+    ) -> Result<BTreeMap<&'static str, f64>, Fault> {
+        rest(running);
+        for asked in Asked::all(self.rows, 0) {
+            self.ask(running, &asked)?;
+        }
+        self.times_ms.clear();
+        for (name, _) in QUERIES {
+            for time in 1..=u64::from(repeats) {
+                self.ask(running, &Asked::of(name, self.rows, time))?;
+            }
+        }
+        Ok(self.medians())
+    }
+
+    fn ask(&mut self, running: &mut dyn Running, asked: &Asked) -> Result<(), Fault> {
+        let began = Instant::now();
+        let answer = running.query(asked)?;
+        let ms = began.elapsed().as_secs_f64() * 1e3;
+        self.truth.check(self.name, asked, &answer)?;
+        self.times_ms.entry(asked.name).or_default().push(ms);
+        Ok(())
+    }
+
+    /// Of what was asked since the last time.
+    fn medians(&mut self) -> BTreeMap<&'static str, f64> {
+        let times_ms = std::mem::take(&mut self.times_ms).into_iter();
+        times_ms
+            .filter_map(|(name, times)| Some((name, Values::of(&times)?.median)))
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -210,18 +323,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pace_is_from_the_first_row_on() {
+        let mut pace = Pace::new();
+        let ms = Duration::from_millis;
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 2_000.0);
+        pace.first = Some((ms(400), 100));
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 9_000.0);
+        // All at once.
+        pace.first = Some((ms(500), 1_000));
+        assert_eq!(pace.rows_per_s(1_000, ms(500)), 2_000.0);
+    }
+
+    #[test]
     fn every_query_has_its_figure() {
         for (name, _) in QUERIES {
-            let asked = Asked::of(name, 8_000_000);
+            let asked = Asked::of(name, 8_000_000, 0);
             assert!(!asked.sql().contains('$'), "{}", asked.sql());
             assert!(
                 crate::metric::by_key(&format!("query_{name}_ms")).is_some(),
                 "{name}"
             );
         }
-        assert_eq!(
-            Asked::of("recent", 8_000_000).since,
-            "2026-01-01 06:35:00.000"
-        );
+        let asked = Asked::of("recent", 8_000_000, 0);
+        assert_eq!(asked.since, "2026-01-01 06:35:00.000");
+        let ids = (0..5).map(|time| Asked::of("lookup", 8_000_000, time).id - 1_000_000_000);
+        let expected = [5_000_000, 6_000_003, 7_000_006, 9, 1_000_012];
+        assert_eq!(ids.collect::<Vec<_>>(), expected);
     }
 }
