@@ -15,6 +15,10 @@ pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
 pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
 pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 16;
+/// Levels of what stands twice in the plan of a query.
+pub const DOUBLED_LEVELS_MAX: usize = 8;
+/// Levels of plain expressions below a function that becomes one itself.
+pub const LOWERED_LEVELS_MAX: usize = 8;
 /// How often a query in parentheses may be read, with all around it.
 pub const QUERY_READS_MAX: usize = 1_024;
 /// See [`PARSE_STEPS_PER_TOKEN_MAX`].

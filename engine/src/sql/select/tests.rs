@@ -14,6 +14,7 @@ use storage::ids::LeafPartitionId;
 
 use super::functions::convert::{convert, double_text, float_text};
 use super::*;
+use crate::limits::DOUBLED_LEVELS_MAX;
 use crate::sql::error::Code;
 
 /// Rows in memory, with statistics as a commit has them.
@@ -927,6 +928,47 @@ fn deep_and_long_expressions_are_bounded_and_do_not_overflow_the_stack() {
     assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "ERROR 1104");
     let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     assert_eq!(answer(&fixture, &nested), "ERROR 1104");
+}
+
+/// Each level of what becomes a plain expression doubles the work of a plan, where nothing stops it.
+#[test]
+fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
+    let fixture = plain();
+    let (at_most, many) = (DOUBLED_LEVELS_MAX, 50);
+    let behind =
+        |one: &str, times: usize| format!("SELECT id{} FROM t WHERE id = 1", one.repeat(times));
+    let around = |one: &str, end: &str, times: usize| {
+        let (one, end) = (one.repeat(times), end.repeat(times));
+        format!("SELECT {one}id{end} FROM t WHERE id = 1")
+    };
+    for times in [3, many] {
+        for sql in [
+            // 1 < 2, 1 < 2, ...
+            behind(" < 2", times),
+            behind(" = 1", times),
+            behind(" <=> 1", times),
+            around("IF(", " = 1, 1, 2)", times),
+            around("CASE WHEN id = 7 THEN 2 ELSE ", " END", times),
+            around("COALESCE(NULL, ", ")", times),
+        ] {
+            assert_eq!(answer(&fixture, &sql), "1", "{sql}");
+        }
+    }
+    for (times, expected) in [
+        (at_most, "1"),
+        (at_most + 1, "ERROR 1104"),
+        (many, "ERROR 1104"),
+    ] {
+        for sql in [
+            behind(" IN (1, 7)", times),
+            around("(", " BETWEEN 0 AND 2)", times),
+            around("COALESCE(", ", 7, 8)", times),
+            around("IFNULL(", " + 0, 7)", times),
+            around("NULLIF(", ", 7)", times),
+        ] {
+            assert_eq!(answer(&fixture, &sql), expected, "{sql}");
+        }
+    }
 }
 
 #[test]

@@ -108,9 +108,18 @@ impl Binder<'_> {
         let Some((least, most)) = functions::arity(canonical) else {
             return Err(self.no_function(name));
         };
+        let doubled = match canonical {
+            "coalesce" | "ifnull" => args.len().saturating_sub(1),
+            "nullif" => 1,
+            _ => 0,
+        };
         let mut bound = args
             .iter()
-            .map(|arg| self.expr(arg))
+            .enumerate()
+            .map(|(at, arg)| match at < doubled {
+                true => self.doubled(arg),
+                false => self.expr(arg),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         bound.extend(extra.iter().map(|extra| text(extra)));
         if bound.len() < least || bound.len() > most {

@@ -82,7 +82,7 @@ impl Binder<'_> {
                 low,
                 high,
             } => {
-                let args = vec![self.expr(expr)?, self.expr(low)?, self.expr(high)?];
+                let args = vec![self.doubled(expr)?, self.expr(low)?, self.expr(high)?];
                 Ok(negate(call("between", args), *negated))
             }
             Expr::Like {

@@ -94,6 +94,7 @@ const INNER: &[&str] = &[
     "xor",
     "case",
     "held",
+    "same",
     "plain",
     "summand",
     "total",

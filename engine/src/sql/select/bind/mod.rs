@@ -16,7 +16,7 @@ use sqlparser::ast::{Expr, Query};
 
 use super::memory::Held;
 use super::{SelectContext, Source};
-use crate::limits::{PLANNED_EXPRESSION_BYTES, PLANNED_STEP_EXPRESSIONS};
+use crate::limits::{DOUBLED_LEVELS_MAX, PLANNED_EXPRESSION_BYTES, PLANNED_STEP_EXPRESSIONS};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
 
@@ -82,6 +82,7 @@ pub fn bind(
         aliases: HashMap::new(),
         clause: "field list",
         depth: 0,
+        doubled: 0,
         weight: ctx.memory.hold(0)?,
         expressions: 0,
     };
@@ -122,6 +123,8 @@ struct Binder<'a> {
     /// Where an unknown name stands, in MySQL's words.
     clause: &'static str,
     depth: usize,
+    /// In how many of what stands twice in the plan the expression is: see `doubled`.
+    doubled: usize,
     /// What the plan of so many expressions may take.
     weight: Held,
     expressions: usize,
@@ -132,13 +135,30 @@ impl Binder<'_> {
     fn weigh(&mut self, more: usize) -> Result<(), SqlError> {
         let steps = |expressions: usize| expressions.div_ceil(PLANNED_STEP_EXPRESSIONS);
         let before = steps(self.expressions);
-        self.expressions += more;
+        self.expressions += more << self.doubled;
         let bytes = (steps(self.expressions) - before)
             * (PLANNED_STEP_EXPRESSIONS * PLANNED_EXPRESSION_BYTES);
         match bytes {
             0 => Ok(()),
             bytes => self.ctx.memory.hold_more(&self.weight, bytes),
         }
+    }
+
+    /// Binds what stands twice in the plan: with all in it, and once more for each level of such.
+    fn doubled(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
+        if self.doubled >= DOUBLED_LEVELS_MAX {
+            return Err(SqlError::new(
+                Code::LimitReached,
+                format!(
+                    "BETWEEN, IN, COALESCE, IFNULL and NULLIF stand in each other's first value deeper than \
+                     {DOUBLED_LEVELS_MAX} levels"
+                ),
+            ));
+        }
+        self.doubled += 1;
+        let bound = self.expr(expr);
+        self.doubled -= 1;
+        bound
     }
 
     /// The number of a table, resolving it the first time.

@@ -147,7 +147,7 @@ impl Binder<'_> {
             return Ok(balanced(terms, &BinaryOperator::Or).unwrap_or_else(null));
         }
         let mut args = Vec::with_capacity(list.len() + 1);
-        args.push(self.expr(expr)?);
+        args.push(self.doubled(expr)?);
         for item in list {
             args.push(self.expr(item)?);
         }

@@ -93,6 +93,15 @@ pub static FUNCTIONS: &[Function] = &[
         eval: Some(|call| held(&call.purse, &call.args[0])),
         lower: None,
     },
+    // What it is given: see `capped`.
+    Function {
+        name: "same",
+        least: 1,
+        most: 1,
+        of: |types| Ok(types.types[0].clone()),
+        eval: Some(|call| Ok(Arc::clone(&call.args[0]))),
+        lower: None,
+    },
     // What a set operation's branch gives: a Boolean becomes the integer it is.
     Function {
         name: "plain",

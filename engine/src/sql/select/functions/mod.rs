@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -19,7 +20,7 @@ use datafusion::logical_expr::{
 use self::texts::Texts;
 use super::fault::wrap;
 use super::memory::Purse;
-use crate::limits::SHOWN_CHARS_MAX;
+use crate::limits::{LOWERED_LEVELS_MAX, SHOWN_CHARS_MAX};
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
@@ -327,6 +328,7 @@ impl ScalarUDFImpl for Ours {
         let Some(lower) = self.function.lower else {
             return Ok(ExprSimplifyResult::Original(args));
         };
+        let args = capped(self.function.name, args)?;
         let types = Types {
             name: self.function.name,
             types: args
@@ -344,6 +346,38 @@ impl ScalarUDFImpl for Ours {
     fn short_circuits(&self) -> bool {
         self.function.name == "case"
     }
+}
+
+/// What would stand twice in the plain expression, or be asked for its type twice there, behind a function where it is
+/// tall: each level doubles the work of a plan, and a function answers for all below it at once.
+fn capped(name: &str, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
+    let doubled = match name {
+        // Each branch is there once, and is not run where its condition does not hold.
+        "case" => 0,
+        "coalesce" | "ifnull" => args.len().saturating_sub(1),
+        _ => args.len(),
+    };
+    for arg in &mut args[..doubled] {
+        if levels(arg, LOWERED_LEVELS_MAX) == LOWERED_LEVELS_MAX {
+            *arg = call("same", vec![std::mem::take(arg)])?;
+        }
+    }
+    Ok(args)
+}
+
+/// Levels of plain expressions, `most` at most.
+fn levels(expr: &Expr, most: usize) -> usize {
+    if most == 0 || matches!(expr, Expr::ScalarFunction(_)) {
+        return 0;
+    }
+    let mut below = 0;
+    let looked = expr.apply_children(|child| {
+        below = below.max(1 + levels(child, most - 1));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // It fails where the closure does.
+    debug_assert!(looked.is_ok());
+    below
 }
 
 fn constant(expr: &Expr) -> Option<&ScalarValue> {
