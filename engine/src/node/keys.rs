@@ -347,7 +347,7 @@ const ENDING: &str = "\
 |---|---|
 | 0 | SIGTERM or SIGINT, at any moment, also of the start: every row that was visible is durable |
 | 1 | a start that cannot be; a stop whose drain took longer than {drain} s (a disk that stays full); a COMMIT of the \
-catalog that failed; a leaf that ended. The last line on standard error says which and what to mend |
+catalog that failed (not for want of room); a leaf that ended. The last line on standard error says which and what to mend |
 | 130, 143 | a second SIGINT or SIGTERM, {second} ms or more after the first: at once, like a kill |
 | SIGABRT | a panic: a bug |
 
