@@ -30,6 +30,9 @@ use run::{Ended, Step};
 
 const USAGE: &str = "usage: mutants [storage|leaf|kafka|pipeline|audit|PATH ...] [--seeds N] [--at-once N] [--list]";
 
+/// They are numbered from 1.
+const NO_MUTANT: u32 = 0;
+
 struct Wanted {
     /// Paths begin with one of these, or hold it; none: all.
     paths: Vec<String>,
@@ -138,9 +141,12 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
             steps.len(),
             run::children().as_secs_f64()
         );
+        // What caught it may be gone since.
+        let names: HashSet<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         let due = |mutant: &&Mutant| {
             let results = results.lock().expect("no panic");
-            built.switched.contains(&mutant.id) && results.of(mutant).is_none()
+            let stands = |fate: &Fate| fate.by().is_none_or(|by| names.contains(by));
+            built.switched.contains(&mutant.id) && !results.of(mutant).is_some_and(stands)
         };
         let due: Vec<&Mutant> = chosen.iter().copied().filter(due).collect();
         try_all(wanted, &work, &steps, &due, &results)?;
@@ -169,7 +175,7 @@ fn try_all(
             let Some(mutant) = due.get(at) else {
                 return Ok(());
             };
-            let fate = try_one(mutant, steps, work);
+            let fate = try_one(mutant, steps, work)?;
             eprintln!("{} of {}: {fate:?}: {}", at + 1, due.len(), mutant.key);
             results.lock().expect("no panic").note(mutant, fate)?;
         }
@@ -189,23 +195,38 @@ fn try_all(
     Ok(())
 }
 
-fn try_one(mutant: &Mutant, steps: &[Step], work: &Path) -> Fate {
+/// What notices a mutant, if anything does.
+///
+/// # Errors
+/// What did not pass does not pass without it either, now: a machine that is too busy, or a test that fails by
+/// itself. A simulation that fails is the mutant's, as it is the same each time.
+fn try_one(mutant: &Mutant, steps: &[Step], work: &Path) -> Result<Fate, String> {
     let meets =
         |step: &&Step| step.packages.contains(&mutant.package.as_str()) && step.reaches(mutant.id);
     let mut fate = Fate::Unreached;
     for step in steps.iter().filter(meets) {
         let by = || step.name.clone();
-        match step.with(mutant.id, work) {
-            Ended::Passed => fate = Fate::Survived,
-            Ended::TimedOut => return Fate::TimedOut(by()),
-            Ended::Failed if step.simulates => return Fate::Simulation(by()),
-            Ended::Failed => return Fate::Test(by()),
+        let ended = step.with(mutant.id, work);
+        if ended == Ended::Passed {
+            fate = Fate::Survived;
+            continue;
         }
+        if ended == Ended::TimedOut || !step.simulates {
+            let without = step.with(NO_MUTANT, work);
+            if without != Ended::Passed {
+                return Err(format!("{} without a mutant: {without:?}", step.name));
+            }
+        }
+        return Ok(match ended {
+            Ended::TimedOut => Fate::TimedOut(by()),
+            _ if step.simulates => Fate::Simulation(by()),
+            _ => Fate::Test(by()),
+        });
     }
-    fate
+    Ok(fate)
 }
 
-/// Tells the counts and the survivors; whether all of them are explained.
+/// Tells the counts, the survivors and what was not tried; whether all were tried, and all that survived is explained.
 fn tell(
     chosen: &[&Mutant],
     switched: &HashSet<u32>,
@@ -214,13 +235,19 @@ fn tell(
     explained: &HashMap<String, String>,
 ) -> bool {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    let (mut open, mut stale) = (Vec::new(), Vec::new());
+    let (mut open, mut stale, mut untried) = (Vec::new(), Vec::new(), Vec::new());
     for mutant in chosen {
         let is_explained = explained.contains_key(&mutant.key);
         let what = match results.of(mutant) {
             _ if refused.contains(&mutant.id) => "refused by the compiler behind a switch",
-            _ if !switched.contains(&mutant.id) => "not switched",
-            None => "not tried",
+            _ if !switched.contains(&mutant.id) => {
+                untried.push(("not switched", mutant));
+                "not switched"
+            }
+            None => {
+                untried.push(("not tried", mutant));
+                "not tried"
+            }
             Some(fate @ (Fate::Survived | Fate::Unreached)) if !is_explained => {
                 open.push((mutant, fate));
                 if *fate == Fate::Survived {
@@ -249,9 +276,12 @@ fn tell(
     for mutant in &stale {
         println!("explained, and caught: {}", mutant.key);
     }
+    for (what, mutant) in untried.iter().filter(|(what, _)| *what == "not switched") {
+        println!("{what}: line {}: {}", mutant.line, mutant.key);
+    }
     println!("{:>6}  listed", chosen.len());
     for (what, count) in counts {
         println!("{count:>6}  {what}");
     }
-    open.is_empty()
+    open.is_empty() && untried.iter().all(|(what, _)| *what != "not tried")
 }

@@ -47,6 +47,15 @@ impl Fate {
         })
     }
 
+    /// What noticed.
+    #[must_use]
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Fate::Simulation(by) | Fate::Test(by) | Fate::TimedOut(by) => Some(by),
+            Fate::Survived | Fate::Unreached => None,
+        }
+    }
+
     /// Whether something noticed.
     #[must_use]
     pub fn is_caught(&self) -> bool {
