@@ -15,6 +15,11 @@ pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
 pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
 pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 16;
+/// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
+/// expression takes 5 KB of it to be copied.
+pub const QUERY_STACK_BYTES: usize = 128 << 20;
+/// Expressions in a call that a plan names by their text.
+pub const NAMED_EXPRESSIONS_MAX: usize = 16;
 /// Levels of what stands twice in the plan of a query.
 pub const DOUBLED_LEVELS_MAX: usize = 8;
 /// Levels of plain expressions below a function that becomes one itself.
@@ -71,6 +76,7 @@ pub const SLEEP_SLICE_MS: u64 = 20;
 pub const SLEEP_S_MAX: f64 = 86_400.0;
 
 const _: () = assert!(QUERY_NESTING_MAX <= STATEMENT_NESTING_MAX);
+const _: () = assert!(2 * EXPRESSION_NESTING_MAX * 16_384 <= QUERY_STACK_BYTES);
 const _: () = assert!(QUERY_NESTING_MAX <= EXPRESSION_NESTING_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= STRING_BATCH_BYTES_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= CONSTANTS_BATCH_BYTES_MAX);

@@ -33,7 +33,7 @@ use super::startup_sql;
 use super::stop::{Stopping, drain, ended};
 use crate::aggregator::{self, Aggregator, AggregatorConfig, AggregatorError, LeafLink};
 use crate::catalog::{Catalog, CatalogError, EngineVariables, NodeId};
-use crate::limits::DRAIN_MS_MAX;
+use crate::limits::{DRAIN_MS_MAX, QUERY_STACK_BYTES};
 use crate::server::{self, ServerSettings, Users};
 use crate::sql::select::QueryMemory;
 use crate::sql::variables::ServerFacts;
@@ -166,6 +166,7 @@ impl Node {
         };
         let control = std::thread::Builder::new()
             .name("control".into())
+            .stack_size(QUERY_STACK_BYTES)
             .spawn(move || {
                 let ended = start.run(ready, stopping);
                 drop(running);
@@ -243,6 +244,7 @@ impl Start {
         let query = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.cores.query.len())
             .thread_name(QUERY_THREAD)
+            .thread_stack_size(QUERY_STACK_BYTES)
             .on_thread_start(move || {
                 if let Err(error) = machine::pin(&query_cpus) {
                     tracing::warn!("a query thread could not be pinned to its CPUs: {error}");

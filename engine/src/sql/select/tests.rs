@@ -14,7 +14,7 @@ use storage::ids::LeafPartitionId;
 
 use super::functions::convert::{convert, double_text, float_text};
 use super::*;
-use crate::limits::DOUBLED_LEVELS_MAX;
+use crate::limits::{DOUBLED_LEVELS_MAX, QUERY_STACK_BYTES};
 use crate::sql::error::Code;
 
 /// Rows in memory, with statistics as a commit has them.
@@ -214,6 +214,7 @@ struct Fixture {
 fn fixture(memory_bytes: usize, damaged: bool, cancel: Cancel) -> Fixture {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(QUERY_STACK_BYTES)
         .enable_all()
         .build()
         .expect("a runtime");
@@ -626,7 +627,8 @@ fn columns_say_where_they_come_from_and_what_they_are() {
     let fixture = plain();
     let (columns, _) = run(
         &fixture,
-        "SELECT ID, x.name n, 1 + 1, 'abc', 1.50, NOW(3), COUNT(*), id > 1 FROM t x GROUP BY id, name",
+        "SELECT ID, x.name n, 1 + 1, 'abc', 1.50, NOW(3), COUNT(*), id > 1, \
+         CAST(id AS DECIMAL(38,10)) FROM t x GROUP BY id, name",
         &[],
     )
     .expect("it runs");
@@ -650,6 +652,7 @@ fn columns_say_where_they_come_from_and_what_they_are() {
             "....NOW(3) 0xc 3",
             "....COUNT(*) 0x8 0",
             "....id > 1 0x8 0",
+            "....CAST(id AS DECIMAL(38,10)) 0xf6 10",
         ]
     );
     assert_eq!(columns[1].length, 40);
@@ -941,6 +944,14 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
         let (one, end) = (one.repeat(times), end.repeat(times));
         format!("SELECT {one}id{end} FROM t WHERE id = 1")
     };
+    // As many as an expression may have; named by their text, they took minutes.
+    assert_eq!(answer(&fixture, &behind(" + 1 - 1", 250)), "1");
+    assert_eq!(answer(&fixture, &around("ABS(", ")", 200)), "1");
+    let sums = format!(
+        "SELECT SUM(id{0}), SUM(id{0} + 1) FROM t WHERE id = 1",
+        " + 0".repeat(40)
+    );
+    assert_eq!(answer(&fixture, &sums), "1\t2");
     for times in [3, many] {
         for sql in [
             // 1 < 2, 1 < 2, ...
@@ -950,6 +961,9 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
             around("IF(", " = 1, 1, 2)", times),
             around("CASE WHEN id = 7 THEN 2 ELSE ", " END", times),
             around("COALESCE(NULL, ", ")", times),
+            around("ABS(", ")", times),
+            around("-", "", 2 * times),
+            behind(" + 1 - 1", times),
         ] {
             assert_eq!(answer(&fixture, &sql), "1", "{sql}");
         }

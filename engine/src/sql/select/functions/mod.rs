@@ -4,7 +4,7 @@
 //! arrays or is lowered, when the plan is optimised, to plain Arrow expressions that filters can be
 //! pushed with. What is lowered is never evaluated.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use self::texts::Texts;
 use super::fault::wrap;
 use super::memory::Purse;
-use crate::limits::{LOWERED_LEVELS_MAX, SHOWN_CHARS_MAX};
+use crate::limits::{LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, SHOWN_CHARS_MAX};
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
@@ -270,6 +270,21 @@ impl ScalarUDFImpl for Ours {
         )
     }
 
+    /// The text of the call, or a number in its place where it is long: a plan asks for it at each level.
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        let mut left = NAMED_EXPRESSIONS_MAX;
+        if args.iter().all(|arg| is_short(arg, &mut left)) {
+            let shown: Vec<String> = args
+                .iter()
+                .map(|arg| arg.schema_name().to_string())
+                .collect();
+            return Ok(format!("{}({})", self.function.name, shown.join(",")));
+        }
+        let mut hasher = DefaultHasher::new();
+        args.hash(&mut hasher);
+        Ok(format!("{}(#{:016x})", self.function.name, hasher.finish()))
+    }
+
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let types = Types {
             name: self.function.name,
@@ -363,6 +378,23 @@ fn capped(name: &str, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
         }
     }
     Ok(args)
+}
+
+/// Whether an expression is of no more than `left`, which it takes.
+fn is_short(expr: &Expr, left: &mut usize) -> bool {
+    let Some(less) = left.checked_sub(1) else {
+        return false;
+    };
+    *left = less;
+    let mut short = true;
+    let looked = expr.apply_children(|child| {
+        short &= is_short(child, left);
+        Ok(match short {
+            true => TreeNodeRecursion::Continue,
+            false => TreeNodeRecursion::Stop,
+        })
+    });
+    short && looked.is_ok()
 }
 
 /// Levels of plain expressions, `most` at most.

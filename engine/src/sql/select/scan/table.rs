@@ -67,10 +67,11 @@ pub fn field(column: &TableColumn) -> Field {
         .with_metadata(HashMap::from([(TYPE_KEY.to_owned(), text)]))
 }
 
-/// The SQL type of a field that is a table's column.
+/// The SQL type of a field that is a table's column. A cast keeps what is said of what it was.
 #[must_use]
 pub fn type_of_field(field: &Field) -> Option<SqlType> {
-    serde_json::from_str(field.metadata().get(TYPE_KEY)?).ok()
+    let own = serde_json::from_str(field.metadata().get(TYPE_KEY)?).ok()?;
+    (arrow_of(own) == *field.data_type()).then_some(own)
 }
 
 #[async_trait]
