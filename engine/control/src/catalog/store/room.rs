@@ -41,18 +41,18 @@ impl Room {
     /// Allocates both, at the open. A disk that is full by now has none to keep, and statements say so themselves.
     ///
     /// # Errors
-    /// As [`Room::see_to`], but for `NoRoom`.
+    /// As [`Room::see_to`], but for `NoRoom` and `Disk`: these are said in the log.
     pub fn keep(&self, connection: &Connection, path: &Path) -> Result<(), CatalogError> {
         // The length stays SQLite's.
         let wal = RealDisk
             .open(&wal_path(path))
             .and_then(|wal| wal.allocate(0, CATALOG_ROOM_BYTES));
         let kept = wal
-            .map_err(|_| no_room(path))
+            .map_err(|error| refused(path, &error))
             .and_then(|()| self.keep_pages(connection, path));
         match kept {
-            Err(full @ CatalogError::NoRoom { .. }) => {
-                tracing::warn!(error = %full, bytes = CATALOG_ROOM_BYTES,
+            Err(error @ (CatalogError::NoRoom { .. } | CatalogError::Disk { .. })) => {
+                tracing::warn!(%error, bytes = CATALOG_ROOM_BYTES,
                     "no room is kept for the catalog: on a full disk statements that change something fail");
                 Ok(())
             }
