@@ -314,12 +314,12 @@ impl Drive<'_> {
                 self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX) / 2);
                 Ok(())
             }
-            // That a table is forgotten may be left to the next start.
+            // That a table is forgotten is left to the next start where there was no room for it.
             Kind::DropTable | Kind::DropDatabase => match view
                 .pairings()
                 .filter(|pairing| {
-                    view.tables_dropping()
-                        .all(|table| table.id != pairing.table)
+                    let mut dropping = view.tables_dropping();
+                    !(self.was_refused && dropping.any(|table| table.id == pairing.table))
                 })
                 .map(|pairing| pairing.leaf_partition.0)
                 .find(|id| statement.lineages.contains_key(id))
