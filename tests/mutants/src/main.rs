@@ -235,17 +235,18 @@ fn tell(
     explained: &HashMap<String, String>,
 ) -> bool {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    let (mut open, mut stale, mut untried) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut open, mut stale, mut not_switched) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all_tried = true;
     for mutant in chosen {
         let is_explained = explained.contains_key(&mutant.key);
         let what = match results.of(mutant) {
             _ if refused.contains(&mutant.id) => "refused by the compiler behind a switch",
             _ if !switched.contains(&mutant.id) => {
-                untried.push(("not switched", mutant));
+                not_switched.push(mutant);
                 "not switched"
             }
             None => {
-                untried.push(("not tried", mutant));
+                all_tried = false;
                 "not tried"
             }
             Some(fate @ (Fate::Survived | Fate::Unreached)) if !is_explained => {
@@ -276,12 +277,12 @@ fn tell(
     for mutant in &stale {
         println!("explained, and caught: {}", mutant.key);
     }
-    for (what, mutant) in untried.iter().filter(|(what, _)| *what == "not switched") {
-        println!("{what}: line {}: {}", mutant.line, mutant.key);
+    for mutant in &not_switched {
+        println!("not switched: line {}: {}", mutant.line, mutant.key);
     }
     println!("{:>6}  listed", chosen.len());
     for (what, count) in counts {
         println!("{count:>6}  {what}");
     }
-    open.is_empty() && untried.iter().all(|(what, _)| *what != "not tried")
+    open.is_empty() && all_tried
 }
