@@ -15,6 +15,8 @@ pub const PROCESS_INFO_BYTES_MAX: usize = 4096;
 pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
 pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 16;
+/// See [`PARSE_STEPS_PER_TOKEN_MAX`].
+pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
 /// expression takes 5 KB of it to be copied.
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
@@ -26,8 +28,6 @@ pub const DOUBLED_LEVELS_MAX: usize = 8;
 pub const LOWERED_LEVELS_MAX: usize = 8;
 /// How often a query in parentheses may be read, with all around it.
 pub const QUERY_READS_MAX: usize = 1_024;
-/// See [`PARSE_STEPS_PER_TOKEN_MAX`].
-pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// Levels of subqueries, derived tables and common table expressions.
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.
