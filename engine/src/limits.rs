@@ -20,10 +20,32 @@ pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
 /// expression takes 5 KB of it to be copied.
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
+/// Threads of each query CPU. A query holds its thread while it is planned and while a batch of it is made: with
+/// threads left the kernel lets the others go on.
+pub const QUERY_THREADS_PER_CPU: usize = 4;
 /// Expressions in a call that a plan names by their text.
 pub const NAMED_EXPRESSIONS_MAX: usize = 16;
-/// Levels of what stands twice in the plan of a query.
-pub const DOUBLED_LEVELS_MAX: usize = 8;
+/// Words and operators of a statement in a row, with those of the parentheses in it: its tree is not higher.
+pub const STATEMENT_HEIGHT_MAX: usize = 2_048;
+/// What a plan may hold of what it repeats: BETWEEN, IN, COALESCE, IFNULL, NULLIF, CASE and IF repeat an operand.
+pub const REPEATED_EXPRESSIONS_MAX: usize = 8_192;
+/// Steps that planning a statement may take: one for each expression but a literal, and more where it is nested deep or
+/// stands beside many. A step was measured at some 50 to 150 us.
+pub const PLAN_STEPS_MAX: usize = 65_536;
+/// An expression on level n takes n * n steps, divided by this, more.
+pub const PLAN_STEP_LEVELS: usize = 1_024;
+/// The n-th SELECT of a statement takes n steps, divided by this, more.
+pub const PLAN_STEP_SELECTS: usize = 4;
+/// The n-th aggregate, or item of an ORDER BY or GROUP BY, takes n steps, divided by this, more.
+pub const PLAN_STEP_ITEMS: usize = 32;
+/// Tables in a FROM, as MySQL bounds them.
+pub const JOINED_TABLES_MAX: usize = 61;
+/// Subqueries in expressions of a statement.
+pub const SUBQUERIES_MAX: usize = 256;
+/// Levels of subqueries in expressions: each doubles the work of a plan.
+pub const SUBQUERY_NESTING_MAX: usize = 8;
+/// Windows of a statement, as MySQL bounds those of a SELECT.
+pub const WINDOWS_MAX: usize = 127;
 /// Levels of plain expressions below a function that becomes one itself.
 pub const LOWERED_LEVELS_MAX: usize = 8;
 /// How often a query in parentheses may be read, with all around it.
@@ -31,7 +53,7 @@ pub const QUERY_READS_MAX: usize = 1_024;
 /// Levels of subqueries, derived tables and common table expressions.
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.
-pub const EXPRESSION_NESTING_MAX: usize = 512;
+pub const EXPRESSION_NESTING_MAX: usize = 256;
 /// Columns of a SELECT, as MySQL bounds them.
 pub const RESULT_COLUMNS_MAX: usize = 4_096;
 /// What a token of a statement takes in the parser and its tree, at most.
@@ -70,6 +92,10 @@ pub const CONSTANTS_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const STATISTICS_COLUMNS_MAX: usize = 3;
 /// Values that a filter pushed into a scan may list.
 pub const PUSHED_LIST_VALUES_MAX: usize = 1_024;
+/// Batches that a join gives in a row before others are let in.
+pub const JOINED_BATCHES_AT_ONCE: usize = 16;
+/// Patterns of REGEXP that are compiled before KILL is looked at again.
+pub const PATTERNS_AT_ONCE: usize = 16;
 /// How often SLEEP looks whether it was killed.
 pub const SLEEP_SLICE_MS: u64 = 20;
 /// The longest SLEEP.
@@ -77,6 +103,7 @@ pub const SLEEP_S_MAX: f64 = 86_400.0;
 
 const _: () = assert!(QUERY_NESTING_MAX <= STATEMENT_NESTING_MAX);
 const _: () = assert!(2 * EXPRESSION_NESTING_MAX * 16_384 <= QUERY_STACK_BYTES);
+const _: () = assert!(STATEMENT_HEIGHT_MAX * 16_384 <= QUERY_STACK_BYTES);
 const _: () = assert!(QUERY_NESTING_MAX <= EXPRESSION_NESTING_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= STRING_BATCH_BYTES_MAX);
 const _: () = assert!(STRING_RESULT_BYTES_MAX <= CONSTANTS_BATCH_BYTES_MAX);

@@ -99,6 +99,8 @@ codes! {
     ReadTimedOut = 1159, "08S01";
     /// A name in a group that MySQL refuses there.
     InvalidGroupFunctionUse = 1111, "HY000";
+    /// Too many tables in a FROM.
+    TooManyTables = 1116, "HY000";
     /// Too many columns.
     TooManyColumns = 1117, "HY000";
     /// A column where only grouped ones may stand.

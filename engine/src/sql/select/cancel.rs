@@ -1,6 +1,10 @@
 //! How a query is told to end: a flag that can be looked at and waited for.
 
+use datafusion::common::Result;
 use tokio::sync::watch;
+
+use super::fault::wrap;
+use crate::sql::error::SqlError;
 
 /// The side that cancels. Dropping it cancels nothing.
 #[derive(Clone, Debug)]
@@ -30,12 +34,41 @@ impl Cancel {
         *self.0.borrow()
     }
 
+    /// The error of a statement that was killed, once it was.
+    ///
+    /// # Errors
+    /// 1317.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.is_cancelled() {
+            true => Err(wrap(SqlError::interrupted())),
+            false => Ok(()),
+        }
+    }
+
     /// Returns once it is cancelled, and never if its handle was dropped before.
     pub async fn cancelled(&mut self) {
         if self.0.wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
+}
+
+tokio::task_local! {
+    /// Of the statement that is planned.
+    static PLANNED: Cancel;
+}
+
+/// Plans a statement: what it is made of finds its KILL by [`check_planned`].
+pub(super) async fn planning<T>(cancel: Cancel, work: impl Future<Output = T>) -> T {
+    PLANNED.scope(cancel, work).await
+}
+
+/// The error of the statement that is planned here, once it was killed.
+///
+/// # Errors
+/// 1317.
+pub(super) fn check_planned() -> Result<()> {
+    PLANNED.try_with(Cancel::check).unwrap_or(Ok(()))
 }
 
 impl CancelHandle {

@@ -16,8 +16,9 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use super::height::{is_too_high, nesting};
 use crate::limits::{
-    EXPRESSION_NESTING_MAX, PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, QUERY_READS_MAX,
+    PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, QUERY_READS_MAX, STATEMENT_HEIGHT_MAX,
     STATEMENT_NESTING_MAX,
 };
 use crate::sql::error::{Code, SqlError};
@@ -57,10 +58,13 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let tokens = Tokenizer::new(&MySql::default(), sql)
         .tokenize_with_location()
         .map_err(|fault| syntax(sql, fault.location))?;
-    if too_long(&tokens) {
+    if is_too_high(&tokens) {
         return Err(SqlError::new(
             Code::LimitReached,
-            format!("An expression has more than {EXPRESSION_NESTING_MAX} operators in a row"),
+            format!(
+                "The statement has more than {STATEMENT_HEIGHT_MAX} words and operators in a row, with those of the \
+                 parentheses in it"
+            ),
         ));
     }
     if is_read_too_often(&tokens) {
@@ -71,6 +75,17 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
                  write the joins around them without parentheses, or name the subqueries by WITH"
             ),
         ));
+    }
+    let nested = || {
+        SqlError::new(
+            Code::LimitReached,
+            format!("The statement is nested deeper than {STATEMENT_NESTING_MAX} levels"),
+        )
+    };
+    let nesting = nesting(&tokens);
+    // Where sqlparser has no level left it takes NOT for a function and CASE for a column, and others for mistakes.
+    if 2 * nesting.nots >= STATEMENT_NESTING_MAX || nesting.levels >= STATEMENT_NESTING_MAX - 8 {
+        return Err(nested());
     }
     let steps = tokens.len() * PARSE_STEPS_PER_TOKEN_MAX + PARSE_STEPS_SPARE;
     let dialect = MySql {
@@ -92,10 +107,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     }
     match parsed {
         Ok(statements) => Ok(statements),
-        Err(ParserError::RecursionLimitExceeded) => Err(SqlError::new(
-            Code::LimitReached,
-            format!("The statement is nested deeper than {STATEMENT_NESTING_MAX} levels"),
-        )),
+        Err(ParserError::RecursionLimitExceeded) => Err(nested()),
+        Err(_) if 2 * nesting.levels >= STATEMENT_NESTING_MAX => Err(nested()),
         Err(_) => {
             // The parser stands behind the token it could not use.
             let at = parser.get_current_token().span.start;
@@ -214,6 +227,13 @@ impl Dialect for MySql {
             return Some(Err(ParserError::RecursionLimitExceeded));
         };
         self.steps_left.set(left);
+        if let Token::Word(word) = &parser.peek_token_ref().token
+            && word.quote_style.is_none()
+            && is_no_operand(word.keyword)
+        {
+            let words = format!("{} is no operand", word.value);
+            return Some(Err(ParserError::ParserError(words)));
+        }
         if !parser.parse_keyword(Keyword::INTERVAL) {
             return None;
         }
@@ -335,21 +355,6 @@ fn chain(
     Ok(terms.pop().unwrap_or_else(|| first.clone()))
 }
 
-/// Whether an expression has more operators in a row than its tree may be high. AND, OR, commas,
-/// parentheses and semicolons end a row.
-fn too_long(tokens: &[TokenWithSpan]) -> bool {
-    let mut row = 0;
-    tokens.iter().any(|token| {
-        match &token.token {
-            Token::Comma | Token::LParen | Token::RParen | Token::SemiColon => row = 0,
-            token if logical(token).is_some() => row = 0,
-            Token::Whitespace(_) | Token::Number(..) | Token::SingleQuotedString(_) => {}
-            _ => row += 1,
-        }
-        row > 2 * EXPRESSION_NESTING_MAX
-    })
-}
-
 /// Whether a query would be read too often: sqlparser reads what stands in FROM behind k parentheses once as a query
 /// and once as a join for each of them, so k times, and what is nested in it as often again.
 fn is_read_too_often(tokens: &[TokenWithSpan]) -> bool {
@@ -377,6 +382,14 @@ fn is_read_too_often(tokens: &[TokenWithSpan]) -> bool {
         row = 0;
         open.last().is_some_and(|reads| *reads > QUERY_READS_MAX)
     })
+}
+
+/// Reserved words that sqlparser reads as names where an operand should be.
+fn is_no_operand(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::WHEN | Keyword::THEN | Keyword::ELSE
+    )
 }
 
 fn begins_query(keyword: Keyword) -> bool {

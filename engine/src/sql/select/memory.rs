@@ -21,6 +21,7 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use super::cancel::Cancel;
 use crate::limits::MEMORY_CONSUMERS_NAMED;
 use crate::sql::error::{Code, SqlError};
 
@@ -96,8 +97,11 @@ impl QueryMemory {
     }
 
     /// What a plan's functions are given to reserve from.
-    pub(super) fn purse(&self) -> Purse {
-        Purse(Arc::clone(&self.environment.memory_pool))
+    pub(super) fn purse(&self, cancel: &Cancel) -> Purse {
+        Purse {
+            pool: Arc::clone(&self.environment.memory_pool),
+            cancel: cancel.clone(),
+        }
     }
 
     /// What DataFusion runs in.
@@ -140,20 +144,34 @@ impl Share {
 #[derive(Debug)]
 pub(in crate::sql) struct Held(MemoryReservation);
 
-/// The pool, as functions reach it: in the options that DataFusion hands to every call.
+/// The pool and the statement's KILL, as functions reach them: in the options that DataFusion hands to every call.
 #[derive(Clone, Debug)]
-pub(super) struct Purse(Arc<dyn MemoryPool>);
+pub(super) struct Purse {
+    pool: Arc<dyn MemoryPool>,
+    cancel: Cancel,
+}
 
 impl Purse {
     /// The one in these options; a plan that was not made for a query has none, and no bound.
     pub(super) fn of(options: &ConfigOptions) -> Purse {
         let found = options.extensions.get::<Purse>().cloned();
-        found.unwrap_or_else(|| Purse(Arc::new(UnboundedMemoryPool::default())))
+        found.unwrap_or_else(|| Purse {
+            pool: Arc::new(UnboundedMemoryPool::default()),
+            cancel: Cancel::never(),
+        })
     }
 
     /// Nothing reserved yet.
     pub(super) fn open(&self, name: &'static str) -> MemoryReservation {
-        MemoryConsumer::new(name).register(&self.0)
+        MemoryConsumer::new(name).register(&self.pool)
+    }
+
+    /// For a function whose row may take long.
+    ///
+    /// # Errors
+    /// 1317 once the statement was killed.
+    pub(super) fn check(&self) -> Result<()> {
+        self.cancel.check()
     }
 }
 

@@ -36,13 +36,16 @@ pub mod columns;
 pub mod dialect;
 pub mod fault;
 pub mod functions;
+mod height;
 mod kept;
 mod meet;
 pub mod memory;
+mod pass;
 pub mod plan;
 pub mod run;
 pub mod scan;
 pub mod types;
+mod watch;
 pub mod width;
 
 pub use cancel::{Cancel, CancelHandle};

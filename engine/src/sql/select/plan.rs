@@ -27,6 +27,7 @@ use super::kept::reserve_windows;
 use super::meet::meet;
 use super::memory::Held;
 use super::scan::{Table, table};
+use super::watch::{rules, watch_joins};
 use super::{SelectContext, Source, functions, width};
 use crate::limits::BATCH_ROWS;
 
@@ -62,7 +63,7 @@ pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
         .create_physical_plan(&logical, &state)
         .await?;
     Ok(Planned {
-        physical: reserve_windows(physical)?,
+        physical: watch_joins(reserve_windows(physical)?, &ctx.cancel)?,
         logical,
         state,
         held: [bound.weight, held],
@@ -93,6 +94,7 @@ pub fn logical(
 /// The session a statement is planned in.
 #[must_use]
 pub fn state(ctx: &SelectContext) -> SessionState {
+    let rules = rules(&ctx.cancel);
     let mut config = SessionConfig::new()
         .with_target_partitions(ctx.threads.max(1))
         .with_batch_size(BATCH_ROWS)
@@ -103,11 +105,14 @@ pub fn state(ctx: &SelectContext) -> SessionState {
     options.optimizer.skip_failed_rules = false;
     options.execution.skip_physical_aggregate_schema_check = true;
     options.sql_parser.default_null_ordering = "nulls_min".to_owned();
-    options.extensions.insert(ctx.memory.purse());
+    options.extensions.insert(ctx.memory.purse(&ctx.cancel));
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(ctx.memory.environment())
         .with_default_features()
+        .with_analyzer_rules(rules.analyzer)
+        .with_optimizer_rules(rules.optimizer)
+        .with_physical_optimizer_rules(rules.physical)
         .build()
 }
 

@@ -14,7 +14,7 @@ use sqlparser::ast::Query;
 use tokio::sync::{mpsc, oneshot};
 
 use super::bind::{Bound, Output, bind};
-use super::cancel::Cancel;
+use super::cancel::{Cancel, planning};
 use super::columns::result_column;
 use super::fault::{panicked, unwrap};
 use super::plan::{Planned, logical, plan, state};
@@ -136,7 +136,9 @@ pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultCo
         let mut bound = bind(&own, &query, None)?;
         let outputs = std::mem::take(&mut bound.outputs);
         let state = state(&own);
-        let plan = logical(&own, &state, bound.query, &bound.tables)
+        let plan = async { logical(&own, &state, bound.query, &bound.tables) };
+        let plan = planning(own.cancel.clone(), plan)
+            .await
             .map_err(|fault| unwrap(&fault, &own.memory))?;
         Ok(columns_of(plan.schema().as_arrow(), &outputs))
     })
@@ -170,7 +172,7 @@ async fn run(
 }
 
 async fn planned(ctx: &SelectContext, bound: Bound) -> Result<Planned, SqlError> {
-    plan(ctx, bound)
+    planning(ctx.cancel.clone(), plan(ctx, bound))
         .await
         .map_err(|fault| unwrap(&fault, &ctx.memory))
 }

@@ -14,8 +14,10 @@ use storage::ids::LeafPartitionId;
 
 use super::functions::convert::{convert, double_text, float_text};
 use super::*;
-use crate::limits::{DOUBLED_LEVELS_MAX, QUERY_STACK_BYTES};
+use crate::limits::QUERY_STACK_BYTES;
 use crate::sql::error::Code;
+
+mod bounds;
 
 /// Rows in memory, with statistics as a commit has them.
 struct Rows3 {
@@ -890,99 +892,6 @@ fn a_window_over_everything_reserves_its_input() {
     let sql = |table: &str| format!("SELECT MAX(s) FROM (SELECT SUM(id) OVER () s FROM {table}) w");
     assert_eq!(answer(&fixture, &sql("large")), "ERROR 1038");
     assert_eq!(answer(&fixture, &sql("t")), "33");
-}
-
-#[test]
-fn a_kill_ends_a_query() {
-    let (handle, cancel) = Cancel::new();
-    let fixture = fixture(64 << 20, false, cancel);
-    let query = query("SELECT SLEEP(600)").expect("it parses");
-    let fault = fixture.ctx.runtime.block_on(async {
-        let mut rows = select(&fixture.ctx, &query, &[]).await.expect("it starts");
-        handle.cancel();
-        rows.batches
-            .next()
-            .await
-            .expect("an end")
-            .expect_err("killed")
-    });
-    assert_eq!(fault.code, 1317);
-}
-
-#[test]
-fn deep_and_long_expressions_are_bounded_and_do_not_overflow_the_stack() {
-    let fixture = plain();
-    let long = vec!["id = 1"; 3_000].join(" OR ");
-    assert_eq!(
-        answer(&fixture, &format!("SELECT COUNT(*) FROM t WHERE {long}")),
-        "1"
-    );
-    let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
-    assert_eq!(
-        answer(
-            &fixture,
-            &format!("SELECT COUNT(*) FROM t WHERE id IN ({})", list.join(","))
-        ),
-        "6"
-    );
-    let sum = vec!["1"; 200].join(" + ");
-    assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "200");
-    let sum = vec!["1"; 20_000].join(" + ");
-    assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "ERROR 1104");
-    let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-    assert_eq!(answer(&fixture, &nested), "ERROR 1104");
-}
-
-/// Each level of what becomes a plain expression doubles the work of a plan, where nothing stops it.
-#[test]
-fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
-    let fixture = plain();
-    let (at_most, many) = (DOUBLED_LEVELS_MAX, 50);
-    let behind =
-        |one: &str, times: usize| format!("SELECT id{} FROM t WHERE id = 1", one.repeat(times));
-    let around = |one: &str, end: &str, times: usize| {
-        let (one, end) = (one.repeat(times), end.repeat(times));
-        format!("SELECT {one}id{end} FROM t WHERE id = 1")
-    };
-    // As many as an expression may have; named by their text, they took minutes.
-    assert_eq!(answer(&fixture, &behind(" + 1 - 1", 250)), "1");
-    assert_eq!(answer(&fixture, &around("ABS(", ")", 200)), "1");
-    let sums = format!(
-        "SELECT SUM(id{0}), SUM(id{0} + 1) FROM t WHERE id = 1",
-        " + 0".repeat(40)
-    );
-    assert_eq!(answer(&fixture, &sums), "1\t2");
-    for times in [3, many] {
-        for sql in [
-            // 1 < 2, 1 < 2, ...
-            behind(" < 2", times),
-            behind(" = 1", times),
-            behind(" <=> 1", times),
-            around("IF(", " = 1, 1, 2)", times),
-            around("CASE WHEN id = 7 THEN 2 ELSE ", " END", times),
-            around("COALESCE(NULL, ", ")", times),
-            around("ABS(", ")", times),
-            around("-", "", 2 * times),
-            behind(" + 1 - 1", times),
-        ] {
-            assert_eq!(answer(&fixture, &sql), "1", "{sql}");
-        }
-    }
-    for (times, expected) in [
-        (at_most, "1"),
-        (at_most + 1, "ERROR 1104"),
-        (many, "ERROR 1104"),
-    ] {
-        for sql in [
-            behind(" IN (1, 7)", times),
-            around("(", " BETWEEN 0 AND 2)", times),
-            around("COALESCE(", ", 7, 8)", times),
-            around("IFNULL(", " + 0, 7)", times),
-            around("NULLIF(", ", 7)", times),
-        ] {
-            assert_eq!(answer(&fixture, &sql), expected, "{sql}");
-        }
-    }
 }
 
 #[test]

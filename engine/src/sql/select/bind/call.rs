@@ -98,7 +98,8 @@ impl Binder<'_> {
                 });
             }
             ("if", [condition, yes, no]) => {
-                let args = vec![self.condition(condition)?, self.expr(yes)?, self.expr(no)?];
+                let condition = self.case_condition(|binder| binder.condition(condition))?;
+                let args = vec![condition, self.expr(yes)?, self.expr(no)?];
                 return Ok(call("case", args));
             }
             ("isnull", [expr]) => return Ok(Expr::IsNull(Box::new(self.expr(expr)?))),
@@ -117,7 +118,7 @@ impl Binder<'_> {
             .iter()
             .enumerate()
             .map(|(at, arg)| match at < doubled {
-                true => self.doubled(arg),
+                true => self.repeated(2, arg),
                 false => self.expr(arg),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -210,7 +211,12 @@ impl Binder<'_> {
                 self.wrong_count(name)
             });
         };
-        let arg = self.expr(arg)?;
+        self.weigh_item()?;
+        let times = match name {
+            "avg" | "bit_and" | "bit_or" | "bit_xor" => 2,
+            _ => 1,
+        };
+        let arg = self.repeated(times, arg)?;
         let inner = aggregate_name(name).unwrap_or("count");
         match name {
             "sum" => {
@@ -295,6 +301,7 @@ impl Binder<'_> {
         let WindowType::WindowSpec(spec) = over else {
             return Err(SqlError::not_supported("a named window"));
         };
+        self.weigh_window()?;
         let mut bound = spec.clone();
         for expr in &mut bound.partition_by {
             *expr = self.expr(expr)?;

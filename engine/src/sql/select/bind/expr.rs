@@ -23,7 +23,7 @@ impl Binder<'_> {
                 format!("The expression is nested deeper than {EXPRESSION_NESTING_MAX} levels"),
             ));
         }
-        self.weigh(1)?;
+        self.weigh(expr)?;
         self.depth += 1;
         let bound = self.expr_inner(expr);
         self.depth -= 1;
@@ -82,7 +82,7 @@ impl Binder<'_> {
                 low,
                 high,
             } => {
-                let args = vec![self.doubled(expr)?, self.expr(low)?, self.expr(high)?];
+                let args = vec![self.repeated(2, expr)?, self.expr(low)?, self.expr(high)?];
                 Ok(negate(call("between", args), *negated))
             }
             Expr::Like {
@@ -258,23 +258,25 @@ impl Binder<'_> {
                 scope
                     .aliases
                     .iter()
-                    .find(|(alias, _)| alias.eq_ignore_ascii_case(&name.value))
-                    .map(|(_, expr)| expr.clone())
+                    .find(|alias| alias.name.eq_ignore_ascii_case(&name.value))
+                    .cloned()
             };
             if innermost
                 && scope.alias_use == AliasUse::First
-                && let Some(expr) = alias()
+                && let Some(alias) = alias()
             {
-                return Ok(expr);
+                self.weigh_again(alias.counts)?;
+                return Ok(alias.expr);
             }
             if let Some(found) = scope.find(&name.value, self.clause)? {
                 return Ok(scope.expr(found));
             }
             if innermost
                 && scope.alias_use == AliasUse::Last
-                && let Some(expr) = alias()
+                && let Some(alias) = alias()
             {
-                return Ok(expr);
+                self.weigh_again(alias.counts)?;
+                return Ok(alias.expr);
             }
         }
         // CURRENT_DATE and its like are functions that may stand without parentheses.
@@ -351,7 +353,7 @@ impl Binder<'_> {
         query: &sqlparser::ast::Query,
     ) -> Result<(sqlparser::ast::Query, usize), SqlError> {
         let clause = std::mem::replace(&mut self.clause, "field list");
-        let bound = self.query(query, Twice::Renamed);
+        let bound = self.in_subquery(|binder| binder.query(query, Twice::Renamed));
         self.clause = clause;
         bound.map(|(query, columns)| (query, columns.len()))
     }

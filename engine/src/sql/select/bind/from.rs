@@ -9,6 +9,7 @@ use super::build::{call, conjunction};
 use super::query::Twice;
 use super::scope::{Column, Columns, Item, Scope, Visible, ambiguous, quoted, unknown};
 use super::{Binder, Output, table_name};
+use crate::limits::JOINED_TABLES_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::Source;
 use crate::sql::select::scan::HIDDEN_COLUMNS;
@@ -32,6 +33,7 @@ impl Binder<'_> {
             scope.visible.extend(visible);
             bound.push(tree);
         }
+        self.weigh_join(scope.items.len())?;
         Ok((bound, scope))
     }
 
@@ -199,11 +201,14 @@ impl Binder<'_> {
                 .iter()
                 .rev()
                 .find(|cte| cte.name.eq_ignore_ascii_case(table))
-                .map(|cte| (cte.inner.clone(), cte.columns.clone())),
+                .map(|cte| (cte.inner.clone(), cte.columns.clone(), cte.counts)),
             Some(_) => None,
         };
         let (source, own_database, columns) = match cte {
-            Some((cte, columns)) => (cte, None, columns),
+            Some((cte, columns, counts)) => {
+                self.weigh_again(counts)?;
+                (cte, None, columns)
+            }
             None => {
                 let number = self.table(database, table)?;
                 let (own_database, columns) = columns_of(&self.tables[number]);
@@ -318,6 +323,12 @@ fn add(
         ));
     }
     let item = scope.items.len();
+    if item >= JOINED_TABLES_MAX {
+        return Err(SqlError::new(
+            Code::TooManyTables,
+            format!("Too many tables; MySQL can only use {JOINED_TABLES_MAX} tables in a join"),
+        ));
+    }
     let visible = columns
         .iter()
         .enumerate()

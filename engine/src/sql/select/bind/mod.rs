@@ -16,7 +16,6 @@ use sqlparser::ast::{Expr, Query};
 
 use super::memory::Held;
 use super::{SelectContext, Source};
-use crate::limits::{DOUBLED_LEVELS_MAX, PLANNED_EXPRESSION_BYTES, PLANNED_STEP_EXPRESSIONS};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
 
@@ -30,9 +29,11 @@ mod literal;
 mod operator;
 mod query;
 mod scope;
+mod weight;
 
 use query::Twice;
 use scope::{Columns, Scope};
+use weight::{Counts, Weights};
 
 /// A query that DataFusion can plan.
 pub struct Bound {
@@ -82,9 +83,8 @@ pub fn bind(
         aliases: HashMap::new(),
         clause: "field list",
         depth: 0,
-        doubled: 0,
+        weights: Weights::new(),
         weight: ctx.memory.hold(0)?,
-        expressions: 0,
     };
     let (query, columns) = binder.query(&query, Twice::Renamed)?;
     Ok(Bound {
@@ -107,6 +107,8 @@ struct Cte {
     /// Its name for DataFusion, used once in the statement.
     inner: String,
     columns: Columns,
+    /// What naming it adds to the plan.
+    counts: Counts,
 }
 
 struct Binder<'a> {
@@ -123,44 +125,12 @@ struct Binder<'a> {
     /// Where an unknown name stands, in MySQL's words.
     clause: &'static str,
     depth: usize,
-    /// In how many of what stands twice in the plan the expression is: see `doubled`.
-    doubled: usize,
-    /// What the plan of so many expressions may take.
+    weights: Weights,
+    /// What the plan of what was counted may take.
     weight: Held,
-    expressions: usize,
 }
 
 impl Binder<'_> {
-    /// Counts expressions, and reserves what planning takes for them.
-    fn weigh(&mut self, more: usize) -> Result<(), SqlError> {
-        let steps = |expressions: usize| expressions.div_ceil(PLANNED_STEP_EXPRESSIONS);
-        let before = steps(self.expressions);
-        self.expressions += more << self.doubled;
-        let bytes = (steps(self.expressions) - before)
-            * (PLANNED_STEP_EXPRESSIONS * PLANNED_EXPRESSION_BYTES);
-        match bytes {
-            0 => Ok(()),
-            bytes => self.ctx.memory.hold_more(&self.weight, bytes),
-        }
-    }
-
-    /// Binds what stands twice in the plan: with all in it, and once more for each level of such.
-    fn doubled(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
-        if self.doubled >= DOUBLED_LEVELS_MAX {
-            return Err(SqlError::new(
-                Code::LimitReached,
-                format!(
-                    "BETWEEN, IN, COALESCE, IFNULL and NULLIF stand in each other's first value deeper than \
-                     {DOUBLED_LEVELS_MAX} levels"
-                ),
-            ));
-        }
-        self.doubled += 1;
-        let bound = self.expr(expr);
-        self.doubled -= 1;
-        bound
-    }
-
     /// The number of a table, resolving it the first time.
     fn table(&mut self, database: Option<&str>, name: &str) -> Result<usize, SqlError> {
         let key = (database.map(str::to_owned), name.to_owned());
@@ -207,6 +177,10 @@ impl Binder<'_> {
 
     /// Binds a condition: what is not Boolean is compared with 0.
     fn condition(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
-        Ok(build::truth(self.expr(expr)?))
+        // A level of its own.
+        self.depth += 1;
+        let bound = self.expr(expr);
+        self.depth -= 1;
+        Ok(build::truth(bound?))
     }
 }

@@ -147,7 +147,7 @@ impl Binder<'_> {
             return Ok(balanced(terms, &BinaryOperator::Or).unwrap_or_else(null));
         }
         let mut args = Vec::with_capacity(list.len() + 1);
-        args.push(self.doubled(expr)?);
+        args.push(self.repeated(2, expr)?);
         for item in list {
             args.push(self.expr(item)?);
         }
@@ -198,7 +198,9 @@ impl Binder<'_> {
         conditions: &[CaseWhen],
         else_result: Option<&Expr>,
     ) -> Result<Expr, SqlError> {
-        let operand = operand.map(|operand| self.expr(operand)).transpose()?;
+        let operand = operand
+            .map(|operand| self.repeated(conditions.len(), operand))
+            .transpose()?;
         let mut args = Vec::with_capacity(conditions.len() * 2 + 1);
         for when in conditions {
             args.push(match &operand {
@@ -206,7 +208,7 @@ impl Binder<'_> {
                     let wanted = self.expr(&when.condition)?;
                     call("=", vec![operand.clone(), wanted])
                 }
-                None => self.condition(&when.condition)?,
+                None => self.case_condition(|binder| binder.condition(&when.condition))?,
             });
             args.push(self.expr(&when.result)?);
         }

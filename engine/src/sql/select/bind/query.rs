@@ -10,7 +10,8 @@ use super::build::{call, keep_having};
 use super::from::parts;
 use super::limit::limit_clause;
 use super::literal::{is_placeholder_null, number};
-use super::scope::{AliasUse, Column, Columns, Scope, quoted, unknown};
+use super::scope::{Alias, AliasUse, Column, Columns, Scope, quoted, unknown};
+use super::weight::Counts;
 use super::{Binder, Cte, Output};
 use crate::limits::{QUERY_NESTING_MAX, RESULT_COLUMNS_MAX};
 use crate::sql::error::{Code, SqlError};
@@ -22,6 +23,25 @@ pub(super) enum Twice {
     Renamed,
     /// Error 1060: a derived table, a common table expression.
     Refused,
+}
+
+/// An item of a SELECT list, bound.
+struct Item {
+    expr: Expr,
+    output: Output,
+    /// What naming it adds to the plan.
+    counts: Counts,
+}
+
+impl Item {
+    /// Of a `*`.
+    fn column(expr: Expr, output: Output) -> Item {
+        Item {
+            expr,
+            output,
+            counts: Counts::default(),
+        }
+    }
 }
 
 impl Binder<'_> {
@@ -75,7 +95,9 @@ impl Binder<'_> {
     }
 
     fn cte(&mut self, cte: &mut CteTree) -> Result<(), SqlError> {
+        let before = self.weighed();
         let (query, mut columns) = self.query(&cte.query, Twice::Refused)?;
+        let counts = self.take_weighed(before);
         if !cte.alias.columns.is_empty() {
             if cte.alias.columns.len() != columns.len() {
                 return Err(SqlError::new(
@@ -98,6 +120,7 @@ impl Binder<'_> {
             name,
             inner,
             columns,
+            counts,
         });
         Ok(())
     }
@@ -166,6 +189,7 @@ impl Binder<'_> {
             matches!(select.distinct, Some(Distinct::On(_))),
             "DISTINCT ON",
         )?;
+        self.weigh_select()?;
         let mut bound = select.clone();
         bound.select_modifiers = None;
         bound.optimizer_hints = Vec::new();
@@ -195,12 +219,12 @@ impl Binder<'_> {
                     return Err(SqlError::new(Code::TooManyColumns, "Too many columns"));
                 }
             }
-            binder.weigh(items.len())?;
+            binder.weigh_columns(items.len())?;
             Ok(items)
         })?;
         let mut columns: Columns = Vec::with_capacity(items.len());
         bound.projection.clear();
-        for (expr, output) in &items {
+        for Item { expr, output, .. } in &items {
             let taken = |name: &str| {
                 columns
                     .iter()
@@ -234,7 +258,11 @@ impl Binder<'_> {
         if let Some(scope) = self.scopes.last_mut() {
             scope.aliases = items
                 .iter()
-                .map(|(expr, output)| (output.name.clone(), expr.clone()))
+                .map(|item| Alias {
+                    name: item.output.name.clone(),
+                    expr: item.expr.clone(),
+                    counts: item.counts,
+                })
                 .collect();
         }
         self.allow_aliases(AliasUse::Last);
@@ -256,15 +284,15 @@ impl Binder<'_> {
         }
     }
 
-    fn item(&mut self, item: &SelectItem, items: &mut Vec<(Expr, Output)>) -> Result<(), SqlError> {
+    fn item(&mut self, item: &SelectItem, items: &mut Vec<Item>) -> Result<(), SqlError> {
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 let output = self.output_of(expr, None);
-                items.push((self.expr(expr)?, output));
+                items.push(self.written_item(expr, output)?);
             }
             SelectItem::ExprWithAlias { expr, alias } => {
                 let output = self.output_of(expr, Some(&alias.value));
-                items.push((self.expr(expr)?, output));
+                items.push(self.written_item(expr, output)?);
             }
             SelectItem::Wildcard(options) => {
                 plain_wildcard(options)?;
@@ -274,7 +302,7 @@ impl Binder<'_> {
                 }
                 for at in &scope.visible {
                     let name = &scope.column(*at).name;
-                    items.push((scope.expr(*at), scope.output(*at, name)));
+                    items.push(Item::column(scope.expr(*at), scope.output(*at, name)));
                 }
             }
             SelectItem::QualifiedWildcard(kind, options) => {
@@ -298,13 +326,24 @@ impl Binder<'_> {
                 for (column, shown) in scope.items[own].columns.iter().enumerate() {
                     if !shown.hidden {
                         let at = super::scope::Visible { item: own, column };
-                        items.push((scope.expr(at), scope.output(at, &shown.name)));
+                        items.push(Item::column(scope.expr(at), scope.output(at, &shown.name)));
                     }
                 }
             }
             SelectItem::ExprWithAliases { .. } => return Err(SqlError::not_supported(item)),
         }
         Ok(())
+    }
+
+    fn written_item(&mut self, expr: &Expr, output: Output) -> Result<Item, SqlError> {
+        let before = self.weighed();
+        let expr = self.expr(expr)?;
+        let counts = self.weighed_since(before);
+        Ok(Item {
+            expr,
+            output,
+            counts,
+        })
     }
 
     fn scope(&self) -> Scope {
@@ -356,15 +395,20 @@ impl Binder<'_> {
     fn group_by(
         &mut self,
         group_by: &GroupByExpr,
-        items: &[(Expr, Output)],
+        items: &[Item],
     ) -> Result<GroupByExpr, SqlError> {
         let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
             return Err(SqlError::not_supported("GROUP BY ALL"));
         };
         let mut bound = Vec::with_capacity(exprs.len());
         for expr in exprs {
+            self.weigh_item()?;
             bound.push(match number(expr) {
-                Some(ordinal) => item_at(ordinal, items, self.clause)?.0.clone(),
+                Some(ordinal) => {
+                    let item = item_at(ordinal, items, self.clause)?;
+                    self.weigh_again(item.counts)?;
+                    item.expr.clone()
+                }
                 None => self.expr(expr)?,
             });
         }
@@ -387,6 +431,7 @@ impl Binder<'_> {
         };
         let mut bound = Vec::with_capacity(exprs.len());
         for item in exprs {
+            self.weigh_item()?;
             let ordinal = match (&item.expr, number(&item.expr)) {
                 (_, Some(ordinal)) => {
                     if ordinal == 0 || ordinal > columns.len() as u64 {
@@ -432,11 +477,10 @@ fn named_only(columns: &Columns) -> Scope {
     Scope {
         aliases: columns
             .iter()
-            .map(|column| {
-                (
-                    column.output.name.clone(),
-                    Expr::Identifier(quoted(&column.name)),
-                )
+            .map(|column| Alias {
+                name: column.output.name.clone(),
+                expr: Expr::Identifier(quoted(&column.name)),
+                counts: Counts::default(),
             })
             .collect(),
         alias_use: AliasUse::First,

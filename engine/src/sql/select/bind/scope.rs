@@ -3,6 +3,7 @@
 use sqlparser::ast::{Expr, Ident};
 
 use super::Output;
+use super::weight::Counts;
 use crate::sql::error::{Code, SqlError};
 
 /// A column of a table, derived table, CTE or result.
@@ -50,13 +51,23 @@ pub(super) enum AliasUse {
     Last,
 }
 
+/// An item of a SELECT list that has a name.
+#[derive(Clone, Debug)]
+pub(super) struct Alias {
+    pub(super) name: String,
+    /// What it stands for, bound.
+    pub(super) expr: Expr,
+    /// What naming it adds to the plan.
+    pub(super) counts: Counts,
+}
+
 /// One FROM.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
     pub(super) items: Vec<Item>,
     pub(super) visible: Vec<Visible>,
-    /// The SELECT list's aliases and what they stand for, bound.
-    pub(super) aliases: Vec<(String, Expr)>,
+    /// The SELECT list's.
+    pub(super) aliases: Vec<Alias>,
     pub(super) alias_use: AliasUse,
     /// Whether an aggregate was bound in it.
     pub(super) aggregates: bool,

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{and, is_not_null, not, nullif};
+use arrow::compute::{and, concat, is_not_null, not, nullif, regexp_is_match};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like};
@@ -17,6 +17,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use super::convert::convert;
 use super::time::{DAY_US, SECOND_US, parse_micros};
 use super::{Call, Function, Types, to};
+use crate::limits::PATTERNS_AT_ONCE;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::fault::wrap;
 use crate::sql::select::types::{self, Class, class, datetime, is_temporal};
@@ -33,7 +34,14 @@ pub static FUNCTIONS: &[Function] = &[
     lowered("between", 3, 3, lower_between),
     lowered("in", 2, usize::MAX, lower_in),
     lowered("like", 3, 3, lower_like),
-    lowered("regexp_like", 2, 2, lower_regexp),
+    Function {
+        name: "regexp_like",
+        least: 2,
+        most: 2,
+        of: |_| Ok(DataType::Boolean),
+        eval: Some(regexp),
+        lower: Some(lower_regexp),
+    },
     Function {
         name: "greatest",
         least: 2,
@@ -264,12 +272,33 @@ fn with_backslash(pattern: &str, escape: Option<char>) -> String {
     text
 }
 
+/// A constant pattern is compiled once.
 fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
+    if types.constants[1].is_none() {
+        return Ok(None);
+    }
     Ok(Some(Expr::BinaryExpr(BinaryExpr::new(
         Box::new(to(args[0].clone(), &types.types[0], &DataType::Utf8)),
         Operator::RegexMatch,
         Box::new(to(args[1].clone(), &types.types[1], &DataType::Utf8)),
     ))))
+}
+
+/// Patterns of their own in each row: to compile one may take long.
+fn regexp(call: &Call) -> Result<ArrayRef> {
+    let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
+    let mut parts = Vec::with_capacity(call.rows.div_ceil(PATTERNS_AT_ONCE));
+    for at in (0..call.rows).step_by(PATTERNS_AT_ONCE) {
+        call.purse.check()?;
+        let rows = PATTERNS_AT_ONCE.min(call.rows - at);
+        let (texts, patterns) = (texts.slice(at, rows), patterns.slice(at, rows));
+        parts.push(regexp_is_match(&texts, &patterns, None::<&StringArray>)?);
+    }
+    let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
+    match parts.as_slice() {
+        [] => Ok(arrow::array::new_empty_array(&DataType::Boolean)),
+        parts => Ok(concat(parts)?),
+    }
 }
 
 fn widest(types: &Types<'_>) -> Result<DataType> {

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use self::texts::Texts;
+use super::cancel::check_planned;
 use super::fault::wrap;
 use super::memory::Purse;
 use crate::limits::{LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, SHOWN_CHARS_MAX};
@@ -270,22 +271,12 @@ impl ScalarUDFImpl for Ours {
         )
     }
 
-    /// The text of the call, or a number in its place where it is long: a plan asks for it at each level.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let mut left = NAMED_EXPRESSIONS_MAX;
-        if args.iter().all(|arg| is_short(arg, &mut left)) {
-            let shown: Vec<String> = args
-                .iter()
-                .map(|arg| arg.schema_name().to_string())
-                .collect();
-            return Ok(format!("{}({})", self.function.name, shown.join(",")));
-        }
-        let mut hasher = DefaultHasher::new();
-        args.hash(&mut hasher);
-        Ok(format!("{}(#{:016x})", self.function.name, hasher.finish()))
+        Ok(call_name(self.function.name, args))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        check_planned()?;
         let types = Types {
             name: self.function.name,
             types: args
@@ -378,6 +369,21 @@ fn capped(name: &str, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
         }
     }
     Ok(args)
+}
+
+/// The text of a call, or a number in its place where it is long: a plan asks for it at each level.
+fn call_name(name: &str, args: &[Expr]) -> String {
+    let mut left = NAMED_EXPRESSIONS_MAX;
+    if args.iter().all(|arg| is_short(arg, &mut left)) {
+        let shown: Vec<String> = args
+            .iter()
+            .map(|arg| arg.schema_name().to_string())
+            .collect();
+        return format!("{name}({})", shown.join(","));
+    }
+    let mut hasher = DefaultHasher::new();
+    args.hash(&mut hasher);
+    format!("{name}(#{:016x})", hasher.finish())
 }
 
 /// Whether an expression is of no more than `left`, which it takes.
@@ -499,6 +505,10 @@ impl ScalarUDFImpl for Convert {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(self.to.clone())
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(call_name(&format!("convert_{}", self.to), args))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

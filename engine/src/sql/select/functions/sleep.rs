@@ -16,9 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Function, convert};
 use crate::limits::{SLEEP_S_MAX, SLEEP_SLICE_MS};
-use crate::sql::error::SqlError;
 use crate::sql::select::cancel::Cancel;
-use crate::sql::select::fault::wrap;
 
 /// Its name and arity; what runs is [`sleep`]'s.
 pub static FUNCTIONS: &[Function] = &[Function {
@@ -64,9 +62,7 @@ impl Sleep {
     fn wait(&self, whole: Duration) -> Result<()> {
         let mut left = whole.as_millis();
         while left > 0 {
-            if self.cancel.is_cancelled() {
-                return Err(wrap(SqlError::interrupted()));
-            }
+            self.cancel.check()?;
             let slice = left.min(u128::from(SLEEP_SLICE_MS));
             std::thread::sleep(Duration::from_millis(u64::try_from(slice).unwrap_or(0)));
             left -= slice;

@@ -228,13 +228,14 @@ impl<B: std::ops::Deref<Target = [u8]>> AsRef<[u8]> for Owned<B> {
 mod tests {
     use super::*;
     use crate::sql::select::QueryMemory;
+    use crate::sql::select::cancel::Cancel;
 
     const POOL: usize = 1 << 20;
 
     #[test]
     fn what_is_made_is_reserved_until_nobody_holds_it() {
         let memory = QueryMemory::new(POOL).expect("a pool");
-        let array = Texts::collect(&memory.purse(), "f", 3, |row, texts| {
+        let array = Texts::collect(&memory.purse(&Cancel::never()), "f", 3, |row, texts| {
             texts.push("ä")?;
             texts.repeat("xyz", row * 1_000)?;
             Ok(row != 1)
@@ -259,7 +260,7 @@ mod tests {
     fn what_does_not_fit_is_not_made() {
         let memory = QueryMemory::new(POOL).expect("a pool");
         let made = |bytes: usize| {
-            Texts::collect(&memory.purse(), "f", 1, |_, texts| {
+            Texts::collect(&memory.purse(&Cancel::never()), "f", 1, |_, texts| {
                 texts.push("a")?;
                 texts.repeat("b", bytes).map(|()| true)
             })

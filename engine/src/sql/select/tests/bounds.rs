@@ -1,0 +1,331 @@
+//! What a statement may not do to the others: nest and grow without end, hold a thread, and not hear its KILL.
+
+use std::sync::atomic::Ordering;
+
+use futures::StreamExt;
+
+use super::*;
+use crate::limits::QUERY_STACK_BYTES;
+use crate::sql::select::bind::bind;
+use crate::sql::select::cancel::planning;
+use crate::sql::select::fault::unwrap;
+use crate::sql::select::plan::{logical, plan, state};
+
+#[test]
+fn a_kill_ends_a_query() {
+    let (handle, cancel) = Cancel::new();
+    let fixture = fixture(64 << 20, false, cancel);
+    let query = query("SELECT SLEEP(600)").expect("it parses");
+    let fault = fixture.ctx.runtime.block_on(async {
+        let mut rows = select(&fixture.ctx, &query, &[]).await.expect("it starts");
+        handle.cancel();
+        rows.batches
+            .next()
+            .await
+            .expect("an end")
+            .expect_err("killed")
+    });
+    assert_eq!(fault.code, 1317);
+}
+
+/// Each of these would take many minutes: dropping the fixture waits for its threads.
+#[test]
+fn a_kill_ends_what_only_computes() {
+    let many = ["SELECT id, name FROM large"; 20].join(" UNION ALL ");
+    for (sql, parts) in [
+        // Batches that nobody but the count takes.
+        (
+            format!("SELECT COUNT(*) FROM ({many}) a JOIN large b ON a.name = b.name"),
+            3,
+        ),
+        // Joins that find nothing, by their conditions alone and with keys.
+        (
+            format!("SELECT COUNT(*) FROM ({many}) a JOIN large b ON a.id + b.id < 0"),
+            3,
+        ),
+        (
+            format!(
+                "SELECT COUNT(*) FROM ({many}) a JOIN large b ON a.name = b.name AND a.id + b.id < 0"
+            ),
+            3,
+        ),
+        // A pattern of its own in each row.
+        (
+            "SELECT COUNT(*) FROM large WHERE name REGEXP CONCAT('((([a-z]{50}){20}){5}){2}', id)"
+                .to_owned(),
+            1,
+        ),
+    ] {
+        let (handle, cancel) = Cancel::new();
+        let fixture = fixture(1 << 30, false, cancel);
+        let query = query(&sql).unwrap();
+        let ended = fixture.ctx.runtime.block_on(async {
+            let mut rows = select(&fixture.ctx, &query, &[]).await.unwrap();
+            // What was read is at work.
+            while fixture.world.reads.load(Ordering::Relaxed) < parts {
+                tokio::task::yield_now().await;
+            }
+            handle.cancel();
+            rows.batches.next().await.unwrap()
+        });
+        assert_eq!(ended.unwrap_err().code, 1317, "{sql}");
+    }
+}
+
+#[test]
+fn what_was_killed_is_planned_no_further() {
+    let (handle, cancel) = Cancel::new();
+    let fixture = fixture(1 << 30, false, cancel.clone());
+    let planned = || {
+        let query = query("SELECT id + 1 FROM t WHERE id = 1").unwrap();
+        let bound = bind(&fixture.ctx, &query, Some(&[])).unwrap();
+        fixture.ctx.runtime.block_on(plan(&fixture.ctx, bound))
+    };
+    assert!(planned().is_ok());
+    handle.cancel();
+    let killed = planned().err().unwrap();
+    assert_eq!(unwrap(&killed, &fixture.ctx.memory).code, 1317);
+    // Each function hears it that is asked for its type.
+    let query = query("SELECT id + 1 FROM t").unwrap();
+    let described = fixture.ctx.runtime.block_on(async {
+        let bound = bind(&fixture.ctx, &query, None).unwrap();
+        let state = state(&fixture.ctx);
+        let logical = async { logical(&fixture.ctx, &state, bound.query, &bound.tables) };
+        planning(cancel, logical).await
+    });
+    assert_eq!(
+        unwrap(&described.unwrap_err(), &fixture.ctx.memory).code,
+        1317
+    );
+}
+
+#[test]
+fn deep_and_long_expressions_are_bounded_and_do_not_overflow_the_stack() {
+    let fixture = plain();
+    let long = vec!["id = 1"; 3_000].join(" OR ");
+    assert_eq!(
+        answer(&fixture, &format!("SELECT COUNT(*) FROM t WHERE {long}")),
+        "1"
+    );
+    let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    assert_eq!(
+        answer(
+            &fixture,
+            &format!("SELECT COUNT(*) FROM t WHERE id IN ({})", list.join(","))
+        ),
+        "6"
+    );
+    let sum = vec!["1"; 200].join(" + ");
+    assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "200");
+    let sum = vec!["1"; 20_000].join(" + ");
+    assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "ERROR 1104");
+    let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    assert_eq!(answer(&fixture, &nested), "ERROR 1104");
+}
+
+/// As the control thread parses.
+fn on_stack_of_queries(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(QUERY_STACK_BYTES);
+        let ended = thread.spawn_scoped(scope, work).unwrap().join();
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// What stands twice in a plan, or doubles the work of one at each level, and what grows with the square of its length or
+/// worse: a short text is planned in time, or refused.
+#[test]
+fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
+    on_stack_of_queries(|| {
+        let fixture = fixture(1 << 30, false, Cancel::never());
+        let behind =
+            |one: &str, times: usize| format!("SELECT id{} FROM t WHERE id = 1", one.repeat(times));
+        let around = |one: &str, end: &str, times: usize| {
+            let (one, end) = (one.repeat(times), end.repeat(times));
+            format!("SELECT {one}id{end} FROM t WHERE id = 1")
+        };
+        // As many as an expression may have; named by their text, they took minutes.
+        assert_eq!(answer(&fixture, &behind(" + 1 - 1", 125)), "1");
+        assert_eq!(answer(&fixture, &around("ABS(", ")", 200)), "1");
+        let sums = format!(
+            "SELECT SUM(id{0}), SUM(id{0} + 1) FROM t WHERE id = 1",
+            " + 0".repeat(40)
+        );
+        assert_eq!(answer(&fixture, &sums), "1\t2");
+        for times in [3, 50] {
+            for sql in [
+                // 1 < 2, 1 < 2, ...
+                behind(" < 2", times),
+                behind(" = 1", times),
+                behind(" <=> 1", times),
+                behind(" XOR 0", 2 * times + 1),
+                around("IF(", " = 1, 1, 2)", 3),
+                around("CASE WHEN id = 7 THEN 2 ELSE ", " END", times),
+                around("COALESCE(NULL, ", ")", times),
+                around("ABS(", ")", times),
+                around("-", "", 2 * times),
+                behind(" + 1 - 1", times),
+            ] {
+                assert_eq!(answer(&fixture, &sql), "1", "{sql}");
+            }
+        }
+        for (times, expected) in [(8, "1"), (50, "ERROR 1104")] {
+            for sql in [
+                behind(" IN (1, 7)", times),
+                around("(", " BETWEEN 0 AND 2)", times),
+                around("COALESCE(", ", 7, 8)", times),
+                around("IFNULL(", " + 0, 7)", times),
+                around("NULLIF(", ", 7)", times),
+                around("IF(", " = 1, 1, 7)", times),
+                around("CASE WHEN ", " = 1 THEN 1 ELSE 7 END", times),
+                around("CASE ", " WHEN 1 THEN 1 WHEN 7 THEN 8 END", times),
+                format!("SELECT {}1{}", "(SELECT ".repeat(times), ")".repeat(times)),
+            ] {
+                assert_eq!(answer(&fixture, &sql), expected, "{sql}");
+            }
+            for one in [
+                "id = (SELECT MAX(id) FROM t WHERE ",
+                "EXISTS (SELECT 1 FROM t WHERE ",
+                "id IN (SELECT id FROM t WHERE ",
+                "id NOT IN (SELECT id + 9 FROM t WHERE ",
+            ] {
+                let (begin, end) = (one.repeat(times), ")".repeat(times));
+                let sql = format!("SELECT COUNT(*) FROM t WHERE {begin}id = 1{end}");
+                assert_eq!(answer(&fixture, &sql).contains("ERROR"), times > 8, "{sql}");
+            }
+        }
+        let ctes = |next: &str, times: usize| {
+            let ctes: Vec<String> = (1..times)
+                .map(|n| format!("c{n} AS ({})", next.replace('@', &format!("c{}", n - 1))))
+                .collect();
+            format!(
+                "WITH c0 AS (SELECT 1 x), {} SELECT x FROM c{}",
+                ctes.join(", "),
+                times - 1
+            )
+        };
+        for next in [
+            "SELECT x FROM @ UNION SELECT x FROM @",
+            "SELECT a.x FROM @ a JOIN @ b ON a.x = b.x",
+            "SELECT (SELECT MAX(x) FROM @) + (SELECT MIN(x) FROM @) - 1 x",
+        ] {
+            assert_eq!(answer(&fixture, &ctes(next, 5)), "1", "{next}");
+            assert_eq!(answer(&fixture, &ctes(next, 40)), "ERROR 1104", "{next}");
+        }
+        assert_eq!(answer(&fixture, &ctes("SELECT x FROM @", 60)), "1");
+        // An alias is written out wherever it is named.
+        let tall = format!("SELECT id{} a FROM t", " + 1".repeat(100));
+        let named = |times: usize| format!("{tall} HAVING a = 101{}", " OR a < 0".repeat(times));
+        assert_eq!(answer(&fixture, &named(9)), "101");
+        assert_eq!(answer(&fixture, &named(2_000)), "ERROR 1104");
+    });
+}
+
+/// What stands beside each other.
+#[test]
+fn what_a_statement_has_too_much_of_is_refused() {
+    on_stack_of_queries(|| {
+        let fixture = plain();
+        let list = |of: &dyn Fn(usize) -> String, times: usize, between: &str| {
+            (0..times).map(of).collect::<Vec<_>>().join(between)
+        };
+        let tables = |times| {
+            format!(
+                "SELECT 1 FROM {}",
+                list(&|n| format!("t a{n}"), times, ", ")
+            )
+        };
+        let error = |sql: &str| match query(sql) {
+            Ok(query) => {
+                let work = select(&fixture.ctx, &query, &[]);
+                fixture.ctx.runtime.block_on(work).err()
+            }
+            Err(error) => Some(error),
+        };
+        let refused = error(&tables(62)).unwrap();
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (
+                1116,
+                "Too many tables; MySQL can only use 61 tables in a join"
+            )
+        );
+        assert!(error(&format!("{} WHERE a0.id = 9", tables(3))).is_none());
+        let unions = |times| list(&|n| format!("SELECT {n}, {n}"), times, " UNION ALL ");
+        assert!(error(&unions(200)).is_none());
+        for sql in [unions(900), unions(3_000)] {
+            assert_eq!(error(&sql).unwrap().code, 1104);
+        }
+        let windows = |n| format!("SUM(id) OVER (PARTITION BY id + {n})");
+        let windows = |times| format!("SELECT {} FROM t", list(&windows, times, ", "));
+        assert!(error(&windows(20)).is_none());
+        assert_eq!(error(&windows(128)).unwrap().code, 1104);
+        let subqueries = |times| format!("SELECT {}", list(&|_| "(SELECT 1)".into(), times, ", "));
+        assert!(error(&subqueries(100)).is_none());
+        assert_eq!(error(&subqueries(257)).unwrap().code, 1104);
+        // Each of these is a join: it comes to an end where others are let in between.
+        let except = format!(
+            "SELECT 0 EXCEPT {}",
+            list(&|n| format!("SELECT {}", n + 1), 200, " EXCEPT ")
+        );
+        assert_eq!(answer(&fixture, &except), "0");
+        // What is flat stays possible.
+        let case = list(&|n| format!("WHEN {n} THEN {n} + 1"), 1_000, " ");
+        assert_eq!(
+            answer(
+                &fixture,
+                &format!("SELECT CASE id {case} END FROM t WHERE id = 1")
+            ),
+            "2"
+        );
+        let case = list(&|n| format!("WHEN id = {n} THEN {n} + 1"), 1_000, " ");
+        assert_eq!(
+            answer(
+                &fixture,
+                &format!("SELECT CASE {case} END FROM t WHERE id = 1")
+            ),
+            "2"
+        );
+    });
+}
+
+/// A row of a hundred thousand operators would overflow the stack of whoever drops its tree.
+#[test]
+fn what_is_too_high_is_refused_before_it_is_parsed() {
+    on_stack_of_queries(|| {
+        let fixture = plain();
+        for one in [
+            "+ (1)",
+            "+ ABS(1)",
+            "IN (1)",
+            "BETWEEN 0 AND 1",
+            "XOR 1 AND 1",
+            "UNION SELECT 1, 1",
+        ] {
+            let sql = format!("SELECT 1 {}", format!("{one} ").repeat(200_000));
+            assert_eq!(answer(&fixture, &sql), "ERROR 1104", "{one}");
+        }
+        for sql in [
+            format!("SELECT {}1", "NOT ".repeat(130)),
+            format!("SELECT {}1", "NOT ".repeat(300)),
+            format!(
+                "SELECT {}1{}",
+                "CASE WHEN 1 THEN ".repeat(300),
+                " END".repeat(300)
+            ),
+            format!("SELECT {}1{}", "NOT (".repeat(300), ")".repeat(300)),
+        ] {
+            assert_eq!(answer(&fixture, &sql), "ERROR 1104", "{sql}");
+        }
+        // A word that ends a row is no operand.
+        for word in ["and", "or", "when", "then", "else"] {
+            let sql = format!(
+                "SELECT CASE WHEN 1 {}",
+                format!("+ {word} ").repeat(200_000)
+            );
+            assert_eq!(answer(&fixture, &sql), "ERROR 1064", "{word}");
+        }
+    });
+}
