@@ -42,7 +42,7 @@ impl World<'_> {
             let mut places = histories.filter_map(|one| one.place(failure.offset));
             self.rules.stop_on_error && cursor == failure.offset && places.any(bad)
         } else {
-            // A record batch that is corrupt each time.
+            // A record batch that was corrupt twice.
             cluster.faults > 0 || cluster.spoiled > 1
         }
     }

@@ -116,7 +116,8 @@ pub struct Cluster {
     pub sessions: Sessions,
     /// Record batches that stay corrupt until they are mended: partition and base.
     pub rotten: Vec<(usize, i64)>,
-    /// How often one was sent.
+    /// How often a corrupt one was sent, be it corrupt for good or on its way: the last of them may arrive when nothing
+    /// goes wrong any more.
     pub spoiled: u64,
 }
 
@@ -334,11 +335,11 @@ impl Cluster {
                 )
             }
         };
-        self.spoiled = coverage.count(FAULTS[22]);
         let breaks = match &asked.fetch {
             Some(_) => spoil::response(self, &mut bytes, random, coverage),
             None => None,
         };
+        self.spoiled = coverage.count(FAULTS[9]) + coverage.count(FAULTS[22]);
         let wire = self.wires.get_mut(&key)?;
         wire.outbox.extend(bytes);
         breaks
