@@ -20,9 +20,9 @@ pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
 /// expression takes 5 KB of it to be copied.
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
-/// Threads of each query CPU. A query holds its thread while it is planned and while a batch of it is made: with
-/// threads left the kernel lets the others go on.
-pub const QUERY_THREADS_PER_CPU: usize = 4;
+/// What a statement of many steps reserves for the stack of its thread while it is planned: the highest that is not
+/// refused was measured at 9.6 MB.
+pub const QUERY_STACK_USED_BYTES: usize = 16 << 20;
 /// Expressions in a call that a plan names by their text.
 pub const NAMED_EXPRESSIONS_MAX: usize = 16;
 /// Words and operators of a statement in a row, with those of the parentheses in it: its tree is not higher.
@@ -32,6 +32,8 @@ pub const REPEATED_EXPRESSIONS_MAX: usize = 8_192;
 /// Steps that planning a statement may take: one for each expression but a literal, and more where it is nested deep or
 /// stands beside many. A step was measured at some 50 to 150 us.
 pub const PLAN_STEPS_MAX: usize = 65_536;
+/// Steps of a statement that is planned beside the query threads: some 50 ms.
+pub const PLAN_STEPS_BESIDE: usize = 1_024;
 /// An expression on level n takes n * n steps, divided by this, more.
 pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.
@@ -48,6 +50,10 @@ pub const SUBQUERY_NESTING_MAX: usize = 8;
 pub const WINDOWS_MAX: usize = 127;
 /// Levels of plain expressions below a function that becomes one itself.
 pub const LOWERED_LEVELS_MAX: usize = 8;
+/// The first level of an expression that is named by a number; lower ones may be a filter's.
+pub const NUMBERED_LEVEL_MIN: usize = 8;
+/// Levels between two of these.
+pub const NUMBERED_LEVELS: usize = 4;
 /// How often a query in parentheses may be read, with all around it.
 pub const QUERY_READS_MAX: usize = 1_024;
 /// Levels of subqueries, derived tables and common table expressions.
@@ -240,12 +246,9 @@ pub const STARTUP_SQL_BYTES_MAX: u64 = 64 << 20;
 pub const PROCESS_BYTES: u64 = 64 << 20;
 /// What a leaf takes beside `leaf_bytes`: its runtime, and recovery.
 pub const LEAF_BESIDE_BYTES: u64 = 16 << 20;
-/// What a query CPU takes beside `query_bytes`: what the allocator keeps of freed memory, one array that an expression
-/// has made and not yet handed over, and the stacks of its threads.
-pub const QUERY_CPU_BESIDE_BYTES: u64 =
-    (64 << 20) + QUERY_THREADS_PER_CPU as u64 * QUERY_STACK_USED_BYTES;
-/// What a statement uses of the stack of its thread: the highest that is not refused was measured at 9.6 MB.
-pub const QUERY_STACK_USED_BYTES: u64 = 16 << 20;
+/// What a query CPU takes beside `query_bytes`: what the allocator keeps of freed memory, and one array that
+/// an expression has made and not yet handed over.
+pub const QUERY_CPU_BESIDE_BYTES: u64 = 64 << 20;
 /// Files beside client connections that a node has open at once: segments, the catalog, brokers, io_uring.
 pub const OPEN_FILES_BESIDE_CONNECTIONS: u64 = 256;
 

@@ -346,7 +346,7 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
          users           ann\n\
          data_dir        {}\n\
          startup_sql     none\n\
-         memory          256 MiB per leaf, 1024 MiB for queries; 1488 MiB in all, beside what is stored and what clients \
+         memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what is stored and what clients \
          send\n",
         place.path("data").display()
     );

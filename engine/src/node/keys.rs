@@ -318,10 +318,10 @@ kernel's page cache.
 {process} MiB
 + leaves     x (leaf_bytes + {leaf} MiB)
 + query_bytes
-+ query CPUs x {query} MiB       freed memory that the allocator keeps, the array an expression is just making, stacks
++ query CPUs x {query} MiB        freed memory that the allocator keeps, and the array an expression is just making
 ```
 
-More than the machine or its container has is refused at the start: with the defaults some 1.5 GiB for one leaf.
+More than the machine or its container has is refused at the start: with the defaults some 1.4 GiB for one leaf.
 
 `query_bytes` is what all queries hold together, and each reserves before it takes: a statement its parse tree, its
 plan and what its batches in flight may take (it takes shorter batches rather than more than 16 MiB, or a 16th of

@@ -33,7 +33,7 @@ use super::startup_sql;
 use super::stop::{Stopping, drain, ended};
 use crate::aggregator::{self, Aggregator, AggregatorConfig, AggregatorError, LeafLink};
 use crate::catalog::{Catalog, CatalogError, EngineVariables, NodeId};
-use crate::limits::{DRAIN_MS_MAX, QUERY_STACK_BYTES, QUERY_THREADS_PER_CPU};
+use crate::limits::{DRAIN_MS_MAX, QUERY_STACK_BYTES};
 use crate::server::{self, ServerSettings, Users};
 use crate::sql::select::QueryMemory;
 use crate::sql::variables::ServerFacts;
@@ -242,7 +242,7 @@ impl Start {
         machine::pin(&[self.cores.control]).map_err(thread("pinning the control core"))?;
         let query_cpus = self.cores.query.clone();
         let query = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.cores.query.len() * QUERY_THREADS_PER_CPU)
+            .worker_threads(self.cores.query.len())
             .thread_name(QUERY_THREAD)
             .thread_stack_size(QUERY_STACK_BYTES)
             .on_thread_start(move || {

@@ -30,6 +30,7 @@ use super::error::SqlError;
 use super::left_out::Late;
 use super::value::Value;
 
+mod beside;
 pub mod bind;
 pub mod cancel;
 pub mod columns;

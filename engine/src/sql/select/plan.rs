@@ -206,7 +206,7 @@ impl ContextProvider for Provider {
         if name == "sleep" {
             return Some(Arc::clone(&self.sleep));
         }
-        functions::udf(name)
+        functions::numbered::udf(name).or_else(|| functions::udf(name))
     }
 
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {

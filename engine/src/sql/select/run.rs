@@ -13,13 +13,14 @@ use futures::{FutureExt, StreamExt};
 use sqlparser::ast::Query;
 use tokio::sync::{mpsc, oneshot};
 
+use super::beside::Beside;
 use super::bind::{Bound, Output, bind};
 use super::cancel::{Cancel, planning};
 use super::columns::result_column;
 use super::fault::{panicked, unwrap};
 use super::plan::{Planned, logical, plan, state};
 use super::{Explain, SelectContext};
-use crate::limits::RESULT_BATCHES_MAX;
+use crate::limits::{PLAN_STEPS_BESIDE, QUERY_STACK_USED_BYTES, RESULT_BATCHES_MAX};
 use crate::sql::answer::{ResultColumn, Rows};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
@@ -172,9 +173,16 @@ async fn run(
 }
 
 async fn planned(ctx: &SelectContext, bound: Bound) -> Result<Planned, SqlError> {
-    planning(ctx.cancel.clone(), plan(ctx, bound))
-        .await
-        .map_err(|fault| unwrap(&fault, &ctx.memory))
+    let steps = bound.steps;
+    let work = planning(ctx.cancel.clone(), plan(ctx, bound));
+    let planned = match steps {
+        0..PLAN_STEPS_BESIDE => work.await,
+        _ => {
+            let _stack = ctx.memory.hold(QUERY_STACK_USED_BYTES)?;
+            Beside::new(work).await
+        }
+    };
+    planned.map_err(|fault| unwrap(&fault, &ctx.memory))
 }
 
 fn columns_of(schema: &Schema, outputs: &[Output]) -> Vec<ResultColumn> {

@@ -34,6 +34,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 
 use futures::StreamExt;
 
+use super::beside::beside_the_workers;
 use super::cancel::Cancel;
 use super::pass::Passed;
 use crate::limits::JOINED_BATCHES_AT_ONCE;
@@ -140,16 +141,18 @@ pub(super) fn watch_joins(
     cancel: &Cancel,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let join: Arc<dyn ExecutionPlan> =
+        // Whether it may look for long before it finds a row.
+        let (join, looks): (Arc<dyn ExecutionPlan>, bool) =
             if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
                 let filter = join.filter().map(|filter| asked(filter, cancel));
                 let join = NestedLoopJoinExecBuilder::from(join).with_filter(filter);
-                Arc::new(join.build()?)
+                (Arc::new(join.build()?), true)
             } else if let Some(join) = node.downcast_ref::<HashJoinExec>() {
                 let filter = join.filter().map(|filter| asked(filter, cancel));
-                join.builder().with_filter(filter).build_exec()?
+                let looks = filter.is_some();
+                (join.builder().with_filter(filter).build_exec()?, looks)
             } else if node.is::<CrossJoinExec>() {
-                node
+                (node, false)
             } else {
                 return Ok(Transformed::no(node));
             };
@@ -157,14 +160,18 @@ pub(super) fn watch_joins(
         Ok(Transformed::yes(Arc::new(Passed {
             name: "Watched",
             input: join,
-            through: Arc::new(move |input, _| heard(input, cancel.clone())),
+            through: Arc::new(move |input, _| heard(input, cancel.clone(), looks)),
         }) as Arc<dyn ExecutionPlan>))
     })
     .data()
 }
 
 /// The same rows, until the statement is killed; others are let in between.
-fn heard(mut input: SendableRecordBatchStream, cancel: Cancel) -> SendableRecordBatchStream {
+fn heard(
+    mut input: SendableRecordBatchStream,
+    cancel: Cancel,
+    looks: bool,
+) -> SendableRecordBatchStream {
     let schema = input.schema();
     let mut given = 0;
     let heard = futures::stream::poll_fn(move |context| {
@@ -176,7 +183,10 @@ fn heard(mut input: SendableRecordBatchStream, cancel: Cancel) -> SendableRecord
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let batch = ready!(input.poll_next_unpin(context));
+        let batch = ready!(match looks {
+            true => beside_the_workers(|| input.poll_next_unpin(context)),
+            false => input.poll_next_unpin(context),
+        });
         given += 1;
         Poll::Ready(batch)
     });

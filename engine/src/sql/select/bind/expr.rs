@@ -2,7 +2,8 @@
 
 use recursive::recursive;
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Ident, TrimWhereField, Value, ValueWithSpan,
+    BinaryOperator, CastKind, DataType, Expr, Ident, TrimWhereField, UnaryOperator, Value,
+    ValueWithSpan,
 };
 
 use super::Binder;
@@ -13,6 +14,7 @@ use super::scope::{AliasUse, unknown};
 use crate::limits::EXPRESSION_NESTING_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::VariableScope;
+use crate::sql::select::functions::numbered;
 
 impl Binder<'_> {
     /// Binds an expression.
@@ -25,9 +27,20 @@ impl Binder<'_> {
         }
         self.weigh(expr)?;
         self.depth += 1;
+        let beside = std::mem::take(&mut self.height);
         let bound = self.expr_inner(expr);
         self.depth -= 1;
-        bound
+        let height = self.height + 1;
+        self.height = beside.max(height);
+        let bound = bound?;
+        let number = match is_numbered(expr) {
+            true => numbered::name(height, || bound.to_string()),
+            false => None,
+        };
+        Ok(match number {
+            Some(name) => call(&name, vec![bound]),
+            None => bound,
+        })
     }
 
     #[recursive]
@@ -369,5 +382,23 @@ impl Binder<'_> {
                 "Operand should contain 1 column(s)",
             )),
         }
+    }
+}
+
+/// Whether an expression may go through a function: conditions that filters are pushed by and that subqueries are joined
+/// by stay as they are.
+fn is_numbered(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { op, .. } => !matches!(
+            op,
+            BinaryOperator::And | BinaryOperator::Or | BinaryOperator::StringConcat
+        ),
+        Expr::UnaryOp { op, .. } => !matches!(op, UnaryOperator::Not | UnaryOperator::BangNot),
+        Expr::Nested(_)
+        | Expr::InSubquery { .. }
+        | Expr::Exists { .. }
+        | Expr::AnyOp { .. }
+        | Expr::AllOp { .. } => false,
+        _ => true,
     }
 }

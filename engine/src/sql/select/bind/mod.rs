@@ -45,6 +45,8 @@ pub struct Bound {
     pub tables: Vec<Source>,
     /// What its plan may take.
     pub(super) weight: Held,
+    /// How many steps planning it takes.
+    pub(super) steps: usize,
 }
 
 /// Where a column of a result comes from; all but `name` may be empty.
@@ -83,6 +85,7 @@ pub fn bind(
         aliases: HashMap::new(),
         clause: "field list",
         depth: 0,
+        height: 0,
         weights: Weights::new(),
         weight: ctx.memory.hold(0)?,
     };
@@ -91,6 +94,7 @@ pub fn bind(
         query,
         outputs: columns.into_iter().map(|column| column.output).collect(),
         tables: binder.tables,
+        steps: binder.weights.steps(),
         weight: binder.weight,
     })
 }
@@ -125,6 +129,8 @@ struct Binder<'a> {
     /// Where an unknown name stands, in MySQL's words.
     clause: &'static str,
     depth: usize,
+    /// The height of the highest expression that was bound where this one stands.
+    height: usize,
     weights: Weights,
     /// What the plan of what was counted may take.
     weight: Held,

@@ -69,6 +69,11 @@ impl Weights {
             subqueries: 0,
         }
     }
+
+    /// What planning takes, in steps.
+    pub(super) fn steps(&self) -> usize {
+        self.counts.steps
+    }
 }
 
 impl Binder<'_> {
@@ -186,7 +191,9 @@ impl Binder<'_> {
         })?;
         self.weights.subqueries += 1;
         let conditions = std::mem::take(&mut self.weights.conditions);
+        let height = self.height;
         let bound = work(self);
+        self.height = height;
         self.weights.conditions = conditions;
         self.weights.subqueries -= 1;
         bound

@@ -19,6 +19,7 @@ use super::time::{DAY_US, SECOND_US, parse_micros};
 use super::{Call, Function, Types, to};
 use crate::limits::PATTERNS_AT_ONCE;
 use crate::sql::error::{Code, SqlError};
+use crate::sql::select::beside::beside_the_workers;
 use crate::sql::select::fault::wrap;
 use crate::sql::select::types::{self, Class, class, datetime, is_temporal};
 
@@ -286,6 +287,10 @@ fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
 
 /// Patterns of their own in each row: to compile one may take long.
 fn regexp(call: &Call) -> Result<ArrayRef> {
+    beside_the_workers(|| own_patterns(call))
+}
+
+fn own_patterns(call: &Call) -> Result<ArrayRef> {
     let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
     let mut parts = Vec::with_capacity(call.rows.div_ceil(PATTERNS_AT_ONCE));
     for at in (0..call.rows).step_by(PATTERNS_AT_ONCE) {

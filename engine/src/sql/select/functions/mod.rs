@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::cse::HashNode;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -31,6 +32,7 @@ pub mod date;
 mod date_text;
 mod interval;
 pub mod number;
+pub mod numbered;
 pub mod round;
 pub mod sleep;
 pub mod text;
@@ -382,8 +384,24 @@ fn call_name(name: &str, args: &[Expr]) -> String {
         return format!("{name}({})", shown.join(","));
     }
     let mut hasher = DefaultHasher::new();
-    args.hash(&mut hasher);
+    for arg in args {
+        hash_down(arg, &mut hasher);
+    }
     format!("{name}(#{:016x})", hasher.finish())
+}
+
+/// Hashes an expression, down to what has a number.
+fn hash_down(expr: &Expr, hasher: &mut DefaultHasher) {
+    expr.hash_node(hasher);
+    if !numbered::is_numbered(expr) {
+        let looked = expr.apply_children(|child| {
+            hash_down(child, hasher);
+            Ok(TreeNodeRecursion::Continue)
+        });
+        // It fails where the closure does.
+        debug_assert!(looked.is_ok());
+    }
+    hasher.write_u8(b')');
 }
 
 /// Whether an expression is of no more than `left`, which it takes.
@@ -392,6 +410,9 @@ fn is_short(expr: &Expr, left: &mut usize) -> bool {
         return false;
     };
     *left = less;
+    if numbered::is_numbered(expr) {
+        return true;
+    }
     let mut short = true;
     let looked = expr.apply_children(|child| {
         short &= is_short(child, left);

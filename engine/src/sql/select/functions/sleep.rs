@@ -12,10 +12,10 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Function, convert};
 use crate::limits::{SLEEP_S_MAX, SLEEP_SLICE_MS};
+use crate::sql::select::beside::beside_the_workers;
 use crate::sql::select::cancel::Cancel;
 
 /// Its name and arity; what runs is [`sleep`]'s.
@@ -71,15 +71,6 @@ impl Sleep {
     }
 }
 
-/// Another thread takes this worker's tasks meanwhile. A runtime of one thread, as tests have it, has no
-/// worker to give back.
-fn beside_the_workers<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}
-
 impl ScalarUDFImpl for Sleep {
     fn name(&self) -> &str {
         "sleep"
@@ -113,6 +104,7 @@ impl ScalarUDFImpl for Sleep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::select::beside::beside_the_workers;
     use crate::sql::select::cancel::Cancel;
 
     /// One query CPU: a sleep for ever must let another task run, and must end when that one kills it.

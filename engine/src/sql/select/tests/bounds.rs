@@ -99,9 +99,30 @@ fn what_was_killed_is_planned_no_further() {
     );
 }
 
+/// What stands every so many levels of a high expression changes nothing of it.
+#[test]
+fn a_high_expression_is_the_same_in_a_select_list_and_in_its_group_by() {
+    let fixture = plain();
+    for levels in 1..80 {
+        let tall = format!("id{}", " + 1 - 1".repeat(levels));
+        let sql = format!(
+            "SELECT {tall}, COUNT(*), SUM({tall}), MAX({tall} + 1) FROM t WHERE {tall} < 3 \
+             AND id IN (SELECT {tall} FROM t) GROUP BY {tall} HAVING {tall} > 1 ORDER BY {tall}"
+        );
+        assert_eq!(answer(&fixture, &sql), "2\t1\t2\t3", "{levels}");
+        let branch = format!("{}{tall} = 2 {}", "IF(id = 1, 0, ".repeat(4), ")".repeat(4));
+        let sql = format!("SELECT COUNT(*) FROM t WHERE {branch} AND NOT {tall} IN (SELECT 7)");
+        assert_eq!(answer(&fixture, &sql), "1", "{levels}");
+    }
+    // Two that differ far below are two.
+    let other = |what: &str| format!("SUM(id + {what}{})", " + 1".repeat(60));
+    let sql = format!("SELECT {}, {} FROM t WHERE id = 1", other("1"), other("2"));
+    assert_eq!(answer(&fixture, &sql), "62\t63");
+}
+
 #[test]
 fn deep_and_long_expressions_are_bounded_and_do_not_overflow_the_stack() {
-    let fixture = plain();
+    let fixture = fixture(128 << 20, false, Cancel::never());
     let long = vec!["id = 1"; 3_000].join(" OR ");
     assert_eq!(
         answer(&fixture, &format!("SELECT COUNT(*) FROM t WHERE {long}")),
