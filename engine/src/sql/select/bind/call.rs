@@ -183,6 +183,7 @@ impl Binder<'_> {
         if !list.clauses.is_empty() {
             return Err(SqlError::not_supported(function));
         }
+        self.is_constant = false;
         if let Some(scope) = self.scopes.last_mut() {
             scope.aggregates = true;
         }
@@ -278,6 +279,7 @@ impl Binder<'_> {
                 format!("You have an error in your SQL syntax: {name} needs an OVER clause"),
             ));
         }
+        self.is_constant = false;
         let args = plain_args(list)?
             .iter()
             .map(|arg| Ok(FunctionArg::Unnamed(FunctionArgExpr::Expr(self.expr(arg)?))))

@@ -27,14 +27,18 @@ impl Binder<'_> {
         }
         self.weigh(expr)?;
         self.depth += 1;
-        let beside = std::mem::take(&mut self.height);
+        let beside = (
+            std::mem::take(&mut self.height),
+            std::mem::replace(&mut self.is_constant, true),
+        );
         let bound = self.expr_inner(expr);
         self.depth -= 1;
-        let height = self.height + 1;
-        self.height = beside.max(height);
+        let (height, is_constant) = (self.height + 1, self.is_constant);
+        self.height = beside.0.max(height);
+        self.is_constant &= beside.1;
         let bound = bound?;
         let number = match is_numbered(expr) {
-            true => numbered::name(height, || bound.to_string()),
+            true => numbered::name(height, is_constant, || bound.to_string()),
             false => None,
         };
         Ok(match number {
@@ -46,8 +50,14 @@ impl Binder<'_> {
     #[recursive]
     fn expr_inner(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
         match expr {
-            Expr::Identifier(name) => self.name(name),
-            Expr::CompoundIdentifier(names) => self.qualified(names),
+            Expr::Identifier(name) => {
+                self.is_constant = false;
+                self.name(name)
+            }
+            Expr::CompoundIdentifier(names) => {
+                self.is_constant = false;
+                self.qualified(names)
+            }
             Expr::Value(value) => self.value(value),
             Expr::Nested(inner) => self.expr(inner),
             Expr::BinaryOp { left, op, right } => self.binary(left, op, right),

@@ -86,6 +86,7 @@ pub fn bind(
         clause: "field list",
         depth: 0,
         height: 0,
+        is_constant: true,
         weights: Weights::new(),
         weight: ctx.memory.hold(0)?,
     };
@@ -131,6 +132,8 @@ struct Binder<'a> {
     depth: usize,
     /// The height of the highest expression that was bound where this one stands.
     height: usize,
+    /// Whether what was bound where this one stands is made of constants alone.
+    is_constant: bool,
     weights: Weights,
     /// What the plan of what was counted may take.
     weight: Held,

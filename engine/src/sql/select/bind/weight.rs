@@ -194,6 +194,7 @@ impl Binder<'_> {
         let height = self.height;
         let bound = work(self);
         self.height = height;
+        self.is_constant = false;
         self.weights.conditions = conditions;
         self.weights.subqueries -= 1;
         bound

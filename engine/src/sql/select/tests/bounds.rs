@@ -103,7 +103,7 @@ fn what_was_killed_is_planned_no_further() {
 #[test]
 fn a_high_expression_is_the_same_in_a_select_list_and_in_its_group_by() {
     let fixture = plain();
-    for levels in 1..80 {
+    for levels in (1..12).chain([20, 41, 80]) {
         let tall = format!("id{}", " + 1 - 1".repeat(levels));
         let sql = format!(
             "SELECT {tall}, COUNT(*), SUM({tall}), MAX({tall} + 1) FROM t WHERE {tall} < 3 \
@@ -114,6 +114,11 @@ fn a_high_expression_is_the_same_in_a_select_list_and_in_its_group_by() {
         let sql = format!("SELECT COUNT(*) FROM t WHERE {branch} AND NOT {tall} IN (SELECT 7)");
         assert_eq!(answer(&fixture, &sql), "1", "{levels}");
     }
+    // Of constants that cannot be computed each level was tried again.
+    let chain = format!("SELECT 9232372036854775807 * 3{}", " < 1".repeat(200));
+    assert_eq!(answer(&fixture, &chain), "ERROR 1690");
+    let chain = format!("SELECT 9 * 3{}", " < 1".repeat(200));
+    assert_eq!(answer(&fixture, &chain), "1");
     // Two that differ far below are two.
     let other = |what: &str| format!("SUM(id + {what}{})", " + 1".repeat(60));
     let sql = format!("SELECT {}, {} FROM t WHERE id = 1", other("1"), other("2"));
