@@ -20,6 +20,12 @@ pub const PARSE_STEPS_SPARE: usize = 4_096;
 /// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
 /// expression takes 5 KB of it to be copied.
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
+/// Tokens of a text that its parser may copy: sqlparser hands an operator its left side to look at alone.
+pub const COPIED_TOKENS_MAX: usize = 8 << 20;
+/// Tokens of a parenthesis between two commas; of what is read in it no tree is higher.
+pub const STATEMENT_TOKENS_MAX: usize = 65_536;
+/// Bytes of a statement that is parsed beside the control thread.
+pub const PARSE_BESIDE_BYTES: usize = 16 << 10;
 /// What a statement of many steps reserves for the stack of its thread while it is planned: the highest that is not
 /// refused was measured at 9.6 MB.
 pub const QUERY_STACK_USED_BYTES: usize = 16 << 20;
@@ -32,8 +38,8 @@ pub const REPEATED_EXPRESSIONS_MAX: usize = 8_192;
 /// Steps that planning a statement may take: one for each expression but a literal, and more where it is nested deep or
 /// stands beside many. A step was measured at some 50 to 150 us.
 pub const PLAN_STEPS_MAX: usize = 65_536;
-/// Steps of a statement that is planned beside the query threads: some 50 ms.
-pub const PLAN_STEPS_BESIDE: usize = 1_024;
+/// Steps of a statement whose plan may be high enough to use much of a stack.
+pub const PLAN_STEPS_HIGH: usize = 1_024;
 /// An expression on level n takes n * n steps, divided by this, more.
 pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.

@@ -20,7 +20,9 @@ use super::variables::SessionVariables;
 use super::warnings::{Level, Warnings};
 use super::{names, schema_views, secret};
 use crate::aggregator::Name;
-use crate::limits::{PREPARED_PARSED_BYTES_MAX, PREPARED_STATEMENTS_MAX, PREPARED_TEXT_BYTES_MAX};
+use crate::limits::{
+    PARSE_BESIDE_BYTES, PREPARED_PARSED_BYTES_MAX, PREPARED_STATEMENTS_MAX, PREPARED_TEXT_BYTES_MAX,
+};
 
 /// One client's session. Statements run one after another, in the order they were sent.
 pub struct Session {
@@ -65,15 +67,32 @@ impl Session {
     /// # Errors
     /// MySQL's number and text for whatever is wrong with it; 1317 when it was killed.
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, SqlError> {
-        let parsed = self
-            .weighed(sql)
-            .and_then(|held| Ok((parse::parse(sql)?, held)));
+        let parsed = match self.weighed(sql) {
+            Ok(held) => self.parsed(sql).await.map(|statement| (statement, held)),
+            Err(fault) => Err(fault),
+        };
         match parsed {
             Ok((statement, held)) => self.run("Query", sql, &statement, &[], held).await,
             Err(fault) => {
                 self.warnings.clear();
                 Err(self.remember(fault))
             }
+        }
+    }
+
+    /// Parses a text: a long one beside the control thread, which serves all sessions.
+    async fn parsed(&self, sql: &str) -> Result<Statement, SqlError> {
+        if sql.len() < PARSE_BESIDE_BYTES {
+            return parse::parse(sql);
+        }
+        let sql = sql.to_owned();
+        let runtime = &self.engine.parts().query_runtime;
+        match runtime.spawn_blocking(move || parse::parse(&sql)).await {
+            Ok(parsed) => parsed,
+            Err(panic) => Err(SqlError::new(
+                Code::Unknown,
+                format!("The statement could not be parsed: {panic}"),
+            )),
         }
     }
 
@@ -112,7 +131,7 @@ impl Session {
             ));
         }
         let _held = self.weighed(sql)?;
-        let statement = parse::parse(sql)?;
+        let statement = self.parsed(sql).await?;
         let params = parse::parameters(sql)?;
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
         if params > 0 && !is_query {
@@ -173,7 +192,7 @@ impl Session {
         let statement = match &prepared.statement {
             Some(statement) => statement,
             None => {
-                again = parse::parse(&prepared.sql)?;
+                again = self.parsed(&prepared.sql).await?;
                 &again
             }
         };
@@ -318,6 +337,8 @@ impl Session {
         let engine_variables = self.engine.engine_variables(&catalog);
         Arc::make_mut(&mut self.variables).refresh(engine_variables);
         let (handle, cancel) = super::select::Cancel::new();
+        // A client that hangs up drops this, and with it what it asked for.
+        let handle = super::select::CancelGuard::new(handle);
         let mut running =
             self.registered
                 .begin(command, secret::shown(sql), self.engine.now_unix_us());

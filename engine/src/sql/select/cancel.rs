@@ -10,6 +10,10 @@ use crate::sql::error::SqlError;
 #[derive(Clone, Debug)]
 pub struct CancelHandle(watch::Sender<bool>);
 
+/// Cancels when it is dropped: who takes a statement's answer no more has no use for its work.
+#[derive(Debug)]
+pub struct CancelGuard(CancelHandle);
+
 /// The side that is cancelled.
 #[derive(Clone, Debug)]
 pub struct Cancel(watch::Receiver<bool>);
@@ -69,6 +73,25 @@ pub(super) async fn planning<T>(cancel: Cancel, work: impl Future<Output = T>) -
 /// 1317.
 pub(super) fn check_planned() -> Result<()> {
     PLANNED.try_with(Cancel::check).unwrap_or(Ok(()))
+}
+
+impl CancelGuard {
+    /// Of that handle.
+    #[must_use]
+    pub fn new(handle: CancelHandle) -> CancelGuard {
+        CancelGuard(handle)
+    }
+
+    /// Cancels, now and for good.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl CancelHandle {

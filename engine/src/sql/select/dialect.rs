@@ -16,10 +16,10 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
-use super::height::{is_too_high, nesting};
+use super::height::{copied, is_too_high, nesting};
 use crate::limits::{
-    PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, QUERY_READS_MAX, STATEMENT_HEIGHT_MAX,
-    STATEMENT_NESTING_MAX,
+    COPIED_TOKENS_MAX, PARSE_STEPS_PER_TOKEN_MAX, PARSE_STEPS_SPARE, QUERY_READS_MAX,
+    STATEMENT_HEIGHT_MAX, STATEMENT_NESTING_MAX,
 };
 use crate::sql::error::{Code, SqlError};
 use crate::sql::secret;
@@ -75,6 +75,25 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
                  write the joins around them without parentheses, or name the subqueries by WITH"
             ),
         ));
+    }
+    let copied = copied(&tokens);
+    if copied > COPIED_TOKENS_MAX {
+        return Err(SqlError::new(
+            Code::LimitReached,
+            format!(
+                "AND, OR, DIV and MOD stand behind too much, in parentheses around each other: {copied} words would be \
+                 copied, and at most {COPIED_TOKENS_MAX} are"
+            ),
+        ));
+    }
+    // What MySQL has not, and sqlparser reads for others: types behind `::`, names behind `:`, lists in brackets.
+    if let Some(token) = tokens.iter().find(|token| {
+        matches!(
+            token.token,
+            Token::DoubleColon | Token::Colon | Token::LBracket | Token::RBracket
+        )
+    }) {
+        return Err(syntax(sql, token.span.start));
     }
     let nested = || {
         SqlError::new(
@@ -229,16 +248,23 @@ impl Dialect for MySql {
         self.steps_left.set(left);
         if let Token::Word(word) = &parser.peek_token_ref().token
             && word.quote_style.is_none()
-            && is_no_operand(word.keyword)
+            && RESERVED_OPERANDS
+                .iter()
+                .any(|one| word.value.eq_ignore_ascii_case(one))
         {
-            let words = format!("{} is no operand", word.value);
-            return Some(Err(ParserError::ParserError(words)));
+            return Some(Err(no_operand(&word.value)));
         }
         if !parser.parse_keyword(Keyword::INTERVAL) {
             return None;
         }
         Some(parser.parse_expr().and_then(|value| {
             let unit = parser.parse_identifier()?;
+            if RESERVED_OPERANDS
+                .iter()
+                .any(|word| unit.value.eq_ignore_ascii_case(word))
+            {
+                return Err(no_operand(&unit.value));
+            }
             Ok(Expr::Interval(Interval {
                 value: Box::new(value),
                 leading_field: Some(DateTimeField::Custom(unit)),
@@ -258,24 +284,7 @@ impl Dialect for MySql {
         if let Some(op) = logical(&parser.peek_token_ref().token) {
             return Some(chain(parser, expr, &op, precedence));
         }
-        let op = match &parser.peek_token_ref().token {
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::DIV => BinaryOperator::MyIntegerDivide,
-                _ if word.value.eq_ignore_ascii_case("mod") => BinaryOperator::Modulo,
-                _ => return None,
-            },
-            _ => return None,
-        };
-        parser.next_token();
-        Some(
-            parser
-                .parse_subexpr(precedence)
-                .map(|right| Expr::BinaryOp {
-                    left: Box::new(expr.clone()),
-                    op,
-                    right: Box::new(right),
-                }),
-        )
+        worded_product(&parser.peek_token_ref().token).map(|_| products(parser, expr, precedence))
     }
 
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
@@ -320,6 +329,40 @@ fn logical(token: &Token) -> Option<BinaryOperator> {
         Token::Word(word) if word.keyword == Keyword::OR => Some(BinaryOperator::Or),
         Token::Word(word) if word.keyword == Keyword::AND => Some(BinaryOperator::And),
         _ => None,
+    }
+}
+
+/// DIV and MOD.
+fn worded_product(token: &Token) -> Option<BinaryOperator> {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+            Keyword::DIV => Some(BinaryOperator::MyIntegerDivide),
+            _ if word.value.eq_ignore_ascii_case("mod") => Some(BinaryOperator::Modulo),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `a DIV b * c MOD d ...`, with one copy of what is to the left of all.
+fn products(parser: &mut Parser<'_>, first: &Expr, precedence: u8) -> Result<Expr, ParserError> {
+    let mut left = first.clone();
+    loop {
+        let op = match &parser.peek_token_ref().token {
+            Token::Mul => BinaryOperator::Multiply,
+            Token::Div => BinaryOperator::Divide,
+            Token::Mod => BinaryOperator::Modulo,
+            token => match worded_product(token) {
+                Some(op) => op,
+                None => return Ok(left),
+            },
+        };
+        parser.next_token();
+        left = Expr::BinaryOp {
+            left: Box::new(left),
+            op,
+            right: Box::new(parser.parse_subexpr(precedence)?),
+        };
     }
 }
 
@@ -384,12 +427,11 @@ fn is_read_too_often(tokens: &[TokenWithSpan]) -> bool {
     })
 }
 
-/// Reserved words that sqlparser reads as names where an operand should be.
-fn is_no_operand(keyword: Keyword) -> bool {
-    matches!(
-        keyword,
-        Keyword::AND | Keyword::OR | Keyword::XOR | Keyword::WHEN | Keyword::THEN | Keyword::ELSE
-    )
+/// Reserved words that sqlparser reads as names where an operand or a unit should be.
+const RESERVED_OPERANDS: [&str; 6] = ["and", "or", "xor", "when", "then", "else"];
+
+fn no_operand(word: &str) -> ParserError {
+    ParserError::ParserError(format!("{word} is no operand"))
 }
 
 fn begins_query(keyword: Keyword) -> bool {
@@ -437,6 +479,8 @@ mod tests {
             ("1 | 2 & 3 << 1", "(1 | (2 & (3 << 1)))"),
             ("1 && 0 || 1", "((1 AND 0) OR 1)"),
             ("1 = 1 = 2", "((1 = 1) = 2)"),
+            ("8 DIV 3 * 2 MOD 3 + 1", "((((8 DIV 3) * 2) % 3) + 1)"),
+            ("2 * 8 DIV 3 ^ 1", "((2 * 8) DIV (3 ^ 1))"),
         ] {
             assert_eq!(shown(sql), expected, "{sql}");
         }

@@ -8,13 +8,14 @@
 //! - XOR and the set operations, whose operands are such rows, one each;
 //! - and around what stands in parentheses all of that again.
 //!
-//! A word ends a row only where it cannot be a name: not behind a dot, and as an operand no reserved word is read
-//! ([`super::dialect::MySql`]).
+//! A word ends a row only where it cannot be a name: not behind a dot or what a name follows, and as an operand no
+//! reserved word is read ([`super::dialect::MySql`]). Should sqlparser read one as a name all the same, there is a second
+//! bound, on all tokens between two commas of a parenthesis: a stack bears a tree as high as that.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::limits::STATEMENT_HEIGHT_MAX;
+use crate::limits::{STATEMENT_HEIGHT_MAX, STATEMENT_TOKENS_MAX};
 
 /// What stands between two parentheses, or between CASE and its END.
 #[derive(Default)]
@@ -30,6 +31,8 @@ struct Level {
     operators: usize,
     /// BETWEEN that want their AND.
     betweens: usize,
+    /// Tokens since the last comma.
+    tokens: usize,
 }
 
 impl Level {
@@ -42,10 +45,39 @@ impl Level {
         (self.row, self.inner) = (0, 0);
     }
 
+    fn is_too_high(&self) -> bool {
+        self.height() > STATEMENT_HEIGHT_MAX || self.tokens > STATEMENT_TOKENS_MAX
+    }
+
     /// Takes in what stood in parentheses.
     fn hold(&mut self, inner: &Level) {
         self.inner = self.inner.max(inner.height() + 1);
         self.row += 1;
+    }
+}
+
+/// The reserved word that a token is, behind `previous`: none where it is a name.
+fn reserved(token: &Token, previous: Option<&Token>) -> Keyword {
+    let Token::Word(word) = token else {
+        return Keyword::NoKeyword;
+    };
+    let is_name = match previous {
+        Some(Token::Period) => true,
+        Some(Token::Word(before)) if before.quote_style.is_none() => matches!(
+            before.keyword,
+            Keyword::OVER
+                | Keyword::COLLATE
+                | Keyword::AS
+                | Keyword::USING
+                | Keyword::SET
+                | Keyword::ZONE
+                | Keyword::WINDOW
+        ),
+        _ => false,
+    };
+    match is_name || word.quote_style.is_some() {
+        true => Keyword::NoKeyword,
+        false => word.keyword,
     }
 }
 
@@ -61,12 +93,13 @@ pub(super) struct Nesting {
 pub(super) fn nesting(tokens: &[TokenWithSpan]) -> Nesting {
     let mut deepest = Nesting { levels: 0, nots: 0 };
     let (mut levels, mut nots) = (0_usize, 0);
+    let mut previous = None;
     for token in tokens {
-        let word = match &token.token {
-            Token::Whitespace(_) => continue,
-            Token::Word(word) if word.quote_style.is_none() => word.keyword,
-            _ => Keyword::NoKeyword,
-        };
+        if let Token::Whitespace(_) = token.token {
+            continue;
+        }
+        let word = reserved(&token.token, previous);
+        previous = Some(&token.token);
         nots = if word == Keyword::NOT { nots + 1 } else { 0 };
         match (&token.token, word) {
             (Token::LParen, _) | (_, Keyword::CASE) => levels += 1,
@@ -83,14 +116,15 @@ pub(super) fn nesting(tokens: &[TokenWithSpan]) -> Nesting {
 pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
     let mut outer: Vec<Level> = Vec::new();
     let mut level = Level::default();
-    let mut is_behind_dot = false;
+    let mut previous = None;
     for token in tokens {
-        let word = match &token.token {
-            Token::Word(word) if word.quote_style.is_none() && !is_behind_dot => word.keyword,
-            _ => Keyword::NoKeyword,
-        };
+        if let Token::Whitespace(_) = token.token {
+            continue;
+        }
+        let word = reserved(&token.token, previous);
+        previous = Some(&token.token);
+        level.tokens += 1;
         match &token.token {
-            Token::Whitespace(_) => continue,
             Token::Number(..) | Token::SingleQuotedString(_) => {}
             Token::LParen => outer.push(std::mem::take(&mut level)),
             Token::RParen => {
@@ -107,8 +141,11 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
                 outer.clear();
                 level = Level::default();
             }
-            Token::Comma | Token::StringConcat => level.end_row(),
-            Token::Overlap => level.end_row(),
+            Token::Comma => {
+                level.end_row();
+                level.tokens = 0;
+            }
+            Token::StringConcat | Token::Overlap => level.end_row(),
             _ => match word {
                 Keyword::OR => level.end_row(),
                 Keyword::AND if level.betweens == 0 => level.end_row(),
@@ -145,8 +182,7 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
                 _ => level.row += 1,
             },
         }
-        is_behind_dot = token.token == Token::Period;
-        if level.height() > STATEMENT_HEIGHT_MAX {
+        if level.is_too_high() {
             return true;
         }
     }
@@ -154,7 +190,88 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
         let inner = std::mem::replace(&mut level, around);
         level.hold(&inner);
     }
-    level.height() > STATEMENT_HEIGHT_MAX
+    level.is_too_high()
+}
+
+/// Where the operands of a parenthesis begin, by the number of their first token.
+#[derive(Default)]
+struct Operands {
+    comma: usize,
+    or: usize,
+    /// Of what is neither AND nor OR.
+    other: usize,
+    is_behind_or: bool,
+    is_behind_and: bool,
+    is_behind_product: bool,
+}
+
+/// How many tokens a parser copies: with the first AND, OR, DIV or MOD of a row, what stands to the left of it, and in a
+/// parenthesis around it that once more.
+pub(super) fn copied(tokens: &[TokenWithSpan]) -> usize {
+    let mut outer: Vec<Operands> = Vec::new();
+    let mut level = Operands::default();
+    let (mut copied, mut previous) = (0_usize, None);
+    for (at, token) in tokens.iter().enumerate() {
+        if let Token::Whitespace(_) = token.token {
+            continue;
+        }
+        let word = reserved(&token.token, previous);
+        previous = Some(&token.token);
+        let begins = |comma| Operands {
+            comma,
+            or: comma,
+            other: comma,
+            ..Operands::default()
+        };
+        match (&token.token, word) {
+            (Token::LParen, _) => outer.push(std::mem::replace(&mut level, begins(at))),
+            (Token::RParen, _) => level = outer.pop().unwrap_or_else(|| begins(at)),
+            (Token::Comma | Token::SemiColon, _) => level = begins(at),
+            (Token::StringConcat, _) | (_, Keyword::OR) => {
+                if !level.is_behind_or {
+                    copied = copied.saturating_add(at - level.comma);
+                }
+                level = Operands {
+                    comma: level.comma,
+                    is_behind_or: true,
+                    ..begins(at)
+                };
+            }
+            (Token::Overlap, _) | (_, Keyword::AND) => {
+                if !level.is_behind_and {
+                    copied = copied.saturating_add(at - level.or);
+                }
+                (level.is_behind_and, level.is_behind_product, level.other) = (true, false, at);
+            }
+            (_, Keyword::DIV) => {
+                if !level.is_behind_product {
+                    copied = copied.saturating_add(at - level.other);
+                }
+                level.is_behind_product = true;
+            }
+            (Token::Word(word), _) if word.value.eq_ignore_ascii_case("mod") => {
+                if !level.is_behind_product {
+                    copied = copied.saturating_add(at - level.other);
+                }
+                level.is_behind_product = true;
+            }
+            (
+                Token::Plus
+                | Token::Minus
+                | Token::Eq
+                | Token::Lt
+                | Token::Gt
+                | Token::Neq
+                | Token::LtEq
+                | Token::GtEq
+                | Token::Spaceship,
+                _,
+            )
+            | (_, Keyword::XOR) => (level.is_behind_product, level.other) = (false, at),
+            _ => {}
+        }
+    }
+    copied
 }
 
 #[cfg(test)]
@@ -185,6 +302,8 @@ mod tests {
             ("a", " + t.`or`"),
             ("a", " + CASE WHEN a THEN a ELSE a END"),
             ("a", " + CASE WHEN end THEN a END"),
+            ("a", " COLLATE or"),
+            ("a", " + a() OVER or"),
             ("SELECT 1", " UNION SELECT 1"),
             ("SELECT 1, 1", " UNION ALL SELECT 1, 1"),
             ("SELECT 1 OR 1", " EXCEPT SELECT 1 OR 1"),
@@ -204,6 +323,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_copied_is_counted_once_a_row_and_once_a_parenthesis() {
+        let of = |sql: &str| {
+            let tokens = Tokenizer::new(&MySqlDialect {}, sql).tokenize_with_location();
+            copied(&tokens.expect("tokens"))
+        };
+        let row = |one: &str, times: usize| format!("a{}", one.repeat(times));
+        for one in [
+            " OR a",
+            " AND a",
+            " DIV a",
+            " MOD a",
+            " + a DIV a",
+            " OR a AND a",
+        ] {
+            let (few, many) = (of(&row(one, 10)), of(&row(one, 1_000)));
+            assert!(many <= 200 * few.max(10), "{one}: {few}, {many}");
+        }
+        let nested = |times: usize| {
+            format!(
+                "{}{}{}",
+                "(".repeat(times),
+                row(" + a", 500),
+                " OR a)".repeat(times)
+            )
+        };
+        assert!(of(&nested(100)) > 90 * of(&nested(1)));
+    }
+
+    #[test]
     fn what_is_long_and_flat_is_not() {
         for one in [
             "1, ",
@@ -217,13 +365,13 @@ mod tests {
             "a = 1; SELECT ",
         ] {
             assert!(
-                !is_refused(&format!("SELECT {}1", one.repeat(10_000))),
+                !is_refused(&format!("SELECT {}1", one.repeat(4_000))),
                 "{one}"
             );
         }
         let case = format!(
             "SELECT CASE a {} ELSE 1 END",
-            "WHEN 1 THEN b ".repeat(10_000)
+            "WHEN 1 THEN b ".repeat(4_000)
         );
         assert!(!is_refused(&case));
     }

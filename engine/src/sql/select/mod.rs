@@ -49,7 +49,7 @@ pub mod types;
 mod watch;
 pub mod width;
 
-pub use cancel::{Cancel, CancelHandle};
+pub use cancel::{Cancel, CancelGuard, CancelHandle};
 pub use dialect::{MySql, parse};
 pub use memory::{QueryMemory, Share};
 pub use scan::part::ScanPart;

@@ -99,7 +99,7 @@ impl Binder<'_> {
             }
             ("if", [condition, yes, no]) => {
                 let condition = self.case_condition(|binder| binder.condition(condition))?;
-                let args = vec![condition, self.expr(yes)?, self.expr(no)?];
+                let args = vec![condition, self.result(yes)?, self.result(no)?];
                 return Ok(call("case", args));
             }
             ("isnull", [expr]) => return Ok(Expr::IsNull(Box::new(self.expr(expr)?))),
@@ -109,17 +109,16 @@ impl Binder<'_> {
         let Some((least, most)) = functions::arity(canonical) else {
             return Err(self.no_function(name));
         };
-        let doubled = match canonical {
-            "coalesce" | "ifnull" => args.len().saturating_sub(1),
-            "nullif" => 1,
-            _ => 0,
-        };
+        let last = args.len().saturating_sub(1);
         let mut bound = args
             .iter()
             .enumerate()
-            .map(|(at, arg)| match at < doubled {
-                true => self.repeated(2, arg),
-                false => self.expr(arg),
+            .map(|(at, arg)| match canonical {
+                "coalesce" | "ifnull" if at < last => self.repeated(2, arg),
+                "coalesce" | "ifnull" => self.result(arg),
+                "nullif" if at == 0 => self.repeated(2, arg),
+                "nullif" => self.case_condition(|binder| binder.expr(arg)),
+                _ => self.expr(arg),
             })
             .collect::<Result<Vec<_>, _>>()?;
         bound.extend(extra.iter().map(|extra| text(extra)));

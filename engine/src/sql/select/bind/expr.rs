@@ -31,7 +31,7 @@ impl Binder<'_> {
             std::mem::take(&mut self.height),
             std::mem::replace(&mut self.is_constant, true),
         );
-        let bound = self.expr_inner(expr);
+        let bound = self.in_result(expr, |binder| binder.expr_inner(expr));
         self.depth -= 1;
         let (height, is_constant) = (self.height + 1, self.is_constant);
         self.height = beside.0.max(height);
@@ -292,7 +292,9 @@ impl Binder<'_> {
                 return Ok(alias.expr);
             }
             if let Some(found) = scope.find(&name.value, self.clause)? {
-                return Ok(scope.expr(found));
+                let (expr, written) = (scope.expr(found), scope.column(found).written);
+                self.weigh_column(written)?;
+                return Ok(expr);
             }
             if innermost
                 && scope.alias_use == AliasUse::Last
@@ -321,15 +323,16 @@ impl Binder<'_> {
             [database, table, column] => (Some(database.value.as_str()), table, column),
             _ => return Err(SqlError::not_supported(dotted(names))),
         };
-        self.scopes
-            .iter()
-            .rev()
-            .find_map(|scope| {
-                scope
-                    .find_in(database, &table.value, &column.value)
-                    .map(|at| scope.expr(at))
-            })
-            .ok_or_else(|| unknown(&dotted(names), self.clause))
+        let found = self.scopes.iter().rev().find_map(|scope| {
+            scope
+                .find_in(database, &table.value, &column.value)
+                .map(|at| (scope.expr(at), scope.column(at).written))
+        });
+        let Some((expr, written)) = found else {
+            return Err(unknown(&dotted(names), self.clause));
+        };
+        self.weigh_column(written)?;
+        Ok(expr)
     }
 
     /// `@name`, `@@name`, `@@session.name`, `@@global.name`.

@@ -79,7 +79,7 @@ impl Binder<'_> {
                 let mut seen = scope.clone();
                 seen.visible.extend(&joined);
                 self.scopes.push(seen);
-                let on = self.within("on clause", |binder| binder.condition(on));
+                let on = self.within("on clause", |binder| binder.filter(on));
                 self.scopes.pop();
                 return Ok((Some(on?), joined));
             }
@@ -96,6 +96,7 @@ impl Binder<'_> {
                 })
                 .collect(),
         };
+        self.weigh_columns(named.len())?;
         let mut merged = Vec::new();
         let mut conditions = Vec::new();
         let mut gone = Vec::new();
@@ -364,6 +365,7 @@ fn columns_of(source: &Source) -> (String, Columns) {
             org_name: name.to_owned(),
             database: database.clone(),
         },
+        written: 1,
     };
     let columns = columns
         .iter()

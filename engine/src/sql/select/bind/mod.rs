@@ -29,6 +29,7 @@ mod literal;
 mod operator;
 mod query;
 mod scope;
+mod sorting;
 mod weight;
 
 use query::Twice;

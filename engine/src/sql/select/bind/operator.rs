@@ -199,21 +199,21 @@ impl Binder<'_> {
         else_result: Option<&Expr>,
     ) -> Result<Expr, SqlError> {
         let operand = operand
-            .map(|operand| self.repeated(conditions.len(), operand))
+            .map(|operand| self.case_operand(conditions.len(), operand))
             .transpose()?;
         let mut args = Vec::with_capacity(conditions.len() * 2 + 1);
         for when in conditions {
             args.push(match &operand {
                 Some(operand) => {
-                    let wanted = self.expr(&when.condition)?;
+                    let wanted = self.case_condition(|binder| binder.expr(&when.condition))?;
                     call("=", vec![operand.clone(), wanted])
                 }
                 None => self.case_condition(|binder| binder.condition(&when.condition))?,
             });
-            args.push(self.expr(&when.result)?);
+            args.push(self.result(&when.result)?);
         }
         if let Some(result) = else_result {
-            args.push(self.expr(result)?);
+            args.push(self.result(result)?);
         }
         Ok(call("case", args))
     }

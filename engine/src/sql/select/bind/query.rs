@@ -1,16 +1,15 @@
-//! Queries: WITH, set operations, SELECT, ORDER BY and LIMIT.
+//! Queries: WITH, set operations, SELECT and LIMIT.
 
 use sqlparser::ast::{
-    Cte as CteTree, Distinct, Expr, GroupByExpr, GroupByWithModifier, OrderBy, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value,
-    WildcardAdditionalOptions,
+    Cte as CteTree, Distinct, Expr, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, Value, WildcardAdditionalOptions,
 };
 
 use super::build::{call, keep_having};
 use super::from::parts;
 use super::limit::limit_clause;
-use super::literal::{is_placeholder_null, number};
-use super::scope::{Alias, AliasUse, Column, Columns, Scope, quoted, unknown};
+use super::literal::is_placeholder_null;
+use super::scope::{Alias, AliasUse, Column, Columns, Scope, quoted};
 use super::weight::Counts;
 use super::{Binder, Cte, Output};
 use crate::limits::{QUERY_NESTING_MAX, RESULT_COLUMNS_MAX};
@@ -26,20 +25,23 @@ pub(super) enum Twice {
 }
 
 /// An item of a SELECT list, bound.
-struct Item {
-    expr: Expr,
+pub(super) struct Item {
+    pub(super) expr: Expr,
     output: Output,
     /// What naming it adds to the plan.
-    counts: Counts,
+    pub(super) counts: Counts,
+    /// How many expressions it is, with those of the derived columns that it names.
+    written: usize,
 }
 
 impl Item {
     /// Of a `*`.
-    fn column(expr: Expr, output: Output) -> Item {
+    fn column(expr: Expr, output: Output, written: usize) -> Item {
         Item {
             expr,
             output,
             counts: Counts::default(),
+            written,
         }
     }
 }
@@ -147,13 +149,16 @@ impl Binder<'_> {
                 set_quantifier,
                 right,
             } => {
-                let (mut left, columns, _) = self.set_expr(left, twice)?;
+                let (mut left, mut columns, _) = self.set_expr(left, twice)?;
                 let (mut right, others, _) = self.set_expr(right, Twice::Renamed)?;
                 if columns.len() != others.len() {
                     return Err(SqlError::new(
                         Code::WrongNumberOfColumns,
                         "The used SELECT statements have a different number of columns",
                     ));
+                }
+                for (column, other) in columns.iter_mut().zip(&others) {
+                    column.written = column.written.saturating_add(other.written);
                 }
                 plain(&mut left);
                 plain(&mut right);
@@ -224,7 +229,13 @@ impl Binder<'_> {
         })?;
         let mut columns: Columns = Vec::with_capacity(items.len());
         bound.projection.clear();
-        for Item { expr, output, .. } in &items {
+        for Item {
+            expr,
+            output,
+            written,
+            ..
+        } in &items
+        {
             let taken = |name: &str| {
                 columns
                     .iter()
@@ -249,11 +260,11 @@ impl Binder<'_> {
                 name,
                 hidden: false,
                 output: output.clone(),
+                written: *written,
             });
         }
         if let Some(selection) = &select.selection {
-            bound.selection =
-                Some(self.within("where clause", |binder| binder.condition(selection))?);
+            bound.selection = Some(self.within("where clause", |binder| binder.filter(selection))?);
         }
         if let Some(scope) = self.scopes.last_mut() {
             scope.aliases = items
@@ -271,7 +282,7 @@ impl Binder<'_> {
         })?;
         self.allow_aliases(AliasUse::First);
         if let Some(having) = &select.having {
-            let having = self.within("having clause", |binder| binder.condition(having))?;
+            let having = self.within("having clause", |binder| binder.filter(having))?;
             let aggregates = self.scopes.last().is_some_and(|scope| scope.aggregates);
             keep_having(bound, having, aggregates);
         }
@@ -302,7 +313,12 @@ impl Binder<'_> {
                 }
                 for at in &scope.visible {
                     let name = &scope.column(*at).name;
-                    items.push(Item::column(scope.expr(*at), scope.output(*at, name)));
+                    let written = scope.column(*at).written;
+                    items.push(Item::column(
+                        scope.expr(*at),
+                        scope.output(*at, name),
+                        written,
+                    ));
                 }
             }
             SelectItem::QualifiedWildcard(kind, options) => {
@@ -326,7 +342,11 @@ impl Binder<'_> {
                 for (column, shown) in scope.items[own].columns.iter().enumerate() {
                     if !shown.hidden {
                         let at = super::scope::Visible { item: own, column };
-                        items.push(Item::column(scope.expr(at), scope.output(at, &shown.name)));
+                        items.push(Item::column(
+                            scope.expr(at),
+                            scope.output(at, &shown.name),
+                            shown.written,
+                        ));
                     }
                 }
             }
@@ -343,6 +363,7 @@ impl Binder<'_> {
             expr,
             output,
             counts,
+            written: self.written_since(before),
         })
     }
 
@@ -391,85 +412,6 @@ impl Binder<'_> {
         };
         output
     }
-
-    fn group_by(
-        &mut self,
-        group_by: &GroupByExpr,
-        items: &[Item],
-    ) -> Result<GroupByExpr, SqlError> {
-        let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
-            return Err(SqlError::not_supported("GROUP BY ALL"));
-        };
-        let mut bound = Vec::with_capacity(exprs.len());
-        for expr in exprs {
-            self.weigh_item()?;
-            bound.push(match number(expr) {
-                Some(ordinal) => {
-                    let item = item_at(ordinal, items, self.clause)?;
-                    self.weigh_again(item.counts)?;
-                    item.expr.clone()
-                }
-                None => self.expr(expr)?,
-            });
-        }
-        match modifiers.as_slice() {
-            [] => Ok(GroupByExpr::Expressions(bound, Vec::new())),
-            [GroupByWithModifier::Rollup] => Ok(GroupByExpr::Expressions(
-                vec![Expr::Rollup(
-                    bound.into_iter().map(|expr| vec![expr]).collect(),
-                )],
-                Vec::new(),
-            )),
-            _ => Err(SqlError::not_supported("this modifier of GROUP BY")),
-        }
-    }
-
-    fn order_by(&mut self, order_by: &OrderBy, columns: &Columns) -> Result<OrderBy, SqlError> {
-        refuse(order_by.interpolate.is_some(), "INTERPOLATE")?;
-        let OrderByKind::Expressions(exprs) = &order_by.kind else {
-            return Err(SqlError::not_supported("ORDER BY ALL"));
-        };
-        let mut bound = Vec::with_capacity(exprs.len());
-        for item in exprs {
-            self.weigh_item()?;
-            let ordinal = match (&item.expr, number(&item.expr)) {
-                (_, Some(ordinal)) => {
-                    if ordinal == 0 || ordinal > columns.len() as u64 {
-                        return Err(unknown(&ordinal.to_string(), self.clause));
-                    }
-                    Some(ordinal)
-                }
-                (Expr::Identifier(name), None) => columns
-                    .iter()
-                    .position(|column| column.output.name.eq_ignore_ascii_case(&name.value))
-                    .map(|at| at as u64 + 1),
-                _ => None,
-            };
-            let expr = match ordinal {
-                Some(ordinal) => Expr::Value(Value::Number(ordinal.to_string(), false).into()),
-                None => self.expr(&item.expr)?,
-            };
-            refuse(item.with_fill.is_some(), "WITH FILL")?;
-            refuse(item.options.nulls_first.is_some(), "NULLS FIRST")?;
-            bound.push(OrderByExpr {
-                expr,
-                options: item.options,
-                with_fill: None,
-            });
-        }
-        Ok(OrderBy {
-            kind: OrderByKind::Expressions(bound),
-            interpolate: None,
-        })
-    }
-}
-
-fn item_at<'a, T>(ordinal: u64, items: &'a [T], clause: &str) -> Result<&'a T, SqlError> {
-    usize::try_from(ordinal)
-        .ok()
-        .and_then(|ordinal| ordinal.checked_sub(1))
-        .and_then(|at| items.get(at))
-        .ok_or_else(|| unknown(&ordinal.to_string(), clause))
 }
 
 /// A scope in which only the result's own names can be used.

@@ -15,6 +15,8 @@ pub(super) struct Column {
     pub(super) hidden: bool,
     /// What a client is told of it.
     pub(super) output: Output,
+    /// How many expressions it is, with those of the derived columns that they name.
+    pub(super) written: usize,
 }
 
 pub(super) type Columns = Vec<Column>;

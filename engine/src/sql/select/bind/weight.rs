@@ -23,6 +23,8 @@ pub(super) struct Counts {
     expressions: usize,
     /// Of these, what stands there once more than it was written.
     repeated: usize,
+    /// Expressions with those of the derived columns that they name.
+    written: usize,
     /// What planning them takes.
     steps: usize,
     selects: usize,
@@ -37,6 +39,7 @@ impl Counts {
         Counts {
             expressions: of(self.expressions, other.expressions),
             repeated: of(self.repeated, other.repeated),
+            written: of(self.written, other.written),
             steps: of(self.steps, other.steps),
             selects: of(self.selects, other.selects),
             subqueries: of(self.subqueries, other.subqueries),
@@ -57,6 +60,12 @@ pub(super) struct Weights {
     conditions: usize,
     /// In how many subqueries of expressions it stands.
     subqueries: usize,
+    /// Whether it is a condition of a query: what it names of a derived table is written out there.
+    filters: bool,
+    /// Whether it is the result of a CASE or its like.
+    is_result: bool,
+    /// How many functions in results of CASE, each in the other, it stands in.
+    in_results: usize,
 }
 
 impl Weights {
@@ -67,6 +76,9 @@ impl Weights {
             copies: 1,
             conditions: 0,
             subqueries: 0,
+            filters: false,
+            is_result: false,
+            in_results: 0,
         }
     }
 
@@ -85,9 +97,60 @@ impl Binder<'_> {
         };
         self.charge(Counts {
             expressions: 1,
+            written: 1,
             steps,
             ..Counts::default()
         })
+    }
+
+    /// Counts what a column's name stands for in a derived table: a filter is pushed below it, written out.
+    pub(super) fn weigh_column(&mut self, written: usize) -> Result<(), SqlError> {
+        let written = written.saturating_sub(1);
+        self.charge(Counts {
+            written,
+            repeated: if self.weights.filters { written } else { 0 },
+            ..Counts::default()
+        })
+    }
+
+    /// Binds the condition of a WHERE, ON or HAVING.
+    pub(super) fn filter(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
+        let before = std::mem::replace(&mut self.weights.filters, true);
+        let bound = self.condition(expr);
+        self.weights.filters = before;
+        bound
+    }
+
+    /// Binds a result of CASE or its like.
+    pub(super) fn result(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
+        let before = std::mem::replace(&mut self.weights.is_result, true);
+        let bound = self.expr(expr);
+        self.weights.is_result = before;
+        bound
+    }
+
+    /// How often what is in an expression is asked for its type where it stands: a CASE asks a function among its results
+    /// twice, and that asks the CASE in it again. `work` binds what is in it.
+    pub(super) fn in_result(
+        &mut self,
+        expr: &Expr,
+        work: impl FnOnce(&mut Self) -> Result<Expr, SqlError>,
+    ) -> Result<Expr, SqlError> {
+        if let Expr::Nested(_) = expr {
+            return work(self);
+        }
+        let is_result = std::mem::replace(&mut self.weights.is_result, false);
+        let bound = if is_result && is_function(expr) {
+            let times = if self.weights.in_results > 0 { 2 } else { 1 };
+            self.weights.in_results += 1;
+            let bound = self.at_copies(times, work);
+            self.weights.in_results -= 1;
+            bound
+        } else {
+            work(self)
+        };
+        self.weights.is_result = is_result;
+        bound
     }
 
     /// Counts the columns of a SELECT list.
@@ -145,6 +208,11 @@ impl Binder<'_> {
         more.each(more, |more, _| more / copies)
     }
 
+    /// How many expressions what was counted since is, with those of the derived columns that it names.
+    pub(super) fn written_since(&self, before: Counts) -> usize {
+        self.weighed_since(before).written
+    }
+
     /// Takes back what was counted since, and gives it, of one copy: of a common table expression nothing is in the plan
     /// until it is named.
     pub(super) fn take_weighed(&mut self, before: Counts) -> Counts {
@@ -154,7 +222,11 @@ impl Binder<'_> {
     }
 
     /// Counts what was bound before once more.
-    pub(super) fn weigh_again(&mut self, more: Counts) -> Result<(), SqlError> {
+    pub(super) fn weigh_again(&mut self, mut more: Counts) -> Result<(), SqlError> {
+        if self.weights.filters {
+            let named = more.written.saturating_sub(more.expressions);
+            more.repeated = more.repeated.saturating_add(named);
+        }
         self.charge(more)
     }
 
@@ -175,6 +247,15 @@ impl Binder<'_> {
         bound
     }
 
+    /// Binds what a CASE of so many WHEN compares with each.
+    pub(super) fn case_operand(&mut self, whens: usize, expr: &Expr) -> Result<Expr, SqlError> {
+        let least = if self.weights.conditions > 0 { 2 } else { 1 };
+        self.weights.conditions += 1;
+        let bound = self.repeated(whens.max(least), expr);
+        self.weights.conditions -= 1;
+        bound
+    }
+
     /// Binds a subquery of an expression.
     pub(super) fn in_subquery<T>(
         &mut self,
@@ -191,11 +272,15 @@ impl Binder<'_> {
         })?;
         self.weights.subqueries += 1;
         let conditions = std::mem::take(&mut self.weights.conditions);
+        let filters = std::mem::take(&mut self.weights.filters);
+        let is_result = std::mem::take(&mut self.weights.is_result);
         let height = self.height;
         let bound = work(self);
         self.height = height;
         self.is_constant = false;
         self.weights.conditions = conditions;
+        self.weights.filters = filters;
+        self.weights.is_result = is_result;
         self.weights.subqueries -= 1;
         bound
     }
@@ -225,8 +310,8 @@ impl Binder<'_> {
             (
                 counts.repeated,
                 REPEATED_EXPRESSIONS_MAX,
-                "BETWEEN, IN, COALESCE, IFNULL, NULLIF, CASE and IF repeat their operands: in each other they are more than \
-                 {} expressions",
+                "BETWEEN, IN, COALESCE, IFNULL, NULLIF, CASE and IF repeat their operands, and conditions what they name of a \
+                 derived table: in each other that is more than {} expressions",
             ),
             (
                 counts.steps,
@@ -256,6 +341,20 @@ impl Binder<'_> {
             0 => Ok(()),
             bytes => self.ctx.memory.hold_more(&self.weight, bytes),
         }
+    }
+}
+
+/// Whether an expression is a function in the plan that asks for the types of what is in it, and no CASE.
+fn is_function(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Case { .. } => {
+            false
+        }
+        Expr::Function(function) => {
+            let name = function.name.to_string().to_ascii_lowercase();
+            !["if", "ifnull", "coalesce", "nullif"].contains(&name.as_str())
+        }
+        _ => true,
     }
 }
 

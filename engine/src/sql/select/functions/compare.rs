@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{and, concat, is_not_null, not, nullif, regexp_is_match};
+use arrow::compute::{and, concat, is_not_null, like, not, nullif, regexp_is_match};
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
@@ -34,13 +35,26 @@ pub static FUNCTIONS: &[Function] = &[
     comparison("<=>"),
     lowered("between", 3, 3, lower_between),
     lowered("in", 2, usize::MAX, lower_in),
-    lowered("like", 3, 3, lower_like),
+    Function {
+        name: "like",
+        least: 3,
+        most: 3,
+        of: |_| Ok(DataType::Boolean),
+        eval: Some(|call| beside_the_workers(|| like_own(call))),
+        lower: Some(lower_like),
+    },
     Function {
         name: "regexp_like",
         least: 2,
         most: 2,
         of: |_| Ok(DataType::Boolean),
-        eval: Some(regexp),
+        eval: Some(|call| {
+            beside_the_workers(|| {
+                of_own_patterns(call, |texts, patterns| {
+                    regexp_is_match(texts, patterns, None::<&StringArray>)
+                })
+            })
+        }),
         lower: Some(lower_regexp),
     },
     Function {
@@ -235,12 +249,8 @@ fn lower_like(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     let escape = types.text(2).unwrap_or("\\").chars().next();
     let pattern = match (&types.constants[1], types.text(1)) {
         (_, Some(pattern)) => lit(with_backslash(pattern, escape)),
-        (_, None) if escape == Some('\\') => to(args[1].clone(), &types.types[1], &DataType::Utf8),
-        _ => {
-            return Err(wrap(SqlError::not_supported(
-                "LIKE ... ESCAPE with a pattern that is not constant",
-            )));
-        }
+        (Some(_), None) => to(args[1].clone(), &types.types[1], &DataType::Utf8),
+        (None, None) => return Ok(None),
     };
     Ok(Some(Expr::Like(Like::new(
         false,
@@ -285,19 +295,35 @@ fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     ))))
 }
 
-/// Patterns of their own in each row: to compile one may take long.
-fn regexp(call: &Call) -> Result<ArrayRef> {
-    beside_the_workers(|| own_patterns(call))
+fn like_own(call: &Call) -> Result<ArrayRef> {
+    let escape = match call.texts(2)?.iter().next() {
+        Some(Some(escape)) => escape.chars().next(),
+        _ => Some('\\'),
+    };
+    of_own_patterns(call, |texts, patterns| {
+        if escape == Some('\\') {
+            return like(texts, patterns);
+        }
+        let own = patterns.iter();
+        let own: StringArray = own
+            .map(|one| one.map(|one| with_backslash(one, escape)))
+            .collect();
+        like(texts, &own)
+    })
 }
 
-fn own_patterns(call: &Call) -> Result<ArrayRef> {
+/// Patterns of their own in each row: to compile one may take long.
+fn of_own_patterns(
+    call: &Call,
+    matches: impl Fn(&StringArray, &StringArray) -> std::result::Result<BooleanArray, ArrowError>,
+) -> Result<ArrayRef> {
     let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
     let mut parts = Vec::with_capacity(call.rows.div_ceil(PATTERNS_AT_ONCE));
     for at in (0..call.rows).step_by(PATTERNS_AT_ONCE) {
         call.purse.check()?;
         let rows = PATTERNS_AT_ONCE.min(call.rows - at);
         let (texts, patterns) = (texts.slice(at, rows), patterns.slice(at, rows));
-        parts.push(regexp_is_match(&texts, &patterns, None::<&StringArray>)?);
+        parts.push(matches(&texts, &patterns)?);
     }
     let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
     match parts.as_slice() {

@@ -207,6 +207,10 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
                 around("IF(", " = 1, 1, 7)", times),
                 around("CASE WHEN ", " = 1 THEN 1 ELSE 7 END", times),
                 around("CASE ", " WHEN 1 THEN 1 WHEN 7 THEN 8 END", times),
+                around("CASE ", " WHEN 1 THEN id = 1 ELSE id = 7 END", times),
+                around("CASE 1 WHEN ", " THEN 1 ELSE 7 END", times),
+                around("ABS(IF(id > 7, 7, ", "))", times),
+                around("ROUND(CASE WHEN id > 7 THEN 7 ELSE ", " END)", times),
                 format!("SELECT {}1{}", "(SELECT ".repeat(times), ")".repeat(times)),
             ] {
                 assert_eq!(answer(&fixture, &sql), expected, "{sql}");
@@ -241,6 +245,26 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
             assert_eq!(answer(&fixture, &ctes(next, 40)), "ERROR 1104", "{next}");
         }
         assert_eq!(answer(&fixture, &ctes("SELECT x FROM @", 60)), "1");
+        // A filter is pushed below a derived table, written out.
+        let derived = |times: usize| {
+            format!(
+                "SELECT x FROM {}(SELECT id x FROM t){} t WHERE x > 0 AND x < 1000",
+                "(SELECT x + x x FROM ".repeat(times),
+                " t)".repeat(times)
+            )
+        };
+        assert_eq!(answer(&fixture, &derived(3)).lines().next(), Some("8"));
+        assert_eq!(answer(&fixture, &derived(30)), "ERROR 1104");
+        // NULL or not: it compares with what it is made of.
+        let nullif = |times| {
+            format!(
+                "SELECT {}7{}",
+                "NULLIF(1, ".repeat(times),
+                ")".repeat(times)
+            )
+        };
+        assert_eq!(answer(&fixture, &nullif(1)), "1");
+        assert_eq!(answer(&fixture, &nullif(40)), "ERROR 1104");
         // An alias is written out wherever it is named.
         let tall = format!("SELECT id{} a FROM t", " + 1".repeat(100));
         let named = |times: usize| format!("{tall} HAVING a = 101{}", " OR a < 0".repeat(times));
@@ -345,12 +369,42 @@ fn what_is_too_high_is_refused_before_it_is_parsed() {
         ] {
             assert_eq!(answer(&fixture, &sql), "ERROR 1104", "{sql}");
         }
+        // What sqlparser reads as a name, a type or a list, and builds its tree higher.
+        for (begin, one, end) in [
+            ("1", "::or", ""),
+            ("1", " + :or", ""),
+            ("1", " + [1, 1]", ""),
+            ("1", " + ARRAY[1, 1]", ""),
+            ("1", " + a() OVER or", ""),
+            ("'a'", " = 'a' COLLATE or", ""),
+            ("CASE 1", "::when", " WHEN 1 THEN 1 END"),
+            ("CASE WHEN 1", " + INTERVAL 1 else", " THEN 1 END"),
+        ] {
+            for times in [20_000, 400_000] {
+                let sql = format!("SELECT {begin}{}{end}", one.repeat(times));
+                let refused = answer(&fixture, &sql);
+                assert!(
+                    ["ERROR 1064", "ERROR 1104"].contains(&refused.as_str()),
+                    "{one}"
+                );
+            }
+        }
+        for sql in [
+            format!("SELECT {}", ["'a'"; 3].join(&" MOD 'a'".repeat(900))),
+            format!(
+                "SELECT {}",
+                vec![format!("1{}", " DIV 1".repeat(900)); 300].join(", ")
+            ),
+        ] {
+            // In time.
+            answer(&fixture, &sql);
+        }
+        let nested = format!("SELECT {}1{}", "(".repeat(240), " OR 1)".repeat(240));
+        let long = format!("{nested} + {}", vec!["1"; 200_000].join(" OR "));
+        assert!(answer(&fixture, &long).starts_with("ERROR"));
         // A word that ends a row is no operand.
         for word in ["and", "or", "when", "then", "else"] {
-            let sql = format!(
-                "SELECT CASE WHEN 1 {}",
-                format!("+ {word} ").repeat(200_000)
-            );
+            let sql = format!("SELECT CASE WHEN 1 {}", format!("+ {word} ").repeat(20_000));
             assert_eq!(answer(&fixture, &sql), "ERROR 1064", "{word}");
         }
     });
