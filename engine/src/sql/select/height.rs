@@ -123,9 +123,8 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
         }
         let word = reserved(&token.token, previous);
         previous = Some(&token.token);
-        level.tokens += 1;
         match &token.token {
-            Token::Number(..) | Token::SingleQuotedString(_) => {}
+            Token::Number(..) | Token::SingleQuotedString(_) => continue,
             Token::LParen => outer.push(std::mem::take(&mut level)),
             Token::RParen => {
                 // A CASE that is not ended ends here; so does what no parenthesis opened.
@@ -182,6 +181,7 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
                 _ => level.row += 1,
             },
         }
+        level.tokens += usize::from(token.token != Token::Comma);
         if level.is_too_high() {
             return true;
         }
