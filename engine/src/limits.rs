@@ -38,8 +38,9 @@ pub const REPEATED_EXPRESSIONS_MAX: usize = 8_192;
 /// Steps that planning a statement may take: one for each expression but a literal, and more where it is nested deep or
 /// stands beside many. A step was measured at some 50 to 150 us.
 pub const PLAN_STEPS_MAX: usize = 65_536;
-/// Steps of a statement whose plan may be high enough to use much of a stack.
-pub const PLAN_STEPS_HIGH: usize = 1_024;
+/// Steps of a statement that is planned beside the query threads, some 50 ms. Not of every one: an allocator keeps what is
+/// freed for each thread that ever planned.
+pub const PLAN_STEPS_BESIDE: usize = 1_024;
 /// An expression on level n takes n * n steps, divided by this, more.
 pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.

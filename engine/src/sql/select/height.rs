@@ -112,6 +112,13 @@ pub(super) fn nesting(tokens: &[TokenWithSpan]) -> Nesting {
     deepest
 }
 
+fn is_set_operator(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS
+    )
+}
+
 /// Whether the tree of a text may become higher than a stack bears.
 pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
     let mut outer: Vec<Level> = Vec::new();
@@ -142,7 +149,15 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
             }
             Token::Comma => {
                 level.end_row();
-                level.tokens = 0;
+                // Of a set operation's branches the lists follow each other.
+                if level.operators == 0 {
+                    level.tokens = 0;
+                }
+            }
+            // Whatever stands before: as a name it is counted too much.
+            Token::Word(word) if word.quote_style.is_none() && is_set_operator(word.keyword) => {
+                level.end_row();
+                level.operators += 1;
             }
             Token::StringConcat | Token::Overlap => level.end_row(),
             _ => match word {
@@ -157,11 +172,7 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
                     level.betweens += 1;
                     level.row += 1;
                 }
-                Keyword::XOR
-                | Keyword::UNION
-                | Keyword::EXCEPT
-                | Keyword::INTERSECT
-                | Keyword::MINUS => {
+                Keyword::XOR => {
                     level.end_row();
                     level.operators += 1;
                 }
@@ -303,6 +314,9 @@ mod tests {
             ("a", " + CASE WHEN a THEN a ELSE a END"),
             ("a", " + CASE WHEN end THEN a END"),
             ("a", " COLLATE or"),
+            ("SELECT 1, zone", " UNION SELECT 1, zone"),
+            ("SELECT 1 over", " UNION SELECT 1 over"),
+            ("SELECT 1, window", " EXCEPT SELECT 1, window"),
             ("a", " + a() OVER or"),
             ("SELECT 1", " UNION SELECT 1"),
             ("SELECT 1, 1", " UNION ALL SELECT 1, 1"),

@@ -20,7 +20,7 @@ use super::columns::result_column;
 use super::fault::{panicked, unwrap};
 use super::plan::{Planned, logical, plan, state};
 use super::{Explain, SelectContext};
-use crate::limits::{PLAN_STEPS_HIGH, QUERY_STACK_USED_BYTES, RESULT_BATCHES_MAX};
+use crate::limits::{PLAN_STEPS_BESIDE, QUERY_STACK_USED_BYTES, RESULT_BATCHES_MAX};
 use crate::sql::answer::{ResultColumn, Rows};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
@@ -138,7 +138,7 @@ pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultCo
         let outputs = std::mem::take(&mut bound.outputs);
         let state = state(&own);
         let plan = async { logical(&own, &state, bound.query, &bound.tables) };
-        let plan = Beside::new(planning(own.cancel.clone(), plan))
+        let plan = planning(own.cancel.clone(), plan)
             .await
             .map_err(|fault| unwrap(&fault, &own.memory))?;
         Ok(columns_of(plan.schema().as_arrow(), &outputs))
@@ -173,12 +173,15 @@ async fn run(
 }
 
 async fn planned(ctx: &SelectContext, bound: Bound) -> Result<Planned, SqlError> {
-    let stack = match bound.steps {
-        0..PLAN_STEPS_HIGH => 0,
-        _ => QUERY_STACK_USED_BYTES,
+    let steps = bound.steps;
+    let work = planning(ctx.cancel.clone(), plan(ctx, bound));
+    let planned = match steps {
+        0..PLAN_STEPS_BESIDE => work.await,
+        _ => {
+            let _stack = ctx.memory.hold(QUERY_STACK_USED_BYTES)?;
+            Beside::new(work).await
+        }
     };
-    let _stack = ctx.memory.hold(stack)?;
-    let planned = Beside::new(planning(ctx.cancel.clone(), plan(ctx, bound))).await;
     planned.map_err(|fault| unwrap(&fault, &ctx.memory))
 }
 

@@ -11,6 +11,7 @@ use super::build::{call, cast_type, decimal_literal, dotted, hexadecimal, is_utf
 use super::literal::{cast, is_placeholder_null, null, of_value, signed, text};
 use super::query::Twice;
 use super::scope::{AliasUse, unknown};
+use super::weight::is_case;
 use crate::limits::EXPRESSION_NESTING_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::VariableScope;
@@ -381,7 +382,12 @@ impl Binder<'_> {
         let clause = std::mem::replace(&mut self.clause, "field list");
         let bound = self.in_subquery(|binder| binder.query(query, Twice::Renamed));
         self.clause = clause;
-        bound.map(|(query, columns)| (query, columns.len()))
+        let (query, columns) = bound?;
+        // Compared, they become those of a join.
+        for column in &columns {
+            self.weigh_written(column.written)?;
+        }
+        Ok((query, columns.len()))
     }
 
     pub(super) fn single_column(
@@ -412,6 +418,7 @@ fn is_numbered(expr: &Expr) -> bool {
         | Expr::Exists { .. }
         | Expr::AnyOp { .. }
         | Expr::AllOp { .. } => false,
-        _ => true,
+        // A CASE asks what is among its results twice: a number would stand between two of them.
+        other => !is_case(other),
     }
 }

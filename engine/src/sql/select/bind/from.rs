@@ -104,6 +104,13 @@ impl Binder<'_> {
             let left_at = one_of(scope, &left, name)?;
             let right_at = one_of(scope, &right, name)?;
             conditions.push(call("=", vec![scope.expr(left_at), scope.expr(right_at)]));
+            let written = scope.column(left_at).written;
+            let written = written.saturating_add(scope.column(right_at).written);
+            self.weigh_written(written)?;
+            // Either side may be written out for the one that is kept.
+            for at in [left_at, right_at] {
+                scope.items[at.item].columns[at.column].written = written;
+            }
             merged.push(if kind == Kind::Right {
                 right_at
             } else {

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{
     Cte as CteTree, Distinct, Expr, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, Value, WildcardAdditionalOptions,
+    SetExpr, SetOperator, Value, WildcardAdditionalOptions,
 };
 
 use super::build::{call, keep_having};
@@ -27,11 +27,11 @@ pub(super) enum Twice {
 /// An item of a SELECT list, bound.
 pub(super) struct Item {
     pub(super) expr: Expr,
-    output: Output,
+    pub(super) output: Output,
     /// What naming it adds to the plan.
     pub(super) counts: Counts,
     /// How many expressions it is, with those of the derived columns that it names.
-    written: usize,
+    pub(super) written: usize,
 }
 
 impl Item {
@@ -149,6 +149,7 @@ impl Binder<'_> {
                 set_quantifier,
                 right,
             } => {
+                let is_first = !matches!(left.as_ref(), SetExpr::SetOperation { .. });
                 let (mut left, mut columns, _) = self.set_expr(left, twice)?;
                 let (mut right, others, _) = self.set_expr(right, Twice::Renamed)?;
                 if columns.len() != others.len() {
@@ -158,6 +159,11 @@ impl Binder<'_> {
                     ));
                 }
                 for (column, other) in columns.iter_mut().zip(&others) {
+                    // INTERSECT and EXCEPT are joins.
+                    if *op != SetOperator::Union {
+                        self.weigh_written(if is_first { column.written } else { 1 })?;
+                        self.weigh_written(other.written)?;
+                    }
                     column.written = column.written.saturating_add(other.written);
                 }
                 plain(&mut left);

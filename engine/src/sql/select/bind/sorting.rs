@@ -27,9 +27,10 @@ impl Binder<'_> {
                 Some(ordinal) => {
                     let item = item_at(ordinal, items, self.clause)?;
                     self.weigh_again(item.counts)?;
+                    self.weigh_written(item.written)?;
                     item.expr.clone()
                 }
-                None => self.expr(expr)?,
+                None => self.sorted(expr)?,
             });
         }
         match modifiers.as_slice() {
@@ -71,8 +72,13 @@ impl Binder<'_> {
                 _ => None,
             };
             let expr = match ordinal {
-                Some(ordinal) => Expr::Value(Value::Number(ordinal.to_string(), false).into()),
-                None => self.expr(&item.expr)?,
+                Some(ordinal) => {
+                    let column = usize::try_from(ordinal).unwrap_or(0).saturating_sub(1);
+                    let written = columns.get(column).map_or(1, |column| column.written);
+                    self.weigh_written(written)?;
+                    Expr::Value(Value::Number(ordinal.to_string(), false).into())
+                }
+                None => self.sorted(&item.expr)?,
             };
             refuse(item.with_fill.is_some(), "WITH FILL")?;
             refuse(item.options.nulls_first.is_some(), "NULLS FIRST")?;

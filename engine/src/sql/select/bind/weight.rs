@@ -113,6 +113,22 @@ impl Binder<'_> {
         })
     }
 
+    /// Counts what columns stand for in a derived table that a join, a subquery's comparison or an order is pushed below.
+    pub(super) fn weigh_written(&mut self, written: usize) -> Result<(), SqlError> {
+        let before = std::mem::replace(&mut self.weights.filters, true);
+        let weighed = self.weigh_column(written);
+        self.weights.filters = before;
+        weighed
+    }
+
+    /// Binds an item of an ORDER BY or GROUP BY.
+    pub(super) fn sorted(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
+        let before = std::mem::replace(&mut self.weights.filters, true);
+        let bound = self.expr(expr);
+        self.weights.filters = before;
+        bound
+    }
+
     /// Binds the condition of a WHERE, ON or HAVING.
     pub(super) fn filter(&mut self, expr: &Expr) -> Result<Expr, SqlError> {
         let before = std::mem::replace(&mut self.weights.filters, true);
@@ -347,14 +363,20 @@ impl Binder<'_> {
 /// Whether an expression is a function in the plan that asks for the types of what is in it, and no CASE.
 fn is_function(expr: &Expr) -> bool {
     match expr {
-        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Case { .. } => {
-            false
-        }
+        Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_) => false,
+        other => !is_case(other),
+    }
+}
+
+/// Whether an expression is a CASE in the plan.
+pub(super) fn is_case(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case { .. } => true,
         Expr::Function(function) => {
             let name = function.name.to_string().to_ascii_lowercase();
-            !["if", "ifnull", "coalesce", "nullif"].contains(&name.as_str())
+            ["if", "ifnull", "coalesce", "nullif"].contains(&name.as_str())
         }
-        _ => true,
+        _ => false,
     }
 }
 

@@ -255,6 +255,38 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
         };
         assert_eq!(answer(&fixture, &derived(3)), "8");
         assert_eq!(answer(&fixture, &derived(30)), "ERROR 1104");
+        let chain = |times: usize| {
+            format!(
+                "{}(SELECT id x FROM t){} t",
+                "(SELECT x + x x FROM ".repeat(times),
+                " t)".repeat(times)
+            )
+        };
+        for (begin, end) in [
+            ("SELECT 1 FROM", "ORDER BY x LIMIT 1"),
+            (
+                "SELECT MIN(y) FROM (SELECT x, COUNT(*) y FROM",
+                "GROUP BY x ORDER BY x LIMIT 1) q",
+            ),
+            ("SELECT COUNT(*) FROM t WHERE id IN (SELECT x FROM", ")"),
+            (
+                "SELECT COUNT(*) FROM (SELECT id x FROM t) z JOIN",
+                "USING (x) WHERE x = 4",
+            ),
+            (
+                "SELECT COUNT(*) FROM (SELECT id x FROM t) z NATURAL JOIN",
+                "",
+            ),
+            (
+                "SELECT COUNT(*) FROM (SELECT id FROM t INTERSECT SELECT x FROM",
+                ") q",
+            ),
+        ] {
+            let few = answer(&fixture, &format!("{begin} {} {end}", chain(1)));
+            assert!(!few.starts_with("ERROR"), "{begin}: {few}");
+            let many = answer(&fixture, &format!("{begin} {} {end}", chain(30)));
+            assert_eq!(many, "ERROR 1104", "{begin}");
+        }
         // NULL or not: it compares with what it is made of.
         let nullif = |times| {
             format!(
