@@ -22,7 +22,7 @@ pub const PARSE_STEPS_SPARE: usize = 4_096;
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
 /// Tokens of a text that its parser may copy: sqlparser hands an operator its left side to look at alone.
 pub const COPIED_TOKENS_MAX: usize = 8 << 20;
-/// Tokens of a parenthesis between two commas; of what is read in it no tree is higher.
+/// Tokens of a parenthesis between two commas, or in all where it has a set operation; numbers and strings are none.
 pub const STATEMENT_TOKENS_MAX: usize = 65_536;
 /// Bytes of a statement that is parsed beside the control thread.
 pub const PARSE_BESIDE_BYTES: usize = 16 << 10;

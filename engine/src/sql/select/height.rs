@@ -2,7 +2,7 @@
 //!
 //! A parser builds `a + b + c ...` in a loop, as a tree as high as the row is long; who clones, compares or drops it
 //! goes down by recursion, and a row of some hundred thousand would overflow any stack. So a text is refused by its
-//! tokens. What [`is_too_high`] adds up is never less than the height of what is parsed of it:
+//! tokens. [`is_too_high`] adds up what may make a tree higher:
 //! - in parentheses: every token but numbers and strings, since the last that ends a row; a comma does, AND and OR do
 //!   (their trees are balanced), and what begins a part of a CASE;
 //! - XOR and the set operations, whose operands are such rows, one each;
@@ -10,7 +10,7 @@
 //!
 //! A word ends a row only where it cannot be a name: not behind a dot or what a name follows, and as an operand no
 //! reserved word is read ([`super::dialect::MySql`]). Should sqlparser read one as a name all the same, there is a second
-//! bound, on all tokens between two commas of a parenthesis: a stack bears a tree as high as that.
+//! bound, on all tokens between two commas of a parenthesis, or of one with a set operation: a stack bears that height.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
