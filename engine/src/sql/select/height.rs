@@ -81,6 +81,18 @@ fn reserved(token: &Token, previous: Option<&Token>) -> Keyword {
     }
 }
 
+/// The tokens of a text but blanks, each with its number and the reserved word that it is.
+fn words(tokens: &[TokenWithSpan]) -> impl Iterator<Item = (usize, &Token, Keyword)> {
+    let mut previous = None;
+    let tokens = tokens.iter().map(|token| &token.token).enumerate();
+    let tokens = tokens.filter(|(_, token)| !matches!(token, Token::Whitespace(_)));
+    tokens.map(move |(at, token)| {
+        let word = reserved(token, previous);
+        previous = Some(token);
+        (at, token, word)
+    })
+}
+
 /// How deep a text nests what a parser goes down for.
 pub(super) struct Nesting {
     /// Levels of parentheses and CASE.
@@ -93,15 +105,9 @@ pub(super) struct Nesting {
 pub(super) fn nesting(tokens: &[TokenWithSpan]) -> Nesting {
     let mut deepest = Nesting { levels: 0, nots: 0 };
     let (mut levels, mut nots) = (0_usize, 0);
-    let mut previous = None;
-    for token in tokens {
-        if let Token::Whitespace(_) = token.token {
-            continue;
-        }
-        let word = reserved(&token.token, previous);
-        previous = Some(&token.token);
+    for (_, token, word) in words(tokens) {
         nots = if word == Keyword::NOT { nots + 1 } else { 0 };
-        match (&token.token, word) {
+        match (token, word) {
             (Token::LParen, _) | (_, Keyword::CASE) => levels += 1,
             (Token::RParen, _) | (_, Keyword::END) => levels = levels.saturating_sub(1),
             _ => {}
@@ -123,14 +129,8 @@ fn is_set_operator(keyword: Keyword) -> bool {
 pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
     let mut outer: Vec<Level> = Vec::new();
     let mut level = Level::default();
-    let mut previous = None;
-    for token in tokens {
-        if let Token::Whitespace(_) = token.token {
-            continue;
-        }
-        let word = reserved(&token.token, previous);
-        previous = Some(&token.token);
-        match &token.token {
+    for (_, token, word) in words(tokens) {
+        match token {
             Token::Number(..) | Token::SingleQuotedString(_) => continue,
             Token::LParen => outer.push(std::mem::take(&mut level)),
             Token::RParen => {
@@ -192,7 +192,7 @@ pub(super) fn is_too_high(tokens: &[TokenWithSpan]) -> bool {
                 _ => level.row += 1,
             },
         }
-        level.tokens += usize::from(token.token != Token::Comma);
+        level.tokens += usize::from(*token != Token::Comma);
         if level.is_too_high() {
             return true;
         }
@@ -221,20 +221,15 @@ struct Operands {
 pub(super) fn copied(tokens: &[TokenWithSpan]) -> usize {
     let mut outer: Vec<Operands> = Vec::new();
     let mut level = Operands::default();
-    let (mut copied, mut previous) = (0_usize, None);
-    for (at, token) in tokens.iter().enumerate() {
-        if let Token::Whitespace(_) = token.token {
-            continue;
-        }
-        let word = reserved(&token.token, previous);
-        previous = Some(&token.token);
+    let mut copied = 0_usize;
+    for (at, token, word) in words(tokens) {
         let begins = |comma| Operands {
             comma,
             or: comma,
             other: comma,
             ..Operands::default()
         };
-        match (&token.token, word) {
+        match (token, word) {
             (Token::LParen, _) => outer.push(std::mem::replace(&mut level, begins(at))),
             (Token::RParen, _) => level = outer.pop().unwrap_or_else(|| begins(at)),
             (Token::Comma | Token::SemiColon, _) => level = begins(at),
