@@ -13,8 +13,9 @@ use super::engine::Engine;
 use super::error::{Code, SqlError};
 use super::guard;
 use super::parse::{self, PipelineStatement, Show, Statement};
-use super::processes::{Identity, KillWatch, Registered};
+use super::processes::{Identity, KillWatch, Registered, Running};
 use super::select::memory::Held;
+use super::select::{Cancel, CancelGuard};
 use super::value::{Prepared, Value};
 use super::variables::SessionVariables;
 use super::warnings::{Level, Warnings};
@@ -43,6 +44,31 @@ struct PreparedStatement {
     params: u16,
 }
 
+/// A statement under way.
+struct Begun {
+    running: Running,
+    /// A client that hangs up drops this, and with it what it asked for.
+    handle: CancelGuard,
+    cancel: Cancel,
+}
+
+impl Begun {
+    /// The outcome of a part of it, or 1317 once it was killed.
+    async fn unless_killed<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, SqlError>>,
+    ) -> Result<T, SqlError> {
+        tokio::select! {
+            biased;
+            () = self.running.killed() => {
+                self.handle.cancel();
+                Err(SqlError::interrupted())
+            }
+            done = work => done,
+        }
+    }
+}
+
 impl Session {
     /// Begins a session and registers it with the engine's processes until it is dropped.
     #[must_use]
@@ -67,12 +93,9 @@ impl Session {
     /// # Errors
     /// MySQL's number and text for whatever is wrong with it; 1317 when it was killed.
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, SqlError> {
-        let parsed = match self.weighed(sql) {
-            Ok(held) => self.parsed(sql).await.map(|statement| (statement, held)),
-            Err(fault) => Err(fault),
-        };
-        match parsed {
-            Ok((statement, held)) => self.run("Query", sql, &statement, &[], held).await,
+        let mut begun = self.begin("Query", sql);
+        match begun.unless_killed(self.read(sql, parse::parse)).await {
+            Ok((statement, held)) => self.run(begun, &statement, &[], held).await,
             Err(fault) => {
                 self.warnings.clear();
                 Err(self.remember(fault))
@@ -80,24 +103,42 @@ impl Session {
         }
     }
 
-    /// Parses a text: a long one beside the control thread, which serves all sessions.
-    async fn parsed(&self, sql: &str) -> Result<Statement, SqlError> {
-        if sql.len() < PARSE_BESIDE_BYTES {
-            return parse::parse(sql);
-        }
-        let sql = sql.to_owned();
-        let runtime = &self.engine.parts().query_runtime;
-        match runtime.spawn_blocking(move || parse::parse(&sql)).await {
-            Ok(parsed) => parsed,
-            Err(panic) => Err(SqlError::new(
-                Code::Unknown,
-                format!("The statement could not be parsed: {panic}"),
-            )),
+    /// From here on the statement is listed, and KILL and a hang-up reach it.
+    fn begin(&self, command: &'static str, sql: &str) -> Begun {
+        let (handle, cancel) = Cancel::new();
+        Begun {
+            running: self
+                .registered
+                .begin(command, secret::shown(sql), self.engine.now_unix_us()),
+            handle: CancelGuard::new(handle),
+            cancel,
         }
     }
 
-    /// What parsing a text takes, before it is parsed.
-    fn weighed(&self, sql: &str) -> Result<Held, SqlError> {
+    /// Reads a text with `parse`: a long one beside the control thread, which serves all sessions. What that may take is
+    /// reserved before, and for as long as it goes on, also where nobody waits for it any more.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        sql: &str,
+        parse: fn(&str) -> Result<T, SqlError>,
+    ) -> Result<(T, Held), SqlError> {
+        let held = self.hold(sql)?;
+        if sql.len() < PARSE_BESIDE_BYTES {
+            return parse(sql).map(|parsed| (parsed, held));
+        }
+        let sql = sql.to_owned();
+        let runtime = &self.engine.parts().query_runtime;
+        let work = runtime.spawn_blocking(move || parse(&sql).map(|parsed| (parsed, held)));
+        work.await.unwrap_or_else(|panic| {
+            Err(SqlError::new(
+                Code::Unknown,
+                format!("The statement could not be parsed: {panic}"),
+            ))
+        })
+    }
+
+    /// Reserves what parsing a text and its tree may take.
+    fn hold(&self, sql: &str) -> Result<Held, SqlError> {
         self.engine.parts().memory.hold(parse::parsed_bytes(sql))
     }
 
@@ -130,9 +171,9 @@ impl Session {
                 ),
             ));
         }
-        let _held = self.weighed(sql)?;
-        let statement = self.parsed(sql).await?;
-        let params = parse::parameters(sql)?;
+        let mut begun = self.begin("Prepare", sql);
+        let read = begun.unless_killed(self.read(sql, with_parameters));
+        let ((statement, params), _held) = read.await?;
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
         if params > 0 && !is_query {
             return Err(SqlError::new(
@@ -140,22 +181,18 @@ impl Session {
                 "This command is not supported in the prepared statement protocol yet: '?' may stand in a query alone",
             ));
         }
-        let mut running =
-            self.registered
-                .begin("Prepare", secret::shown(sql), self.engine.now_unix_us());
-        let columns = tokio::select! {
-            biased;
-            () = running.killed() => Err(SqlError::interrupted()),
-            columns = self.columns_of(&statement) => columns,
-        }?;
-        drop(running);
+        let cancel = begun.cancel.clone();
+        let columns = begun.unless_killed(self.columns_of(&statement, cancel));
+        let columns = columns.await?;
+        drop(begun);
         self.last_prepared = self.last_prepared.wrapping_add(1);
         let id = self.last_prepared;
         let parsed = self.prepared.values().filter(|one| one.statement.is_some());
-        let parsed = parsed.map(|one| one.sql.len()).sum::<usize>();
+        let parsed = parsed.map(|one| parse::parsed_bytes(&one.sql));
+        let parsed = parsed.sum::<usize>() + parse::parsed_bytes(sql);
         let entry = PreparedStatement {
             sql: sql.to_owned(),
-            statement: (parsed + sql.len() <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
+            statement: (parsed <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
             params,
         };
         self.prepared.insert(id, Arc::new(entry));
@@ -187,17 +224,20 @@ impl Session {
                 "Incorrect arguments to EXECUTE",
             ));
         }
-        let held = self.weighed(&prepared.sql)?;
-        let again;
+        let mut begun = self.begin("Execute", &prepared.sql);
+        let (again, held);
         let statement = match &prepared.statement {
-            Some(statement) => statement,
+            Some(statement) => {
+                held = self.hold(&prepared.sql)?;
+                statement
+            }
             None => {
-                again = self.parsed(&prepared.sql).await?;
+                let read = begun.unless_killed(self.read(&prepared.sql, parse::parse));
+                (again, held) = read.await?;
                 &again
             }
         };
-        self.run("Execute", &prepared.sql, statement, &params, held)
-            .await
+        self.run(begun, statement, &params, held).await
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.
@@ -324,8 +364,7 @@ impl Session {
 
     async fn run(
         &mut self,
-        command: &'static str,
-        sql: &str,
+        mut begun: Begun,
         statement: &Statement,
         params: &[Value],
         held: Held,
@@ -336,20 +375,12 @@ impl Session {
         let catalog = self.engine.catalog();
         let engine_variables = self.engine.engine_variables(&catalog);
         Arc::make_mut(&mut self.variables).refresh(engine_variables);
-        let (handle, cancel) = super::select::Cancel::new();
-        // A client that hangs up drops this, and with it what it asked for.
-        let handle = super::select::CancelGuard::new(handle);
-        let mut running =
-            self.registered
-                .begin(command, secret::shown(sql), self.engine.now_unix_us());
-        let answer = tokio::select! {
-            biased;
-            () = running.killed() => {
-                handle.cancel();
-                Err(SqlError::interrupted())
-            }
-            answer = self.dispatch(statement, params, cancel) => answer,
-        };
+        let cancel = begun.cancel.clone();
+        let work = self.dispatch(statement, params, cancel);
+        let answer = begun.unless_killed(work).await;
+        let Begun {
+            running, handle, ..
+        } = begun;
         match answer {
             Ok(Answer::Rows(rows)) => {
                 running.set_state("sending");
@@ -369,10 +400,14 @@ impl Session {
         }
     }
 
-    async fn columns_of(&mut self, statement: &Statement) -> Result<Vec<ResultColumn>, SqlError> {
+    async fn columns_of(
+        &mut self,
+        statement: &Statement,
+        cancel: Cancel,
+    ) -> Result<Vec<ResultColumn>, SqlError> {
         match statement {
-            Statement::Query(query) => self.describe(query).await,
-            Statement::Show(show) => match self.show(show).await? {
+            Statement::Query(query) => self.describe(query, cancel).await,
+            Statement::Show(show) => match self.show(show, cancel).await? {
                 Answer::Rows(rows) => Ok(rows.columns),
                 Answer::Done(_) => Ok(Vec::new()),
             },
@@ -425,6 +460,11 @@ impl Session {
         self.warnings.push(Level::Error, fault.code, &fault.message);
         fault
     }
+}
+
+/// A statement and how many `?` it has.
+fn with_parameters(sql: &str) -> Result<(Statement, u16), SqlError> {
+    Ok((parse::parse(sql)?, parse::parameters(sql)?))
 }
 
 /// 1049.

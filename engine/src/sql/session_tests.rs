@@ -13,6 +13,7 @@ use super::select::QueryMemory;
 use super::*;
 use crate::aggregator::{Aggregator, AggregatorConfig, LeafLink};
 use crate::catalog::{Catalog, EngineVariables, FIRST_NODE};
+use crate::limits::PARSE_BESIDE_BYTES;
 
 pub(super) const NOW_UNIX_MS: i64 = 1_700_000_000_000;
 
@@ -592,12 +593,14 @@ async fn prepared_statements_take_values_and_are_forgotten() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prepared_texts_are_bounded_together_and_few_are_kept_parsed() {
-    use crate::limits::{PREPARED_PARSED_BYTES_MAX, PREPARED_TEXT_BYTES_MAX};
+    use crate::limits::{
+        PARSED_BASE_BYTES, PARSED_COPIES, PREPARED_PARSED_BYTES_MAX, PREPARED_TEXT_BYTES_MAX,
+    };
     let rig = rig().await;
     let session = &mut rig.session();
     let long = |bytes: usize| format!("select ? /*{}*/", "x".repeat(bytes - 13));
     // Two that are kept parsed together fill that; the third is parsed again when it runs.
-    let half = long(PREPARED_PARSED_BYTES_MAX / 2);
+    let half = long(PREPARED_PARSED_BYTES_MAX / 2 / PARSED_COPIES - PARSED_BASE_BYTES);
     for id in 1..=3 {
         assert_eq!(session.prepare(&half).await.expect("room").id, id);
         let answer = session.execute_prepared(id, vec![Value::Int(id.into())]);
@@ -700,6 +703,33 @@ async fn kill_ends_what_streams_and_the_list_shows_who_is_there() {
     assert!(!one.kill_watch().is_connection_killed());
     ok(two, "kill 1").await;
     assert!(one.kill_watch().is_connection_killed());
+}
+
+/// A parse goes on where it was begun, and with it what is reserved for it; nobody waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_text_is_listed_and_killed_while_it_is_parsed() {
+    let rig = rig().await;
+    let (one, two) = (&mut rig.session(), &mut rig.session());
+    let long = format!("select {}1", "1,".repeat(PARSE_BESIDE_BYTES / 2));
+    let memory = &rig.engine.parts().memory;
+    for prepares in [false, true] {
+        let work = async {
+            match prepares {
+                true => one.prepare(&long).await.map(|_| ()),
+                false => one.execute(&long).await.map(|_| ()),
+            }
+        };
+        let mut work = std::pin::pin!(work);
+        assert!(futures::poll!(&mut work).is_pending());
+        assert!(memory.bytes_held() > 0);
+        let listed = ok(two, "show processlist").await;
+        assert!(listed.contains("|executing|select 1,1,1"), "{listed}");
+        ok(two, "kill query 1").await;
+        assert_eq!(work.await.expect_err("killed").code, 1317);
+        while memory.bytes_held() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ use shapes::{INDEX, columns_of, full_column, short_column};
 const SHORT_INFO_BYTES: usize = 100;
 
 impl Session {
-    pub(super) async fn show(&mut self, show: &Show) -> Result<Answer, SqlError> {
+    pub(super) async fn show(&mut self, show: &Show, cancel: Cancel) -> Result<Answer, SqlError> {
         match show {
             Show::Databases(filter) => {
                 let mut listing = Listing::new(&[("Database", NAME)]);
@@ -31,7 +31,7 @@ impl Session {
                     listing.push(vec![name.into()])?;
                 }
                 listing.sort_by_text(1);
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Tables {
                 full,
@@ -39,11 +39,11 @@ impl Session {
                 filter,
             } => {
                 let listing = self.show_tables(*full, database.as_deref(), filter)?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::TableStatus { database, filter } => {
                 let listing = self.show_table_status(database.as_deref())?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Columns {
                 full,
@@ -51,29 +51,29 @@ impl Session {
                 filter,
             } => {
                 let listing = self.show_columns(*full, table)?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Index { table, filter } => {
                 self.columns_of_table(table)?;
-                self.filtered(Listing::new(INDEX), filter).await
+                self.filtered(Listing::new(INDEX), filter, cancel).await
             }
             Show::CreateTable(name) => self.show_create_table(name),
             Show::CreateDatabase(name) => self.show_create_database(name),
             Show::CreatePipeline { name, extended } => self.show_create_pipeline(name, *extended),
             Show::Pipelines { database, filter } => {
                 let listing = self.show_pipelines(database.as_deref())?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Variables { global, filter } => {
                 let mut listing = Listing::new(&[("Variable_name", NAME), ("Value", TEXT)]);
                 for (name, value) in self.variables.all(*global) {
                     listing.push(vec![name.into(), value.into()])?;
                 }
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Status(filter) => {
                 let listing = self.show_status()?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Warnings {
                 errors_only,
@@ -105,7 +105,7 @@ impl Session {
                     ("Pad_attribute", NAME),
                 ]);
                 schema_views::collation_rows().try_for_each(|row| listing.push(row))?;
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::CharacterSet(filter) => {
                 let mut listing = Listing::new(&[
@@ -122,10 +122,11 @@ impl Session {
                         Cell::UInt(*bytes),
                     ])?;
                 }
-                self.filtered(listing, filter).await
+                self.filtered(listing, filter, cancel).await
             }
             Show::Nothing(kind, filter) => {
-                self.filtered(Listing::new(columns_of(*kind)), filter).await
+                self.filtered(Listing::new(columns_of(*kind)), filter, cancel)
+                    .await
             }
             Show::Grants => {
                 let who = format!("'{}'@'%'", self.who.user);
@@ -138,19 +139,24 @@ impl Session {
     }
 
     /// The listing's rows that the filter wants.
-    async fn filtered(&self, mut listing: Listing, filter: &Filter) -> Result<Answer, SqlError> {
+    async fn filtered(
+        &self,
+        mut listing: Listing,
+        filter: &Filter,
+        cancel: Cancel,
+    ) -> Result<Answer, SqlError> {
         match filter {
             Filter::All => {}
             Filter::Like(pattern) => listing.retain_first(|text| like(pattern, text)),
             Filter::Where(expression) => {
                 let columns = listing.result_columns();
                 let own = listing.into_table("", "listing")?;
-                let Statement::Query(query) =
-                    parse(&format!("SELECT * FROM listing WHERE {expression}"))?
-                else {
+                let sql = format!("SELECT * FROM listing WHERE {expression}");
+                let (read, _held) = self.read(&sql, parse).await?;
+                let Statement::Query(query) = read else {
                     return Err(SqlError::not_supported(expression));
                 };
-                let ctx = self.context(Cancel::never(), Some(own));
+                let ctx = self.context(cancel, Some(own));
                 let rows = select::select(&ctx, &query, &[]).await?;
                 return Ok(Answer::Rows(super::Rows {
                     columns,

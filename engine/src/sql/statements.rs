@@ -36,7 +36,7 @@ impl Session {
                     .await
                     .map(Answer::Rows)
             }
-            Statement::Show(show) => self.show(show).await,
+            Statement::Show(show) => self.show(show, cancel).await,
             Statement::Set(assignments) => self.set(assignments, cancel).await,
             Statement::Use(name) => self.choose_database(name).map(|()| done()),
             Statement::CreateDatabase {
@@ -54,10 +54,7 @@ impl Session {
                 Ok(done())
             }
             Statement::CreatePipeline(pipeline) => self.create_pipeline(pipeline).await,
-            Statement::Pipeline(PipelineStatement::Audit { name, verify }) => {
-                self.audit(name, *verify, cancel)
-            }
-            Statement::Pipeline(statement) => self.pipeline(statement).await,
+            Statement::Pipeline(statement) => self.pipeline(statement, cancel).await,
             Statement::Kill { id, query_only } => {
                 let unknown =
                     || SqlError::new(Code::NoSuchThread, format!("Unknown thread id: {id}"));
@@ -119,7 +116,7 @@ impl Session {
     /// a bound: a table whose topic has just grown is not an error.
     async fn query(
         &mut self,
-        query: &ast::Query,
+        query: &Arc<ast::Query>,
         params: &[Value],
         cancel: Cancel,
     ) -> Result<Rows, SqlError> {
@@ -148,8 +145,12 @@ impl Session {
         )
     }
 
-    pub(super) async fn describe(&self, query: &ast::Query) -> Result<Vec<ResultColumn>, SqlError> {
-        let ctx = self.context(Cancel::never(), None);
+    pub(super) async fn describe(
+        &self,
+        query: &Arc<ast::Query>,
+        cancel: Cancel,
+    ) -> Result<Vec<ResultColumn>, SqlError> {
+        let ctx = self.context(cancel, None);
         select::describe(&ctx, query).await
     }
 
@@ -303,7 +304,11 @@ impl Session {
         Ok(done())
     }
 
-    async fn pipeline(&mut self, statement: &PipelineStatement) -> Result<Answer, SqlError> {
+    async fn pipeline(
+        &mut self,
+        statement: &PipelineStatement,
+        cancel: Cancel,
+    ) -> Result<Answer, SqlError> {
         let aggregator = &self.engine.parts().aggregator;
         match statement {
             PipelineStatement::Start {
@@ -361,7 +366,7 @@ impl Session {
                 Ok(done())
             }
             PipelineStatement::Test { name, limit } => self.test_pipeline(name, *limit).await,
-            PipelineStatement::Audit { name, verify } => self.audit(name, *verify, Cancel::never()),
+            PipelineStatement::Audit { name, verify } => self.audit(name, *verify, cancel),
         }
     }
 

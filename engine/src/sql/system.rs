@@ -175,7 +175,8 @@ impl Session {
         if let Some(value) = constant(text) {
             return Ok(value);
         }
-        let Statement::Query(query) = parse(&format!("SELECT {text}"))? else {
+        let (read, _held) = self.read(&format!("SELECT {text}"), parse).await?;
+        let Statement::Query(query) = read else {
             return Err(SqlError::not_supported(text));
         };
         let ctx = self.context(cancel.clone(), None);

@@ -16,6 +16,8 @@ mod weight;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
@@ -34,9 +36,9 @@ use table::{charset_or_collation, check_name};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
     /// SELECT, WITH, VALUES, TABLE.
-    Query(Box<ast::Query>),
+    Query(Arc<ast::Query>),
     /// EXPLAIN and DESCRIBE of a query.
-    Explain(select::Explain, Box<ast::Query>),
+    Explain(select::Explain, Arc<ast::Query>),
     /// SHOW and DESCRIBE of a table.
     Show(Show),
     /// SET.
@@ -92,16 +94,14 @@ pub enum Statement {
 /// # Errors
 /// 1064, 1065 for a text without one, 1235 for what is not done, and what a clause's value is worth.
 pub fn parse(sql: &str) -> Result<Statement, SqlError> {
-    let mut cursor = Cursor::new(sql)?;
-    if cursor.at_end() {
+    let mut all = Cursor::new(sql)?;
+    if all.at_end() {
         return Err(SqlError::new(Code::EmptyQuery, "Query was empty"));
     }
-    let cursor = &mut cursor;
-    if ["SELECT", "WITH", "VALUES", "TABLE"]
-        .iter()
-        .any(|keyword| cursor.is(keyword))
-        || *cursor.peek() == Token::LParen
-    {
+    let cursor = &mut all;
+    if begins_query(cursor) {
+        // A query is read from its text: its tokens are not kept twice.
+        std::mem::drop(all);
         return query(sql).map(Statement::Query);
     }
     if cursor.take("SHOW") {
@@ -109,7 +109,7 @@ pub fn parse(sql: &str) -> Result<Statement, SqlError> {
     }
     if cursor.is("EXPLAIN") || cursor.is("DESCRIBE") || cursor.is("DESC") {
         cursor.skip();
-        return explain(cursor);
+        return explain(all);
     }
     if cursor.take("SET") {
         return set::set(cursor).map(Statement::Set);
@@ -178,10 +178,10 @@ pub fn parameters(sql: &str) -> Result<u16, SqlError> {
 }
 
 /// The one query of a text.
-fn query(sql: &str) -> Result<Box<ast::Query>, SqlError> {
+fn query(sql: &str) -> Result<Arc<ast::Query>, SqlError> {
     let mut statements = select::parse(sql)?.into_iter();
     match (statements.next(), statements.next()) {
-        (Some(ast::Statement::Query(query)), None) => Ok(query),
+        (Some(ast::Statement::Query(query)), None) => Ok(Arc::new(*query)),
         (Some(other), None) => Err(SqlError::not_supported(other)),
         _ => Err(SqlError::new(
             Code::Syntax,
@@ -190,7 +190,15 @@ fn query(sql: &str) -> Result<Box<ast::Query>, SqlError> {
     }
 }
 
-fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
+fn begins_query(cursor: &Cursor<'_>) -> bool {
+    let is_query = ["SELECT", "WITH", "VALUES", "TABLE"]
+        .iter()
+        .any(|keyword| cursor.is(keyword));
+    is_query || *cursor.peek() == Token::LParen
+}
+
+fn explain(mut all: Cursor<'_>) -> Result<Statement, SqlError> {
+    let cursor = &mut all;
     let mut how = select::Explain::Plan;
     if cursor.take("ANALYZE") {
         how = select::Explain::Analyze;
@@ -209,10 +217,7 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
     if cursor.is("EXTENDED") || cursor.is("PARTITIONS") {
         cursor.skip();
     }
-    let is_query = ["SELECT", "WITH", "VALUES", "TABLE"]
-        .iter()
-        .any(|keyword| cursor.is(keyword));
-    if is_query || *cursor.peek() == Token::LParen {
+    if begins_query(cursor) {
         // Blanks in the place of EXPLAIN, so that places in errors stay right.
         let start = cursor.byte();
         let blank = |byte: char| if byte == '\n' { '\n' } else { ' ' };
@@ -221,6 +226,7 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Statement, SqlError> {
             .map(blank)
             .chain(cursor.sql()[start..].chars())
             .collect();
+        std::mem::drop(all);
         return Ok(Statement::Explain(how, query(&text)?));
     }
     for refused in ["INSERT", "UPDATE", "DELETE", "REPLACE", "FOR"] {

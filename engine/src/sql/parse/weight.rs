@@ -1,32 +1,68 @@
 //! How much memory a parser may need for a text, known before it is parsed: by its tokens, since a long
 //! string is one of them and a short list of numbers many.
 
-use crate::limits::{PARSED_BLANK_BYTES, PARSED_TOKEN_BYTES};
+use crate::limits::{
+    PARSED_BASE_BYTES, PARSED_BLANK_BYTES, PARSED_COPIES, PARSED_SELECT_BYTES, PARSED_TOKEN_BYTES,
+};
 
 /// Bytes that the tokens and the tree of a text may take. Never less than they do; comments count as what
 /// stands in them.
 #[must_use]
 pub fn parsed_bytes(sql: &str) -> usize {
-    let bytes = sql.as_bytes();
-    let (mut tokens, mut blanks) = (0_usize, 0_usize);
-    let (mut at, mut in_word) = (0, false);
+    let Counted {
+        tokens,
+        blanks,
+        selects,
+    } = counted(sql.as_bytes());
+    [
+        PARSED_BASE_BYTES,
+        sql.len().saturating_mul(PARSED_COPIES),
+        tokens.saturating_mul(PARSED_TOKEN_BYTES),
+        blanks.saturating_mul(PARSED_BLANK_BYTES),
+        selects.saturating_mul(PARSED_SELECT_BYTES),
+    ]
+    .into_iter()
+    .fold(0, usize::saturating_add)
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// Words, strings and signs.
+    tokens: usize,
+    /// Spaces and their like.
+    blanks: usize,
+    /// Of the words, those that say SELECT.
+    selects: usize,
+}
+
+fn counted(bytes: &[u8]) -> Counted {
+    let mut counted = Counted::default();
+    let mut at = 0;
     while at < bytes.len() {
         let byte = bytes[at];
-        let is_word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+        let mut end = at + 1;
         match byte {
             b'\'' | b'"' | b'`' => {
-                tokens += 1;
-                at = end_of_quoted(bytes, at);
+                counted.tokens += 1;
+                end = end_of_quoted(bytes, at) + 1;
             }
-            _ if byte.is_ascii_whitespace() => blanks += 1,
-            _ if is_word => tokens += usize::from(!in_word),
-            _ => tokens += 1,
+            _ if byte.is_ascii_whitespace() => counted.blanks += 1,
+            _ if is_of_word(byte) => {
+                let rest = &bytes[at..];
+                let length = rest.iter().position(|byte| !is_of_word(*byte));
+                end = length.map_or(bytes.len(), |length| at + length);
+                counted.tokens += 1;
+                counted.selects += usize::from(bytes[at..end].eq_ignore_ascii_case(b"SELECT"));
+            }
+            _ => counted.tokens += 1,
         }
-        in_word = is_word;
-        at += 1;
+        at = end;
     }
-    let tokens = tokens.saturating_mul(PARSED_TOKEN_BYTES);
-    tokens.saturating_add(blanks.saturating_mul(PARSED_BLANK_BYTES))
+    counted
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
 /// The place of the quote that closes the one at `at`, or the last byte. What is escaped by doubling is two
@@ -49,18 +85,32 @@ mod tests {
 
     #[test]
     fn tokens_weigh_and_long_strings_do_not() {
-        for (sql, tokens, blanks) in [
-            ("", 0, 0),
-            ("select 1", 2, 1),
-            ("select 1,1,1", 6, 1),
-            ("select 'a long one, with; everything'", 2, 1),
-            (r"select 'it\'s', `a\`", 4, 2),
-            ("select 'not closed", 2, 1),
-            ("'\\", 1, 0),
-            ("ä1_ + b", 3, 2),
+        for (sql, tokens, blanks, selects) in [
+            ("", 0, 0, 0),
+            ("select 1", 2, 1, 1),
+            ("(SELECT(select))", 6, 0, 2),
+            ("selects `select` _select", 3, 2, 0),
+            ("select 1,1,1", 6, 1, 1),
+            ("select 'a long one, with; everything'", 2, 1, 1),
+            (r"select 'it\'s', `a\`", 4, 2, 1),
+            ("select 'not closed", 2, 1, 1),
+            ("'\\", 1, 0, 0),
+            ("ä1_ + b", 3, 2, 0),
         ] {
-            let expected = tokens * PARSED_TOKEN_BYTES + blanks * PARSED_BLANK_BYTES;
-            assert_eq!(parsed_bytes(sql), expected, "{sql}");
+            let expected = Counted {
+                tokens,
+                blanks,
+                selects,
+            };
+            assert_eq!(counted(sql.as_bytes()), expected, "{sql}");
         }
+        assert_eq!(
+            parsed_bytes("select 1,'two'"),
+            PARSED_BASE_BYTES
+                + PARSED_SELECT_BYTES
+                + 4 * PARSED_TOKEN_BYTES
+                + PARSED_BLANK_BYTES
+                + 14 * PARSED_COPIES
+        );
     }
 }

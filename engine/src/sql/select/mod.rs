@@ -209,7 +209,7 @@ pub enum Explain {
 /// MySQL's number for whatever planning finds; what happens later comes through the stream.
 pub async fn select(
     ctx: &SelectContext,
-    query: &Query,
+    query: &Arc<Query>,
     params: &[Value],
 ) -> Result<Rows, SqlError> {
     run::select(ctx, query, params).await
@@ -221,7 +221,7 @@ pub async fn select(
 /// As [`select`], and what running the query finds.
 pub async fn explain(
     ctx: &SelectContext,
-    query: &Query,
+    query: &Arc<Query>,
     params: &[Value],
     how: Explain,
 ) -> Result<Rows, SqlError> {
@@ -232,7 +232,10 @@ pub async fn explain(
 ///
 /// # Errors
 /// As [`select`].
-pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultColumn>, SqlError> {
+pub async fn describe(
+    ctx: &SelectContext,
+    query: &Arc<Query>,
+) -> Result<Vec<ResultColumn>, SqlError> {
     run::describe(ctx, query).await
 }
 

@@ -33,13 +33,13 @@ type Batches = mpsc::Receiver<Result<RecordBatch, SqlError>>;
 /// What planning finds.
 pub async fn select(
     ctx: &SelectContext,
-    query: &Query,
+    query: &Arc<Query>,
     params: &[Value],
 ) -> Result<Rows, SqlError> {
     let (columns_out, columns_in) = oneshot::channel();
     let (out, batches) = mpsc::channel(RESULT_BATCHES_MAX);
     let own = ctx.clone();
-    let (query, params) = (query.clone(), params.to_vec());
+    let (query, params) = (Arc::clone(query), params.to_vec());
     let task = ctx.runtime.spawn(async move {
         let work = run(&own, &query, &params, columns_out, &out);
         if let Err(fault) = guarded(own.cancel.clone(), work).await {
@@ -83,12 +83,12 @@ pub fn rows_of(
 /// As [`select`], and what running the query finds.
 pub async fn explain(
     ctx: &SelectContext,
-    query: &Query,
+    query: &Arc<Query>,
     params: &[Value],
     how: Explain,
 ) -> Result<Rows, SqlError> {
     let own = ctx.clone();
-    let (query, params) = (query.clone(), params.to_vec());
+    let (query, params) = (Arc::clone(query), params.to_vec());
     let text = on_runtime(ctx, async move {
         let bound = bind(&own, &query, Some(&params))?;
         let planned = planned(&own, bound).await?;
@@ -130,9 +130,12 @@ pub async fn explain(
 ///
 /// # Errors
 /// As [`select`].
-pub async fn describe(ctx: &SelectContext, query: &Query) -> Result<Vec<ResultColumn>, SqlError> {
+pub async fn describe(
+    ctx: &SelectContext,
+    query: &Arc<Query>,
+) -> Result<Vec<ResultColumn>, SqlError> {
     let own = ctx.clone();
-    let query = query.clone();
+    let query = Arc::clone(query);
     on_runtime(ctx, async move {
         let mut bound = bind(&own, &query, None)?;
         let outputs = std::mem::take(&mut bound.outputs);

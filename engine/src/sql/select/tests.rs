@@ -214,8 +214,12 @@ struct Fixture {
 }
 
 fn fixture(memory_bytes: usize, damaged: bool, cancel: Cancel) -> Fixture {
+    fixture_on(2, memory_bytes, damaged, cancel)
+}
+
+fn fixture_on(threads: usize, memory_bytes: usize, damaged: bool, cancel: Cancel) -> Fixture {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .thread_stack_size(QUERY_STACK_BYTES)
         .enable_all()
         .build()
@@ -234,7 +238,7 @@ fn fixture(memory_bytes: usize, damaged: bool, cancel: Cancel) -> Fixture {
         variables: Arc::clone(&world) as Arc<dyn Variables>,
         memory: QueryMemory::new(memory_bytes).expect("a pool"),
         runtime: runtime.handle().clone(),
-        threads: 2,
+        threads,
         cancel,
         read_damaged: None,
     };
@@ -249,9 +253,9 @@ fn plain() -> Fixture {
     fixture(64 << 20, false, Cancel::never())
 }
 
-fn query(sql: &str) -> Result<Query, SqlError> {
+fn query(sql: &str) -> Result<Arc<Query>, SqlError> {
     match parse(sql)?.into_iter().next() {
-        Some(Statement::Query(query)) => Ok(*query),
+        Some(Statement::Query(query)) => Ok(Arc::new(*query)),
         other => panic!("{sql}: not a query: {other:?}"),
     }
 }

@@ -305,6 +305,9 @@ impl ScalarUDFImpl for Ours {
         let Some(eval) = self.function.eval else {
             return internal_err!("{} was not lowered", self.function.name);
         };
+        // A statement may have many, each of which takes its time for a batch.
+        let purse = Purse::of(&args.config_options);
+        purse.check()?;
         let constant = args
             .args
             .iter()
@@ -320,7 +323,7 @@ impl ScalarUDFImpl for Ours {
             rows,
             out: args.return_field.data_type().clone(),
             shown: args.return_field.name().clone(),
-            purse: Purse::of(&args.config_options),
+            purse,
         };
         let array = eval(&call)?;
         if constant {

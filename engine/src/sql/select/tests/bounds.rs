@@ -72,6 +72,41 @@ fn a_kill_ends_what_only_computes() {
     }
 }
 
+/// All queries have one thread here: who holds it holds up the others.
+#[test]
+fn what_takes_long_holds_up_no_other() {
+    let many = ["SELECT id, name FROM large"; 20].join(" UNION ALL ");
+    for sql in [
+        format!("SELECT {}1", "1 OR ".repeat(20_000)),
+        format!("SELECT COUNT(*) FROM ({many}) a JOIN large b ON a.id + b.id < 0"),
+        "SELECT SLEEP(600)".to_owned(),
+    ] {
+        let (handle, cancel) = Cancel::new();
+        let guard = CancelGuard::new(handle);
+        let fixture = fixture_on(1, 1 << 30, false, cancel);
+        let short = SelectContext {
+            cancel: Cancel::never(),
+            ..fixture.ctx.clone()
+        };
+        let (long, other) = (query(&sql).unwrap(), query("SELECT 2").unwrap());
+        let ended = fixture.ctx.runtime.block_on(async {
+            let long = async {
+                let mut rows = select(&fixture.ctx, &long, &[]).await?;
+                rows.batches.next().await.unwrap()
+            };
+            let mut long = std::pin::pin!(long);
+            // Its task is the first that the thread takes up.
+            assert!(futures::poll!(&mut long).is_pending());
+            let mut rows = select(&short, &other, &[]).await.unwrap();
+            rows.batches.next().await.unwrap().unwrap();
+            assert!(futures::poll!(&mut long).is_pending(), "{sql}");
+            drop(guard);
+            long.await
+        });
+        assert_eq!(ended.unwrap_err().code, 1317, "{sql}");
+    }
+}
+
 #[test]
 fn what_was_killed_is_planned_no_further() {
     let (handle, cancel) = Cancel::new();

@@ -1,0 +1,187 @@
+//! What parsing a text takes at a time, beside what is reserved for it: each shape that a client could repeat.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::sql::parse::{parse, parsed_bytes};
+
+/// Counts what is allocated at a time.
+struct Counting;
+
+static NOW_BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW_BYTES.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK_BYTES.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// How often a shape is repeated: a vector that grows is at its worst just past a power of two, and there may be some for
+/// each piece.
+const COUNTS: &[usize] = &[1, 4, 33, 1_025, 1_100, 1_200, 1_366, 1_500, 1_639, 1_900];
+
+/// What a text begins with, what it repeats and what it ends with.
+const SHAPES: &[(&str, &str, &str)] = &[
+    ("select ", "1,", "1"),
+    ("select ", "a,", "a"),
+    ("select ", "-a,", "a"),
+    ("select ", "~-!a,", "a"),
+    ("select ", "not a,", "a"),
+    ("select ", "a+a,", "a"),
+    ("select ", "1+a*a-1,", "a"),
+    ("select ", "a and a,", "a"),
+    ("select ", "a or a or a or a,", "a"),
+    ("select ", "a div a,", "a"),
+    ("select ", "a mod a div a,", "a"),
+    ("select ", "(a),", "a"),
+    ("select ", "(a,a),", "a"),
+    ("select ", "a a,", "a"),
+    ("select ", "a as a,", "a"),
+    ("select ", "a.a,", "a"),
+    ("select ", "a.a.a,", "a"),
+    ("select ", "*,", "a"),
+    ("select ", "a.*,", "a"),
+    ("select ", "`a`,", "a"),
+    ("select ", "'a',", "a"),
+    ("select ", "'a' 'b',", "a"),
+    ("select ", "x'41',", "a"),
+    ("select ", "?,", "a"),
+    ("select ", "@a,", "a"),
+    ("select ", "@@a,", "a"),
+    ("select ", "@@global.a,", "a"),
+    ("select ", "null,", "a"),
+    ("select ", "a(),", "a"),
+    ("select ", "a(a),", "a"),
+    ("select ", "a(a,a,a),", "a"),
+    ("select ", "a(distinct a),", "a"),
+    ("select ", "a()over(),", "a"),
+    ("select ", "a(a)over(partition by a order by a),", "a"),
+    ("select ", "a(a)over(rows 1 preceding),", "a"),
+    ("select ", "case when a then a end,", "a"),
+    ("select ", "case a when a then a else a end,", "a"),
+    ("select ", "cast(a as char),", "a"),
+    ("select ", "convert(a,char),", "a"),
+    ("select ", "extract(day from a),", "a"),
+    ("select ", "substring(a from a for a),", "a"),
+    ("select ", "trim(both a from a),", "a"),
+    ("select ", "position(a in a),", "a"),
+    ("select ", "a in(a),", "a"),
+    ("select ", "a in(a,a,a),", "a"),
+    ("select ", "a not in(select a),", "a"),
+    ("select ", "a between a and a,", "a"),
+    ("select ", "a like a,", "a"),
+    ("select ", "a not like a escape 'a',", "a"),
+    ("select ", "a regexp a,", "a"),
+    ("select ", "a is null,", "a"),
+    ("select ", "a is not true,", "a"),
+    ("select ", "a collate a,", "a"),
+    ("select ", "a+interval a day,", "a"),
+    ("select ", "date 'a',", "a"),
+    ("select ", "(select a),", "a"),
+    ("select ", "exists(select a),", "a"),
+    ("select ", "a=any(select a),", "a"),
+    ("select ", "binary a,", "a"),
+    ("select ", "match(a)against(a),", "a"),
+    ("select a from ", "a,", "a"),
+    ("select a from ", "a a,", "a"),
+    ("select a from ", "(select a)a,", "a"),
+    ("select a from a ", "join a ", ""),
+    ("select a from a ", "join a on a ", ""),
+    ("select a from a ", "left join a using(a)", ""),
+    ("select a from a ", "natural join a ", ""),
+    ("select a from a where ", "a or ", "a"),
+    ("select a from a where ", "a=a and ", "a"),
+    ("select a from a where ", "a && a || ", "a"),
+    ("select a group by ", "a,", "a"),
+    ("select a order by ", "a,", "a"),
+    ("select a order by ", "a desc,", "a"),
+    ("select a from a window ", "a as(),", "a as ()"),
+    ("select a ", "union select a ", ""),
+    ("select a ", "union all select a from a ", ""),
+    ("with ", "a as(select a),", "a as (select a) select a"),
+    ("values ", "row(a),", "row(a)"),
+    ("values ", "row(a,a,a,a),", "row(a)"),
+    ("table a ", "union table a ", ""),
+    ("explain select ", "a,", "a"),
+    ("set ", "@a=1,", "@a=1"),
+    ("set ", "a=a,", "a=a"),
+    ("set @a=", "a+", "a"),
+    ("show tables where ", "a or ", "a"),
+    ("drop table ", "a,", "a"),
+    ("create table a(", "a int,", "a int)"),
+    (
+        "create table a(",
+        "a decimal(1,1)not null default 1 comment 'a',",
+        "a int)",
+    ),
+    ("create table a(a int,", "key(a),", "key(a))"),
+    (
+        "create pipeline a as load data kafka 'a/a' into table a format json(",
+        "a<-a,",
+        "a<-a)",
+    ),
+    (
+        "create pipeline a as load data kafka 'a/a' into table a format json(",
+        "a<-a::a default '1',",
+        "a<-a)",
+    ),
+    ("alter pipeline a set offsets '", "a", "'"),
+    ("", "1 ", ""),
+    ("", "a ", ""),
+    ("", "+ ", ""),
+    ("", ";", ""),
+    ("", ",", ""),
+    ("", "(", ""),
+    ("", "!", ""),
+    ("", "a.", ""),
+    ("", "'a' ", ""),
+    ("", "/**/", ""),
+    ("", "-- \n", ""),
+    ("", " ", ""),
+    ("", "\n\t", ""),
+    ("select ", "1 ", ""),
+    ("select ", "+", ""),
+    ("select ", "(", ""),
+    ("select (", "a,", ""),
+    ("select a(", "a,", ""),
+    ("select a in(", "a,", ""),
+    ("select a in(", "a,", "a)"),
+    ("select case ", "when a then a ", ""),
+    ("select case ", "when a then a ", "end"),
+];
+
+#[test]
+fn a_parser_takes_no_more_than_is_reserved() {
+    let mut over = Vec::new();
+    for (head, piece, tail) in SHAPES {
+        let taken = COUNTS.iter().map(|count| {
+            let sql = format!("{head}{}{tail}", piece.repeat(*count));
+            let before = NOW_BYTES.load(Ordering::Relaxed);
+            PEAK_BYTES.store(before, Ordering::Relaxed);
+            let parsed = parse(&sql);
+            let peak = PEAK_BYTES.load(Ordering::Relaxed) - before;
+            drop(parsed);
+            (100 * peak / parsed_bytes(&sql), *count)
+        });
+        let (percent, count) = taken.max().expect("some counts");
+        println!("{percent:>4} % at {count:>5} times: {head}{piece}{tail}");
+        if percent > 100 {
+            over.push((percent, count, format!("{head}{piece}{tail}")));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
