@@ -287,7 +287,7 @@ impl File<'_> {
                     let what = format!("{name} = {number} is out of range: {min} to {max}");
                     return Err(self.error(Some(value.span()), what));
                 }
-                None => "a whole number".into(),
+                None => format!("a whole number from {min} to {max}"),
             },
             (Kind::Cpu, found) if is_auto(found) || whole(found).is_some() => return Ok(()),
             (Kind::Cpus, found)

@@ -146,7 +146,11 @@ fn a_value_that_makes_no_sense_is_answered_with_its_key_and_mend() {
         ),
         (
             "data_dir = \"d\"\n[memory]\nleaf_bytes = 1.5",
-            "p.toml:3: [memory] leaf_bytes must be a whole number, found the number 1.5",
+            "p.toml:3: [memory] leaf_bytes must be a whole number from 16777216 to 1099511627776, found the number 1.5",
+        ),
+        (
+            "data_dir = \"d\"\n[memory]\nquery_bytes = -1",
+            "p.toml:3: [memory] query_bytes must be a whole number from 16777216 to 17592186044416, found the number -1",
         ),
         (
             "data_dir = \"d\"\n[server]\nmax_connections = 0",
