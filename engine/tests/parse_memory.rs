@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine::sql::parse::{parse, parsed_bytes};
+use engine::sql::parse::{parameters, parse, parsed_bytes};
 
 /// Counts what is allocated at a time.
 struct Counting;
@@ -140,6 +140,22 @@ const SHAPES: &[(&str, &str, &str)] = &[
         "a<-a)",
     ),
     ("alter pipeline a set offsets '", "a", "'"),
+    ("alter pipeline a set offsets '{\"a\":[", "1,", "1]}'"),
+    ("alter pipeline a set offsets '{\"a\":[", "[1],", "1]}'"),
+    (
+        "alter pipeline a set offsets '{\"a\":[",
+        "{\"\":1},",
+        "1]}'",
+    ),
+    ("select /*'*/", "1,", "1"),
+    ("select #'\n", "1,", "1"),
+    ("select -- '\n", "1,", "1"),
+    ("select b'\\',", "1,", "1"),
+    ("select $$'$$,", "1,", "1"),
+    ("select x'41\\',", "1,", "1"),
+    ("select 1", ";commit", ""),
+    ("select 1", ";create table a(a int)", ""),
+    ("select a from (", "a,", "a)"),
     ("", "1 ", ""),
     ("", "a ", ""),
     ("", "+ ", ""),
@@ -164,20 +180,59 @@ const SHAPES: &[(&str, &str, &str)] = &[
     ("select case ", "when a then a ", "end"),
 ];
 
+/// What may be one token however long it is.
+const LONG: &[(&str, &str, &str)] = &[
+    ("select '", "a", "'"),
+    ("select \"", "ä", "\""),
+    ("select `", "a", "`"),
+    ("select ", "a", ""),
+    ("select ", "1", ""),
+    ("select 0x", "1", ""),
+    ("select x'", "41", "'"),
+    ("select n'", "a", "'"),
+    ("select /*", "a", "*/ 1"),
+    ("explain select '", "a", "'"),
+    ("explain /*", "a", "*/ select 1"),
+    ("explain #", "a", "\nselect 1"),
+    ("set @a='", "a", "'"),
+    ("show tables where '", "a", "'"),
+    ("create database ", "a", ""),
+    ("create table a(a int default '", "a", "')"),
+    (
+        "create pipeline a as load data kafka 'a/a' retry_options '{\"",
+        "a",
+        "\":1}'",
+    ),
+    ("use ", "a", ""),
+];
+
+/// Percent of what is reserved that a text takes at a time, prepared: its tokens once more beside its tree.
+fn percent(sql: &str) -> usize {
+    let before = NOW_BYTES.load(Ordering::Relaxed);
+    PEAK_BYTES.store(before, Ordering::Relaxed);
+    let parsed = parse(sql);
+    if parsed.is_ok() {
+        assert!(parameters(sql).is_ok());
+    }
+    let peak = PEAK_BYTES.load(Ordering::Relaxed) - before;
+    drop(parsed);
+    100 * peak / parsed_bytes(sql)
+}
+
 #[test]
 fn a_parser_takes_no_more_than_is_reserved() {
+    let long: &[usize] = &[1 << 19, (1 << 19) + 20];
+    let texts = SHAPES
+        .iter()
+        .map(|shape| (shape, COUNTS))
+        .chain(LONG.iter().map(|shape| (shape, long)));
     let mut over = Vec::new();
-    for (head, piece, tail) in SHAPES {
-        let taken = COUNTS.iter().map(|count| {
+    for ((head, piece, tail), counts) in texts {
+        let of = |count: &usize| {
             let sql = format!("{head}{}{tail}", piece.repeat(*count));
-            let before = NOW_BYTES.load(Ordering::Relaxed);
-            PEAK_BYTES.store(before, Ordering::Relaxed);
-            let parsed = parse(&sql);
-            let peak = PEAK_BYTES.load(Ordering::Relaxed) - before;
-            drop(parsed);
-            (100 * peak / parsed_bytes(&sql), *count)
-        });
-        let (percent, count) = taken.max().expect("some counts");
+            (percent(&sql), *count)
+        };
+        let (percent, count) = counts.iter().map(of).max().expect("some counts");
         println!("{percent:>4} % at {count:>5} times: {head}{piece}{tail}");
         if percent > 100 {
             over.push((percent, count, format!("{head}{piece}{tail}")));

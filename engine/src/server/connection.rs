@@ -254,7 +254,7 @@ impl Connection {
     }
 
     async fn prepare(&mut self, sql: &str) -> Result<(), ConnectionError> {
-        let prepared = match self.session.prepare(sql).await {
+        let prepared = match watched(self.packets.stream(), self.session.prepare(sql)).await? {
             Ok(prepared) => prepared,
             Err(error) => return self.error(&error).await,
         };

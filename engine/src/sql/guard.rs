@@ -21,13 +21,13 @@ pub fn killable(
     running: Running,
     cancel: CancelGuard,
     late: Arc<Late>,
-    held: Held,
+    text: Option<Arc<Held>>,
 ) -> Rows {
-    let state = Some((rows.batches, running, cancel, held));
+    let state = Some((rows.batches, running, cancel, text));
     let batches = futures::stream::unfold(state, move |state| {
         let late = Arc::clone(&late);
         async move {
-            let (mut batches, mut running, cancel, held) = state?;
+            let (mut batches, mut running, cancel, text) = state?;
             let fault = tokio::select! {
                 biased;
                 () = running.killed() => {
@@ -35,7 +35,7 @@ pub fn killable(
                     SqlError::interrupted()
                 }
                 next = batches.next() => match next? {
-                    Ok(batch) => return Some((Ok(batch), Some((batches, running, cancel, held)))),
+                    Ok(batch) => return Some((Ok(batch), Some((batches, running, cancel, text)))),
                     Err(fault) => fault,
                 },
             };

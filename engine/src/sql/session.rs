@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::answer::{Answer, Done, ResultColumn};
 use super::engine::Engine;
 use super::error::{Code, SqlError};
-use super::guard;
 use super::parse::{self, PipelineStatement, Show, Statement};
 use super::processes::{Identity, KillWatch, Registered, Running};
 use super::select::memory::Held;
@@ -33,12 +32,16 @@ pub struct Session {
     pub(super) database: Option<String>,
     pub(super) variables: Arc<SessionVariables>,
     pub(super) warnings: Warnings,
+    /// What the text of the statement under way reserved.
+    pub(super) text: Option<Arc<Held>>,
     prepared: HashMap<u32, Arc<PreparedStatement>>,
     last_prepared: u32,
 }
 
 struct PreparedStatement {
     sql: String,
+    /// What parsing it may take.
+    parsed_bytes: usize,
     /// `None`: parsed again at each execution, because the session keeps enough parsed ones.
     statement: Option<Statement>,
     params: u16,
@@ -48,7 +51,7 @@ struct PreparedStatement {
 struct Begun {
     running: Running,
     /// A client that hangs up drops this, and with it what it asked for.
-    handle: CancelGuard,
+    guard: CancelGuard,
     cancel: Cancel,
 }
 
@@ -61,7 +64,7 @@ impl Begun {
         tokio::select! {
             biased;
             () = self.running.killed() => {
-                self.handle.cancel();
+                self.guard.cancel();
                 Err(SqlError::interrupted())
             }
             done = work => done,
@@ -83,6 +86,7 @@ impl Session {
             database: None,
             variables: Arc::new(variables),
             warnings: Warnings::default(),
+            text: None,
             prepared: HashMap::new(),
             last_prepared: 0,
         }
@@ -110,7 +114,7 @@ impl Session {
             running: self
                 .registered
                 .begin(command, secret::shown(sql), self.engine.now_unix_us()),
-            handle: CancelGuard::new(handle),
+            guard: CancelGuard::new(handle),
             cancel,
         }
     }
@@ -122,7 +126,7 @@ impl Session {
         sql: &str,
         parse: fn(&str) -> Result<T, SqlError>,
     ) -> Result<(T, Held), SqlError> {
-        let held = self.hold(sql)?;
+        let held = self.hold(parse::parsed_bytes(sql))?;
         if sql.len() < PARSE_BESIDE_BYTES {
             return parse(sql).map(|parsed| (parsed, held));
         }
@@ -138,8 +142,8 @@ impl Session {
     }
 
     /// Reserves what parsing a text and its tree may take.
-    fn hold(&self, sql: &str) -> Result<Held, SqlError> {
-        self.engine.parts().memory.hold(parse::parsed_bytes(sql))
+    fn hold(&self, parsed_bytes: usize) -> Result<Held, SqlError> {
+        self.engine.parts().memory.hold(parsed_bytes)
     }
 
     /// Prepares one statement with `?` for values.
@@ -173,7 +177,8 @@ impl Session {
         }
         let mut begun = self.begin("Prepare", sql);
         let read = begun.unless_killed(self.read(sql, with_parameters));
-        let ((statement, params), _held) = read.await?;
+        let ((statement, params), held) = read.await?;
+        self.text = Some(Arc::new(held));
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
         if params > 0 && !is_query {
             return Err(SqlError::new(
@@ -183,16 +188,19 @@ impl Session {
         }
         let cancel = begun.cancel.clone();
         let columns = begun.unless_killed(self.columns_of(&statement, cancel));
-        let columns = columns.await?;
+        let columns = columns.await;
+        self.text = None;
+        let columns = columns?;
         drop(begun);
         self.last_prepared = self.last_prepared.wrapping_add(1);
         let id = self.last_prepared;
         let parsed = self.prepared.values().filter(|one| one.statement.is_some());
-        let parsed = parsed.map(|one| parse::parsed_bytes(&one.sql));
-        let parsed = parsed.sum::<usize>() + parse::parsed_bytes(sql);
+        let parsed = parsed.map(|one| one.parsed_bytes).sum::<usize>();
+        let parsed_bytes = parse::parsed_bytes(sql);
         let entry = PreparedStatement {
             sql: sql.to_owned(),
-            statement: (parsed <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
+            parsed_bytes,
+            statement: (parsed + parsed_bytes <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
             params,
         };
         self.prepared.insert(id, Arc::new(entry));
@@ -225,19 +233,30 @@ impl Session {
             ));
         }
         let mut begun = self.begin("Execute", &prepared.sql);
-        let (again, held);
-        let statement = match &prepared.statement {
+        let again;
+        let read = match &prepared.statement {
             Some(statement) => {
-                held = self.hold(&prepared.sql)?;
-                statement
+                let held = self.hold(prepared.parsed_bytes);
+                held.map(|held| (statement, held))
             }
             None => {
                 let read = begun.unless_killed(self.read(&prepared.sql, parse::parse));
-                (again, held) = read.await?;
-                &again
+                match read.await {
+                    Ok((statement, held)) => {
+                        again = statement;
+                        Ok((&again, held))
+                    }
+                    Err(fault) => Err(fault),
+                }
             }
         };
-        self.run(begun, statement, &params, held).await
+        match read {
+            Ok((statement, held)) => self.run(begun, statement, &params, held).await,
+            Err(fault) => {
+                self.warnings.clear();
+                Err(self.remember(fault))
+            }
+        }
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.
@@ -376,20 +395,20 @@ impl Session {
         let engine_variables = self.engine.engine_variables(&catalog);
         Arc::make_mut(&mut self.variables).refresh(engine_variables);
         let cancel = begun.cancel.clone();
+        self.text = Some(Arc::new(held));
         let work = self.dispatch(statement, params, cancel);
         let answer = begun.unless_killed(work).await;
-        let Begun {
-            running, handle, ..
-        } = begun;
+        let text = self.text.take();
+        let Begun { running, guard, .. } = begun;
         match answer {
             Ok(Answer::Rows(rows)) => {
                 running.set_state("sending");
-                Ok(Answer::Rows(guard::killable(
+                Ok(Answer::Rows(super::guard::killable(
                     rows,
                     running,
-                    handle,
+                    guard,
                     Arc::clone(self.warnings.late()),
-                    held,
+                    text,
                 )))
             }
             Ok(Answer::Done(done)) => Ok(Answer::Done(Done {

@@ -108,6 +108,7 @@ impl Session {
             runtime: parts.query_runtime.clone(),
             threads: parts.query_threads,
             cancel,
+            text: self.text.clone(),
             read_damaged,
         }
     }

@@ -11,6 +11,7 @@ use super::statements::done;
 use super::value::Value;
 use super::variables::{SessionVariables, charset, collation, not_global, text_of};
 use crate::catalog::Variable;
+use crate::limits::PARSE_BESIDE_BYTES;
 
 /// A session's variables at the start of a query.
 pub struct QueryVariables {
@@ -172,7 +173,10 @@ impl Session {
 
     /// An expression's value: a constant here, anything else as a query of one row and column.
     async fn evaluate(&self, text: &str, cancel: &Cancel) -> Result<Value, SqlError> {
-        if let Some(value) = constant(text) {
+        // A long one is read beside the control thread, as all long texts are.
+        if text.len() < PARSE_BESIDE_BYTES
+            && let Some(value) = constant(text)
+        {
             return Ok(value);
         }
         let (read, _held) = self.read(&format!("SELECT {text}"), parse).await?;

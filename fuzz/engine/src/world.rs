@@ -92,6 +92,7 @@ fn made() -> SelectContext {
         runtime: RUNTIME.with(|runtime| runtime.handle().clone()),
         threads: 1,
         cancel: Cancel::never(),
+        text: None,
         read_damaged: None,
     }
 }

@@ -22,6 +22,8 @@ pub struct Cursor<'a> {
     sql: &'a str,
     tokens: Vec<Spanned>,
     at: usize,
+    /// Behind the last token that is no `;`.
+    content_end: usize,
 }
 
 struct Spanned {
@@ -55,8 +57,14 @@ impl<'a> Cursor<'a> {
                 start: token.span.start,
                 token: token.token,
             })
-            .collect();
-        Ok(Cursor { sql, tokens, at: 0 })
+            .collect::<Vec<_>>();
+        let last = tokens.iter().rposition(|one| one.token != Token::SemiColon);
+        Ok(Cursor {
+            sql,
+            tokens,
+            at: 0,
+            content_end: last.map_or(0, |last| last + 1),
+        })
     }
 
     /// The next token; EOF behind the last.
@@ -81,9 +89,7 @@ impl<'a> Cursor<'a> {
     /// Whether nothing is left, but for a `;`.
     #[must_use]
     pub fn at_end(&self) -> bool {
-        self.tokens[self.at.min(self.tokens.len())..]
-            .iter()
-            .all(|found| found.token == Token::SemiColon)
+        self.at >= self.content_end
     }
 
     /// Nothing may be left.

@@ -2,7 +2,7 @@
 //!
 //! A secret's value never gets into a message: of CREDENTIALS, what is shown is the key alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -35,8 +35,9 @@ impl<'de> Deserialize<'de> for Object {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
                 let mut found: Vec<(String, Json)> = Vec::new();
+                let mut keys = HashSet::new();
                 while let Some((key, value)) = map.next_entry::<String, Json>()? {
-                    if found.iter().any(|(other, _)| *other == key) {
+                    if !keys.insert(key.clone()) {
                         return Err(serde::de::Error::custom(format!(
                             "the key '{key}' stands there twice"
                         )));

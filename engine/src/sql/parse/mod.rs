@@ -179,14 +179,9 @@ pub fn parameters(sql: &str) -> Result<u16, SqlError> {
 
 /// The one query of a text.
 fn query(sql: &str) -> Result<Arc<ast::Query>, SqlError> {
-    let mut statements = select::parse(sql)?.into_iter();
-    match (statements.next(), statements.next()) {
-        (Some(ast::Statement::Query(query)), None) => Ok(Arc::new(*query)),
-        (Some(other), None) => Err(SqlError::not_supported(other)),
-        _ => Err(SqlError::new(
-            Code::Syntax,
-            "You have an error in your SQL syntax: one statement at a time, unless the client asked for several",
-        )),
+    match select::parse(sql)? {
+        ast::Statement::Query(query) => Ok(Arc::new(*query)),
+        other => Err(SqlError::not_supported(other)),
     }
 }
 
@@ -218,14 +213,10 @@ fn explain(mut all: Cursor<'_>) -> Result<Statement, SqlError> {
         cursor.skip();
     }
     if begins_query(cursor) {
-        // Blanks in the place of EXPLAIN, so that places in errors stay right.
-        let start = cursor.byte();
-        let blank = |byte: char| if byte == '\n' { '\n' } else { ' ' };
-        let text: String = cursor.sql()[..start]
-            .chars()
-            .map(blank)
-            .chain(cursor.sql()[start..].chars())
-            .collect();
+        // A comment in the place of EXPLAIN, so that places in errors stay right: one token, however long it is.
+        let (before, rest) = cursor.sql().split_at(cursor.byte());
+        let lines = before.matches('\n').count();
+        let text = format!("/*{}*/{rest}", "\n".repeat(lines));
         std::mem::drop(all);
         return Ok(Statement::Explain(how, query(&text)?));
     }

@@ -50,11 +50,11 @@ const ADD: u8 = 30;
 const MULTIPLY: u8 = 40;
 const BIT_XOR: u8 = 42;
 
-/// Parses a text of one or more statements.
+/// Parses a text of one statement.
 ///
 /// # Errors
 /// 1064 with the text from the place that was not understood, as MySQL says it.
-pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
+pub fn parse(sql: &str) -> Result<Statement, SqlError> {
     let tokens = Tokenizer::new(&MySql::default(), sql)
         .tokenize_with_location()
         .map_err(|fault| syntax(sql, fault.location))?;
@@ -114,7 +114,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_NESTING_MAX)
         .with_tokens_with_locations(tokens);
-    let parsed = parser.parse_statements();
+    // Nothing behind it is read: sqlparser knows more statements than are ever asked of it here.
+    let parsed = parser.parse_statement();
     if dialect.is_given_up.get() {
         return Err(SqlError::new(
             Code::LimitReached,
@@ -125,7 +126,20 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
         ));
     }
     match parsed {
-        Ok(statements) => Ok(statements),
+        Ok(statement) => {
+            let mut is_behind = false;
+            while parser.consume_token(&Token::SemiColon) {
+                is_behind = true;
+            }
+            match &parser.peek_token_ref().token {
+                Token::EOF => Ok(statement),
+                _ if is_behind => Err(SqlError::new(
+                    Code::Syntax,
+                    "You have an error in your SQL syntax: one statement at a time, unless the client asked for several",
+                )),
+                _ => Err(syntax(sql, parser.peek_token_ref().span.start)),
+            }
+        }
         Err(ParserError::RecursionLimitExceeded) => Err(nested()),
         Err(_) if 2 * nesting.levels >= STATEMENT_NESTING_MAX => Err(nested()),
         Err(_) => {
@@ -446,7 +460,7 @@ mod tests {
     use super::*;
 
     fn shown(sql: &str) -> String {
-        let statements = parse(&format!("SELECT {sql}")).expect("it parses");
+        let statement = parse(&format!("SELECT {sql}")).expect("it parses");
         fn walk(expr: &Expr) -> String {
             match expr {
                 Expr::BinaryOp { left, op, right } => {
@@ -455,7 +469,7 @@ mod tests {
                 other => other.to_string(),
             }
         }
-        let Statement::Query(query) = &statements[0] else {
+        let Statement::Query(query) = &statement else {
             panic!("a query")
         };
         let sqlparser::ast::SetExpr::Select(select) = query.body.as_ref() else {

@@ -142,7 +142,7 @@ impl Share {
 
 /// Reserved bytes; dropped, it gives them back.
 #[derive(Debug)]
-pub(in crate::sql) struct Held(MemoryReservation);
+pub struct Held(MemoryReservation);
 
 /// The pool and the statement's KILL, as functions reach them: in the options that DataFusion hands to every call.
 #[derive(Clone, Debug)]

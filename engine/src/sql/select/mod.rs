@@ -51,7 +51,7 @@ pub mod width;
 
 pub use cancel::{Cancel, CancelGuard, CancelHandle};
 pub use dialect::{MySql, parse};
-pub use memory::{QueryMemory, Share};
+pub use memory::{Held, QueryMemory, Share};
 pub use scan::part::ScanPart;
 
 /// Where a statement's tables come from. One call per table and statement.
@@ -189,6 +189,8 @@ pub struct SelectContext {
     pub threads: usize,
     /// Ends the query when it is cancelled.
     pub cancel: Cancel,
+    /// What the statement's text reserved: given back when nothing works on it any more.
+    pub text: Option<Arc<Held>>,
     /// `pinleaf_read_damaged`: rows that cannot be read are left out and said there, instead of failing
     /// the query.
     pub read_damaged: Option<Arc<Late>>,

@@ -240,6 +240,7 @@ fn fixture_on(threads: usize, memory_bytes: usize, damaged: bool, cancel: Cancel
         runtime: runtime.handle().clone(),
         threads,
         cancel,
+        text: None,
         read_damaged: None,
     };
     Fixture {
@@ -254,8 +255,8 @@ fn plain() -> Fixture {
 }
 
 fn query(sql: &str) -> Result<Arc<Query>, SqlError> {
-    match parse(sql)?.into_iter().next() {
-        Some(Statement::Query(query)) => Ok(Arc::new(*query)),
+    match parse(sql)? {
+        Statement::Query(query) => Ok(Arc::new(*query)),
         other => panic!("{sql}: not a query: {other:?}"),
     }
 }
