@@ -459,7 +459,7 @@ fn shown(name: &str, fields: &[FieldRef], constants: &[Option<&ScalarValue>]) ->
             .map_or(String::new(), |field| field.name().clone()),
     };
     let symbol = !name.starts_with(|c: char| c.is_ascii_alphabetic()) || name == "div";
-    let text = match (name, fields.len()) {
+    let mut text = match (name, fields.len()) {
         ("cast", _) => arg(0),
         ("neg", 1) => format!("-({})", arg(0)),
         (_, 2) if symbol => format!("({} {} {})", arg(0), name.to_uppercase(), arg(1)),
@@ -478,7 +478,14 @@ fn shown(name: &str, fields: &[FieldRef], constants: &[Option<&ScalarValue>]) ->
             text
         }
     };
-    text.chars().take(SHOWN_CHARS_MAX).collect()
+    // Asked for at each level of a high expression: characters are counted only where they are not bytes.
+    let start = text.as_bytes().get(..=SHOWN_CHARS_MAX);
+    let end = match start.is_none_or(<[u8]>::is_ascii) {
+        true => Some(SHOWN_CHARS_MAX),
+        false => text.char_indices().nth(SHOWN_CHARS_MAX).map(|(at, _)| at),
+    };
+    text.truncate(end.unwrap_or(usize::MAX));
+    text
 }
 
 /// A call of one of ours, in a plan.
