@@ -81,5 +81,7 @@ fn pieces<'a>(
     text: &'a str,
     failed: &impl Fn(u32, SqlError) -> NodeError,
 ) -> Result<Vec<Piece<'a>>, NodeError> {
-    split_statements(text).map_err(|unfinished| failed(unfinished.line, unfinished.into()))
+    split_statements(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|unfinished| failed(unfinished.line, unfinished.into()))
 }

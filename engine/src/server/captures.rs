@@ -17,7 +17,7 @@ use super::packet::{ConnectionError, Packets};
 use super::source::Source;
 use crate::sql::Processes;
 use crate::sql::parse::{self, parameters};
-use crate::sql::{Piece, split_statements};
+use crate::sql::split_statements;
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -85,9 +85,9 @@ async fn commands(packets: &mut Packets<DuplexStream>) -> Vec<String> {
             Command::InitDb(_) => "use",
             Command::FieldList { .. } => "fields",
             Command::Query(sql) => {
-                let pieces = split_statements(sql).expect("quotes that are closed");
-                let parsed = |piece: &Piece<'_>| parse::parse(piece.text).is_ok();
-                match pieces.iter().all(parsed) {
+                let pieces = split_statements(sql);
+                let mut pieces = pieces.map(|piece| piece.expect("quotes that are closed"));
+                match pieces.all(|piece| parse::parse(piece.text).is_ok()) {
                     true => "query",
                     false => "refused",
                 }

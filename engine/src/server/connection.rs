@@ -224,29 +224,21 @@ impl Connection {
     }
 
     async fn query(&mut self, sql: &str) -> Result<(), ConnectionError> {
-        if !self
-            .capabilities
-            .contains(CapabilityFlags::CLIENT_MULTI_STATEMENTS)
-        {
+        let are_many = CapabilityFlags::CLIENT_MULTI_STATEMENTS;
+        let mut pieces = split_statements(sql).peekable();
+        // An empty text is a statement too: it gets its error.
+        if !self.capabilities.contains(are_many) || pieces.peek().is_none() {
             let answer = watched(self.packets.stream(), self.session.execute(sql)).await?;
             return self.send(answer, Protocol::Text, false).await.map(|_| ());
         }
-        let pieces = match split_statements(sql) {
-            Ok(pieces) => pieces,
-            Err(unfinished) => return self.error(&unfinished.into()).await,
-        };
-        // An empty text is a statement too: it gets its error.
-        let texts = if pieces.is_empty() {
-            vec![sql]
-        } else {
-            pieces.iter().map(|piece| piece.text).collect()
-        };
-        for (at, text) in texts.iter().enumerate() {
+        while let Some(piece) = pieces.next() {
+            let text = match piece {
+                Ok(piece) => piece.text,
+                Err(unfinished) => return self.error(&unfinished.into()).await,
+            };
             let answer = watched(self.packets.stream(), self.session.execute(text)).await?;
-            if !self
-                .send(answer, Protocol::Text, at + 1 < texts.len())
-                .await?
-            {
+            let is_more = pieces.peek().is_some();
+            if !self.send(answer, Protocol::Text, is_more).await? {
                 break;
             }
         }

@@ -13,7 +13,7 @@ use super::select::CancelGuard;
 use super::select::memory::Held;
 
 /// The same rows until the statement is killed; then error 1317, and the query is told to end, as it is when the
-/// rows are dropped. `late` learns which error ended them; `held` is what the statement's text took, and is kept to
+/// rows are dropped. `late` learns which error ended them; `text` is what the statement's text took, and is kept to
 /// the end.
 #[must_use]
 pub fn killable(

@@ -100,10 +100,7 @@ impl Session {
         let mut begun = self.begin("Query", sql);
         match begun.unless_killed(self.read(sql, parse::parse)).await {
             Ok((statement, held)) => self.run(begun, &statement, &[], held).await,
-            Err(fault) => {
-                self.warnings.clear();
-                Err(self.remember(fault))
-            }
+            Err(fault) => Err(self.not_begun(fault)),
         }
     }
 
@@ -178,7 +175,6 @@ impl Session {
         let mut begun = self.begin("Prepare", sql);
         let read = begun.unless_killed(self.read(sql, with_parameters));
         let ((statement, params), held) = read.await?;
-        self.text = Some(Arc::new(held));
         let is_query = matches!(statement, Statement::Query(_) | Statement::Explain(..));
         if params > 0 && !is_query {
             return Err(SqlError::new(
@@ -187,6 +183,7 @@ impl Session {
             ));
         }
         let cancel = begun.cancel.clone();
+        self.text = Some(Arc::new(held));
         let columns = begun.unless_killed(self.columns_of(&statement, cancel));
         let columns = columns.await;
         self.text = None;
@@ -220,18 +217,10 @@ impl Session {
         id: u32,
         params: Vec<Value>,
     ) -> Result<Answer, SqlError> {
-        let Some(prepared) = self.prepared.get(&id).cloned() else {
-            return Err(SqlError::new(
-                Code::UnknownStatement,
-                format!("Unknown prepared statement handler ({id}) given to EXECUTE"),
-            ));
+        let prepared = match self.prepared_for(id, &params) {
+            Ok(prepared) => prepared,
+            Err(fault) => return Err(self.not_begun(fault)),
         };
-        if params.len() != usize::from(prepared.params) {
-            return Err(SqlError::new(
-                Code::WrongArguments,
-                "Incorrect arguments to EXECUTE",
-            ));
-        }
         let mut begun = self.begin("Execute", &prepared.sql);
         let again;
         let read = match &prepared.statement {
@@ -252,11 +241,30 @@ impl Session {
         };
         match read {
             Ok((statement, held)) => self.run(begun, statement, &params, held).await,
-            Err(fault) => {
-                self.warnings.clear();
-                Err(self.remember(fault))
-            }
+            Err(fault) => Err(self.not_begun(fault)),
         }
+    }
+
+    fn prepared_for(&self, id: u32, params: &[Value]) -> Result<Arc<PreparedStatement>, SqlError> {
+        let Some(prepared) = self.prepared.get(&id) else {
+            return Err(SqlError::new(
+                Code::UnknownStatement,
+                format!("Unknown prepared statement handler ({id}) given to EXECUTE"),
+            ));
+        };
+        if params.len() != usize::from(prepared.params) {
+            return Err(SqlError::new(
+                Code::WrongArguments,
+                "Incorrect arguments to EXECUTE",
+            ));
+        }
+        Ok(Arc::clone(prepared))
+    }
+
+    /// Of a statement that could not be begun: the error is all that SHOW WARNINGS has.
+    fn not_begun(&mut self, fault: SqlError) -> SqlError {
+        self.warnings.clear();
+        self.remember(fault)
     }
 
     /// Forgets a prepared statement; an unknown id is nobody's fault, COM_STMT_CLOSE has no answer.

@@ -567,6 +567,8 @@ async fn prepared_statements_take_values_and_are_forgotten() {
         (fault.code, fault.message.as_str()),
         (1210, "Incorrect arguments to EXECUTE")
     );
+    let told = "Error|1210|Incorrect arguments to EXECUTE";
+    assert_eq!(ok(session, "show warnings").await, told);
     session.close_prepared(1);
     let fault = session
         .execute_prepared(1, vec![Value::Null])
@@ -574,11 +576,14 @@ async fn prepared_statements_take_values_and_are_forgotten() {
         .err()
         .expect("closed");
     assert_eq!(fault.code, 1243);
+    let told = ok(session, "show warnings").await;
+    assert_eq!(told, format!("Error|1243|{}", fault.message));
     let fault = session
         .prepare("set autocommit = ?")
         .await
         .expect_err("no query");
     assert_eq!(fault.code, 1295);
+    assert_eq!(rig.engine.parts().memory.bytes_held(), 0);
     let shown = session.prepare("show databases").await.expect("prepares");
     assert_eq!(
         (shown.id, shown.params, shown.columns[0].name.as_str()),
@@ -725,8 +730,13 @@ async fn what_a_parse_reserves_is_given_back_when_it_ends() {
     }));
     assert!(futures::poll!(&mut read).is_pending());
     drop(read);
-    assert_eq!(memory.bytes_held(), parse::parsed_bytes(&long));
+    let held = memory.bytes_held();
     GATE.wait();
+    assert_eq!(held, parse::parsed_bytes(&long));
+    all_is_given_back(memory).await;
+}
+
+async fn all_is_given_back(memory: &QueryMemory) {
     let given_back = async {
         while memory.bytes_held() > 0 {
             tokio::task::yield_now().await;
@@ -756,6 +766,7 @@ async fn a_long_text_is_listed_and_killed_while_it_is_parsed() {
         assert!(listed.contains("|executing|select 1111111,1"), "{listed}");
         ok(two, "kill query 1").await;
         assert_eq!(work.await.expect_err("killed").code, 1317);
+        all_is_given_back(memory).await;
     }
 }
 

@@ -35,68 +35,123 @@ impl From<Unfinished> for SqlError {
     }
 }
 
-/// The statements of `sql`, in order.
-///
-/// # Errors
-/// [`Unfinished`]: 1064.
-pub fn split_statements(sql: &str) -> Result<Vec<Piece<'_>>, Unfinished> {
-    let bytes = sql.as_bytes();
-    let mut pieces = Vec::new();
-    let mut delimiter = ";";
-    // The current statement: where its first byte that is neither blank nor comment stands.
-    let mut start: Option<usize> = None;
-    let mut at = 0;
-    while at < bytes.len() {
-        if start.is_none()
-            && let Some((word, next)) = delimiter_line(sql, at)
-        {
-            if word.is_empty() {
-                return Err(unfinished(
-                    sql,
-                    at,
-                    "DELIMITER must be followed by a delimiter",
-                ));
-            }
-            delimiter = word;
-            at = next;
-            continue;
-        }
-        if sql[at..].starts_with(delimiter) {
-            push(sql, start.take(), at, &mut pieces);
-            at += delimiter.len();
-            continue;
-        }
-        match bytes[at] {
-            b'\'' | b'"' | b'`' => {
-                start.get_or_insert(at);
-                at = quoted_end(bytes, at)
-                    .ok_or_else(|| unfinished(sql, at, "a quote is not closed"))?;
-            }
-            b'#' => at = line_end(bytes, at),
-            b'-' if starts_line_comment(bytes, at) => at = line_end(bytes, at),
-            b'/' if bytes[at..].starts_with(b"/*") => {
-                if bytes[at..].starts_with(b"/*!") {
-                    start.get_or_insert(at);
-                }
-                at = sql[at + 2..]
-                    .find("*/")
-                    .map(|found| at + 2 + found + 2)
-                    .ok_or_else(|| unfinished(sql, at, "a comment is not closed"))?;
-            }
-            byte => {
-                if !is_blank(char::from(byte)) {
-                    start.get_or_insert(at);
-                }
-                // A delimiter is looked for at characters' starts alone, never inside one.
-                at += 1;
-                while !sql.is_char_boundary(at) {
-                    at += 1;
-                }
-            }
-        }
+/// The statements of `sql`, in order, each looked for when it is asked for: a text is read once, in time that grows as it
+/// does, and nothing is kept of it. An error is the last that comes.
+#[must_use]
+pub fn split_statements(sql: &str) -> Pieces<'_> {
+    Pieces {
+        sql,
+        at: 0,
+        delimiter: ";",
+        line: 1,
+        is_line_blank: true,
     }
-    push(sql, start.take(), bytes.len(), &mut pieces);
-    Ok(pieces)
+}
+
+/// See [`split_statements`].
+#[derive(Clone, Debug)]
+pub struct Pieces<'a> {
+    sql: &'a str,
+    /// What has been read.
+    at: usize,
+    delimiter: &'a str,
+    /// The line of `at`; the first is 1.
+    line: u32,
+    /// Whether nothing but blanks stands before `at` on its line.
+    is_line_blank: bool,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Result<Piece<'a>, Unfinished>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.piece().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.at = self.sql.len();
+        }
+        next
+    }
+}
+
+impl<'a> Pieces<'a> {
+    fn piece(&mut self) -> Result<Option<Piece<'a>>, Unfinished> {
+        let (sql, bytes) = (self.sql, self.sql.as_bytes());
+        // Where its first byte that is neither blank nor comment stands, and on which line.
+        let mut start: Option<(usize, u32)> = None;
+        while self.at < bytes.len() {
+            let at = self.at;
+            let unfinished = |what| Unfinished {
+                what,
+                line: self.line,
+            };
+            if start.is_none()
+                && self.is_line_blank
+                && let Some((word, next)) = delimiter_line(sql, at)
+            {
+                if word.is_empty() {
+                    return Err(unfinished("DELIMITER must be followed by a delimiter"));
+                }
+                self.delimiter = word;
+                self.read_to(next);
+                continue;
+            }
+            if bytes[at..].starts_with(self.delimiter.as_bytes()) {
+                self.read_to(at + self.delimiter.len());
+                if start.is_some() {
+                    return Ok(start.map(|start| piece(sql, start, at)));
+                }
+                continue;
+            }
+            let here = Some((at, self.line));
+            let next = match bytes[at] {
+                b'\'' | b'"' | b'`' => {
+                    start = start.or(here);
+                    quoted_end(bytes, at).ok_or_else(|| unfinished("a quote is not closed"))?
+                }
+                b'#' => line_end(bytes, at),
+                b'-' if starts_line_comment(bytes, at) => line_end(bytes, at),
+                b'/' if bytes[at..].starts_with(b"/*") => {
+                    if bytes[at..].starts_with(b"/*!") {
+                        start = start.or(here);
+                    }
+                    let found = sql[at + 2..].find("*/");
+                    let found = found.ok_or_else(|| unfinished("a comment is not closed"))?;
+                    at + 2 + found + 2
+                }
+                byte => {
+                    if !is_blank(char::from(byte)) {
+                        start = start.or(here);
+                    }
+                    // A delimiter is looked for at characters' starts alone, never inside one.
+                    let rest = bytes[at + 1..].iter();
+                    at + 1 + rest.take_while(|byte| **byte & 0xc0 == 0x80).count()
+                }
+            };
+            self.read_to(next);
+        }
+        Ok(start.map(|start| piece(sql, start, bytes.len())))
+    }
+
+    fn read_to(&mut self, next: usize) {
+        for character in self.sql[self.at..next].chars() {
+            self.is_line_blank = match character {
+                '\n' => {
+                    self.line = self.line.saturating_add(1);
+                    true
+                }
+                _ => self.is_line_blank && character.is_whitespace(),
+            };
+        }
+        self.at = next;
+    }
+}
+
+fn piece(sql: &str, (start, line): (usize, u32), end: usize) -> Piece<'_> {
+    Piece {
+        text: sql[start..end].trim_end_matches(is_blank),
+        line,
+        at_byte: start,
+    }
 }
 
 /// Whether `--` at `at` starts a comment: MySQL wants a blank, a control character or the end behind it.
@@ -131,16 +186,6 @@ fn is_blank(character: char) -> bool {
     character.is_ascii_whitespace() || character == '\x0b'
 }
 
-fn push<'a>(sql: &'a str, start: Option<usize>, end: usize, pieces: &mut Vec<Piece<'a>>) {
-    if let Some(start) = start {
-        pieces.push(Piece {
-            text: sql[start..end].trim_end_matches(is_blank),
-            line: line_of(sql, start),
-            at_byte: start,
-        });
-    }
-}
-
 fn line_end(bytes: &[u8], at: usize) -> usize {
     bytes[at..]
         .iter()
@@ -148,21 +193,15 @@ fn line_end(bytes: &[u8], at: usize) -> usize {
         .map_or(bytes.len(), |found| at + found)
 }
 
-/// `DELIMITER word` at the start of a line: the word and where the next line starts.
+/// `DELIMITER word` at `at`, with nothing before it on its line: the word and where the line ends.
 fn delimiter_line(sql: &str, at: usize) -> Option<(&str, usize)> {
     const WORD: &str = "delimiter";
     let bytes = sql.as_bytes();
-    let fresh = sql[..at]
-        .rsplit('\n')
-        .next()
-        .is_some_and(|before| before.trim().is_empty());
     let named = bytes
         .get(at..at + WORD.len())
         .is_some_and(|text| text.eq_ignore_ascii_case(WORD.as_bytes()));
-    let ends = bytes
-        .get(at + WORD.len())
-        .is_none_or(u8::is_ascii_whitespace);
-    if !(fresh && named && ends) {
+    let behind = bytes.get(at + WORD.len());
+    if !(named && behind.is_none_or(u8::is_ascii_whitespace)) {
         return None;
     }
     let end = line_end(bytes, at);
@@ -173,26 +212,13 @@ fn delimiter_line(sql: &str, at: usize) -> Option<(&str, usize)> {
     Some((word, end))
 }
 
-fn unfinished(sql: &str, at: usize, what: &'static str) -> Unfinished {
-    let line = line_of(sql, at);
-    Unfinished { what, line }
-}
-
-/// The line of a byte; the first is 1.
-fn line_of(sql: &str, at: usize) -> u32 {
-    let before = sql.as_bytes()[..at].iter();
-    let line = 1 + before.filter(|byte| **byte == b'\n').count();
-    u32::try_from(line).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn texts(sql: &str) -> Vec<(&str, u32)> {
         split_statements(sql)
-            .expect("splits")
-            .iter()
+            .map(|piece| piece.expect("splits"))
             .map(|piece| (piece.text, piece.line))
             .collect()
     }
@@ -259,9 +285,31 @@ mod tests {
             ),
             ("select '\\", "a quote is not closed, at line 1"),
         ] {
-            let error = SqlError::from(split_statements(sql).expect_err(sql));
+            let mut pieces = split_statements(sql).skip_while(Result::is_ok);
+            let error = SqlError::from(pieces.next().expect("an error").expect_err(sql));
+            assert_eq!(pieces.next(), None);
             assert_eq!(error.code, 1064);
             assert!(error.message.ends_with(message), "{}", error.message);
+        }
+    }
+
+    /// A look back from each byte, or from each statement, would take minutes.
+    #[test]
+    fn a_long_text_is_split_in_time_that_grows_as_it_does() {
+        const TIMES: usize = 1 << 20;
+        for (piece, statements) in [
+            (" ", 0),
+            ("\n", 0),
+            ("/**/", 0),
+            ("é;", TIMES),
+            ("a;", TIMES),
+            ("a\n;", TIMES),
+            (";delimiter a", TIMES),
+            ("delimiter ;\n", 0),
+            ("'';", TIMES),
+        ] {
+            let sql = piece.repeat(TIMES);
+            assert_eq!(split_statements(&sql).count(), statements, "{piece:?}");
         }
     }
 }

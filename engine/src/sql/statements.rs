@@ -1,5 +1,6 @@
 //! What each statement does: queries to `select`, definitions and pipelines to the aggregator.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,8 +227,9 @@ impl Session {
             .iter()
             .map(|name| self.changeable(name))
             .collect::<Result<Vec<_>, _>>()?;
-        for (at, name) in names.iter().enumerate() {
-            if names[..at].contains(name) {
+        let mut seen = HashSet::with_capacity(names.len());
+        for name in &names {
+            if !seen.insert(name) {
                 let message = format!("Not unique table/alias: '{}'", name.name);
                 return Err(SqlError::new(Code::NotUniqueTable, message));
             }

@@ -160,14 +160,10 @@ fn carry_out(
     prepared: &mut u32,
 ) -> Result<Result<(), SqlError>, ConnectionError> {
     Ok(match command {
-        Command::Query(sql) => split_statements(sql)
-            .map_err(SqlError::from)
-            .and_then(|pieces| {
-                for piece in &pieces {
-                    parse::parse(piece.text)?;
-                }
-                Ok(())
-            }),
+        Command::Query(sql) => split_statements(sql).try_for_each(|piece| {
+            let piece = piece.map_err(SqlError::from)?;
+            parse::parse(piece.text).map(|_| ())
+        }),
         Command::Prepare(sql) => parse::parameters(sql).map(|params| {
             if *prepared < PREPARED_MAX {
                 *prepared += 1;

@@ -554,6 +554,19 @@ fn what_is_no_statement_is_1064_from_its_place() {
         ("drop", "near '' at line 1"),
         ("use d d2", "near 'd2' at line 1"),
         ("select 'é' 'x", "at line 1"),
+        ("explain\nselect 1\nfrom", "near '' at line 3"),
+        ("explain\nanalyze select 1 2", "near '2' at line 2"),
+        ("select 1 2", "near '2' at line 1"),
+        ("select 1 end", "near 'end' at line 1"),
+        ("show tables; show tables", "near '; show tables' at line 1"),
+        (
+            "select 1; select 2",
+            "one statement at a time, unless the client asked for several",
+        ),
+        (
+            "explain select 1; select 2",
+            "one statement at a time, unless the client asked for several",
+        ),
     ] {
         let error = parse(sql).expect_err(sql);
         assert_eq!(error.code, 1064, "{sql}: {}", error.message);
@@ -561,6 +574,12 @@ fn what_is_no_statement_is_1064_from_its_place() {
     }
     for sql in ["", " ; ", "-- nothing\n", "/* nothing */"] {
         assert_eq!(parse(sql).expect_err(sql).code, 1065, "{sql}");
+    }
+    for sql in ["select 1", "explain select 1", "show tables", "begin"] {
+        for end in [";", " ; ;; ", "; -- nothing", "; /* nothing */ ;"] {
+            let sql = format!("{sql}{end}");
+            assert_eq!(parse(&sql).err(), None, "{sql}");
+        }
     }
 }
 

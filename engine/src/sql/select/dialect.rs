@@ -154,30 +154,30 @@ pub fn parse(sql: &str) -> Result<Statement, SqlError> {
 /// may hold a secret.
 #[must_use]
 pub fn syntax(sql: &str, at: Location) -> SqlError {
-    let line_start = sql
-        .split_inclusive('\n')
-        .take(usize::try_from(at.line.saturating_sub(1)).unwrap_or(0))
-        .map(str::len)
-        .sum::<usize>();
-    let rest = sql.get(line_start..).unwrap_or("");
-    let near: String = if at.line == 0 {
-        String::new()
+    // Behind the last token no place is told.
+    let (line, near) = if at.line == 0 {
+        (1 + sql.matches('\n').count(), String::new())
     } else if secret::may_be_in(sql) {
-        "(not shown: it may hold a secret)".to_owned()
+        let near = "(not shown: it may hold a secret)";
+        (as_index(at.line), near.to_owned())
     } else {
-        rest.chars()
-            .skip(usize::try_from(at.column.saturating_sub(1)).unwrap_or(0))
-            .take(80)
-            .collect()
+        let lines = sql.split_inclusive('\n');
+        let before = lines.take(as_index(at.line - 1)).map(str::len);
+        let rest = sql.get(before.sum()..).unwrap_or("");
+        let rest = rest.chars().skip(as_index(at.column.saturating_sub(1)));
+        (as_index(at.line), rest.take(80).collect())
     };
     SqlError::new(
         Code::Syntax,
         format!(
             "You have an error in your SQL syntax; check the manual that corresponds to your \
-             Pinleaf version for the right syntax to use near '{near}' at line {}",
-            at.line.max(1)
+             Pinleaf version for the right syntax to use near '{near}' at line {line}"
         ),
     )
+}
+
+fn as_index(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 macro_rules! as_mysql {

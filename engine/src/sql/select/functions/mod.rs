@@ -564,3 +564,25 @@ pub(super) fn wrong_arguments(name: &str) -> datafusion::common::DataFusionError
         format!("Incorrect arguments to {name}"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expressions_text_is_cut_at_so_many_characters() {
+        let of = |text: &str| {
+            let text = ScalarValue::Utf8(Some(text.to_owned()));
+            shown("f", &[], &[]) + &shown("cast", &[], &[Some(&text)])
+        };
+        assert_eq!(of("short"), "f()'short'");
+        for one in ["a", "ä", "aä"] {
+            let long = format!("f()'{}'", one.repeat(300));
+            let cut: String = long.chars().take(3 + SHOWN_CHARS_MAX).collect();
+            assert_eq!(of(&one.repeat(300)), cut);
+        }
+        // As long as may be, in characters and in bytes.
+        let fits = "ä".repeat(SHOWN_CHARS_MAX - 2);
+        assert_eq!(of(&fits), format!("f()'{fits}'"));
+    }
+}
