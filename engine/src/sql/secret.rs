@@ -3,6 +3,10 @@
 //!
 //! No key of a secret is taken yet; what somebody tries all the same is one, also where it does not belong.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// What the text of such a statement has, in lower case: the clause, a key of TLS or SASL, or what stands before
 /// a user's password in SQL. A column that is called so hides its statement too, which costs less.
 const MARKS: &[&str] = &["credentials", "sasl.", "ssl.", "identified", "password"];
@@ -10,8 +14,12 @@ const MARKS: &[&str] = &["credentials", "sasl.", "ssl.", "identified", "password
 /// Whether a statement's text may hold one.
 #[must_use]
 pub fn may_be_in(sql: &str) -> bool {
-    let lower = sql.to_ascii_lowercase();
-    MARKS.iter().any(|mark| lower.contains(mark))
+    static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let mut builder = AhoCorasick::builder();
+        let finder = builder.ascii_case_insensitive(true).build(MARKS);
+        finder.expect("few short marks")
+    });
+    FINDER.is_match(sql)
 }
 
 /// What SHOW PROCESSLIST may show of a statement.

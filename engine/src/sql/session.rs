@@ -123,7 +123,8 @@ impl Session {
         sql: &str,
         parse: fn(&str) -> Result<T, SqlError>,
     ) -> Result<(T, Held), SqlError> {
-        let held = self.hold(parse::parsed_bytes(sql))?;
+        let most = self.engine.parts().memory.bytes_max();
+        let held = self.hold(parse::parsed_bytes_of(sql, most))?;
         if sql.len() < PARSE_BESIDE_BYTES {
             return parse(sql).map(|parsed| (parsed, held));
         }

@@ -96,11 +96,16 @@ impl<'a> Pieces<'a> {
                 continue;
             }
             if bytes[at..].starts_with(self.delimiter.as_bytes()) {
-                self.read_to(at + self.delimiter.len());
-                if start.is_some() {
-                    return Ok(start.map(|start| piece(sql, start, at)));
+                let delimiter = self.delimiter.as_bytes();
+                let mut end = at + delimiter.len();
+                while bytes[end..].starts_with(delimiter) {
+                    end += delimiter.len();
                 }
-                continue;
+                self.read_to(end);
+                match start {
+                    Some(start) => return Ok(Some(piece(sql, start, at))),
+                    None => continue,
+                }
             }
             let here = Some((at, self.line));
             let next = match bytes[at] {
@@ -114,17 +119,24 @@ impl<'a> Pieces<'a> {
                     if bytes[at..].starts_with(b"/*!") {
                         start = start.or(here);
                     }
-                    let found = sql[at + 2..].find("*/");
+                    let found = bytes[at + 2..].windows(2).position(|two| two == b"*/");
                     let found = found.ok_or_else(|| unfinished("a comment is not closed"))?;
                     at + 2 + found + 2
                 }
                 byte => {
-                    if !is_blank(char::from(byte)) {
+                    if !is_blank(byte) {
                         start = start.or(here);
                     }
-                    // A delimiter is looked for at characters' starts alone, never inside one.
-                    let rest = bytes[at + 1..].iter();
-                    at + 1 + rest.take_while(|byte| **byte & 0xc0 == 0x80).count()
+                    // Where anything else may begin, which is at no further byte of a character.
+                    let first = self.delimiter.as_bytes()[0];
+                    let goes_on = |next: &&u8| match start {
+                        Some(_) => {
+                            **next != first
+                                && !matches!(**next, b'\'' | b'"' | b'`' | b'#' | b'-' | b'/')
+                        }
+                        None => is_blank(**next),
+                    };
+                    at + 1 + bytes[at + 1..].iter().take_while(goes_on).count()
                 }
             };
             self.read_to(next);
@@ -133,22 +145,25 @@ impl<'a> Pieces<'a> {
     }
 
     fn read_to(&mut self, next: usize) {
-        for character in self.sql[self.at..next].chars() {
-            self.is_line_blank = match character {
-                '\n' => {
-                    self.line = self.line.saturating_add(1);
-                    true
-                }
-                _ => self.is_line_blank && character.is_whitespace(),
-            };
-        }
+        let read = &self.sql[self.at..next];
+        let line = match read.rfind('\n') {
+            Some(end) => {
+                let lines = read.bytes().filter(|byte| *byte == b'\n').count();
+                let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+                self.line = self.line.saturating_add(lines);
+                self.is_line_blank = true;
+                &read[end..]
+            }
+            None => read,
+        };
+        self.is_line_blank = self.is_line_blank && line.trim_start().is_empty();
         self.at = next;
     }
 }
 
 fn piece(sql: &str, (start, line): (usize, u32), end: usize) -> Piece<'_> {
     Piece {
-        text: sql[start..end].trim_end_matches(is_blank),
+        text: sql[start..end].trim_end_matches(|last| u8::try_from(last).is_ok_and(is_blank)),
         line,
         at_byte: start,
     }
@@ -182,8 +197,8 @@ pub(super) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// MySQL's blanks: ASCII's, with the vertical tab.
-fn is_blank(character: char) -> bool {
-    character.is_ascii_whitespace() || character == '\x0b'
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'\x0b'
 }
 
 fn line_end(bytes: &[u8], at: usize) -> usize {

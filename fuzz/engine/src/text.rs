@@ -25,27 +25,28 @@ pub fn sql_text(data: &[u8]) {
     let ctx = world::context();
     within((1 << 20) + HELD_PER_BYTE * text.len(), "a text", || {
         statement(&ctx, text);
-        match split_statements(text) {
-            Ok(pieces) => {
-                let mut end = 0;
-                for piece in pieces {
-                    assert!(end <= piece.at_byte && !piece.text.is_empty());
-                    end = piece.at_byte + piece.text.len();
-                    assert_eq!(&text[piece.at_byte..end], piece.text);
-                    let line = 1 + text[..piece.at_byte].matches('\n').count();
-                    assert_eq!(piece.line as usize, line);
-                    if piece.text.len() < text.len() {
-                        statement(&ctx, piece.text);
-                    }
-                }
+        let mut end = 0;
+        for piece in split_statements(text) {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(unfinished) => return said(&unfinished.into()),
+            };
+            assert!(end <= piece.at_byte && !piece.text.is_empty());
+            end = piece.at_byte + piece.text.len();
+            assert_eq!(&text[piece.at_byte..end], piece.text);
+            let line = 1 + text[..piece.at_byte].matches('\n').count();
+            assert_eq!(piece.line as usize, line);
+            if piece.text.len() < text.len() {
+                statement(&ctx, piece.text);
             }
-            Err(unfinished) => said(&unfinished.into()),
         }
     });
 }
 
 fn statement(ctx: &engine::sql::select::SelectContext, text: &str) {
-    match parse::parse(text) {
+    // A server reserves so much before it reads a text.
+    let most = parse::parsed_bytes(text);
+    match within(most, "reading it", || parse::parse(text)) {
         Ok(Statement::Query(query) | Statement::Explain(_, query)) => {
             // It is parsed once more for each execution that is not kept.
             assert!(parse::parse(text).is_ok());
@@ -57,7 +58,8 @@ fn statement(ctx: &engine::sql::select::SelectContext, text: &str) {
         Ok(_) => {}
         Err(error) => said(&error),
     }
-    if let Err(error) = parse::parameters(text) {
+    let marks = || parse::parameters(text);
+    if let Err(error) = within(most, "looking for marks", marks) {
         said(&error);
     }
 }

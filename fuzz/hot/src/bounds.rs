@@ -55,15 +55,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `work`, which may hold at most `bytes_max` more than there was, at any time.
+/// Runs `work`, which may hold at most `bytes_max` more than there was, at any time; one may stand in another.
 ///
 /// # Panics
 /// If it held more: what the target is for.
 pub fn within<T>(bytes_max: usize, what: &str, work: impl FnOnce() -> T) -> T {
     let before = NOW_BYTES.get();
-    PEAK_BYTES.set(before);
+    let around = PEAK_BYTES.replace(before);
     let done = work();
     let peak = usize::try_from(PEAK_BYTES.get() - before).unwrap_or(0);
+    PEAK_BYTES.set(around.max(PEAK_BYTES.get()));
     assert!(
         peak <= bytes_max,
         "{what} held {peak} bytes at a time, {bytes_max} at most"

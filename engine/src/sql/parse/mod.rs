@@ -26,7 +26,7 @@ pub use pipeline::{CreatePipelineText, MappingElement, PipelineStatement};
 pub use set::{Assigned, Assignment};
 pub use show::{Filter, Show};
 pub use table::CreateTableText;
-pub use weight::parsed_bytes;
+pub use weight::{parsed_bytes, parsed_bytes_of};
 
 use super::error::{Code, SqlError};
 use super::select;

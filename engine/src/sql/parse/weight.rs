@@ -4,6 +4,8 @@
 //! It is never less. What tokenizers disagree on must not hide a text from the count: see [`is_doubtful`] and
 //! [`tokens_in`].
 
+use memchr::memchr2;
+
 use crate::limits::{
     PARSED_BASE_BYTES, PARSED_BLANK_BYTES, PARSED_COPIES, PARSED_JSON_BYTES, PARSED_SELECT_BYTES,
     PARSED_TOKEN_BYTES,
@@ -12,15 +14,25 @@ use crate::limits::{
 /// Bytes that the tokens and the tree of a text may take, and the JSON that it has in strings.
 #[must_use]
 pub fn parsed_bytes(sql: &str) -> usize {
+    parsed_bytes_of(sql, usize::MAX)
+}
+
+/// As [`parsed_bytes`]; where it is more than `most`, something that is more too, and found sooner.
+#[must_use]
+pub fn parsed_bytes_of(sql: &str, most: usize) -> usize {
+    let copies = sql.len().saturating_mul(PARSED_COPIES);
+    if copies > most {
+        return copies;
+    }
     let Counted {
         tokens,
         blanks,
         selects,
         json_bytes,
-    } = counted(sql.as_bytes());
+    } = counted(sql.as_bytes(), most / PARSED_TOKEN_BYTES);
     [
         PARSED_BASE_BYTES,
-        sql.len().saturating_mul(PARSED_COPIES),
+        copies,
         tokens.saturating_mul(PARSED_TOKEN_BYTES),
         blanks.saturating_mul(PARSED_BLANK_BYTES),
         selects.saturating_mul(PARSED_SELECT_BYTES),
@@ -42,12 +54,13 @@ struct Counted {
     json_bytes: usize,
 }
 
-fn counted(bytes: &[u8]) -> Counted {
+/// Up to one token more than `tokens_max`.
+fn counted(bytes: &[u8], tokens_max: usize) -> Counted {
     let has_strings = !is_doubtful(bytes);
     let has_json = bytes.contains(&b'{');
     let mut counted = Counted::default();
     let mut at = 0;
-    while at < bytes.len() {
+    while at < bytes.len() && counted.tokens <= tokens_max {
         let byte = bytes[at];
         let mut end = at + 1;
         match byte {
@@ -106,25 +119,38 @@ fn tokens_in(word: &[u8], before: &[u8]) -> usize {
 /// Whether a quote may stand in a comment or behind an `@` that takes it for a letter, or a backslash in a string that
 /// knows no escapes (`b'\'`): then nothing is taken for a string, and what stands in one counts as it would outside.
 fn is_doubtful(bytes: &[u8]) -> bool {
-    let opens = |pair: &[u8]| matches!(pair, b"/*" | b"--" | [b'@', b'\'' | b'"' | b'`']);
-    let is_bits = |pair: &[u8]| matches!(pair, [b'b' | b'B', b'\'' | b'"']);
-    bytes.contains(&b'#')
-        || bytes.windows(2).any(opens)
-        || bytes.contains(&b'\\') && bytes.windows(2).any(is_bits)
+    let (mut has_bits, mut has_backslash) = (false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        let next = bytes.get(at + 1);
+        match (byte, next) {
+            (b'#', _)
+            | (b'/', Some(b'*'))
+            | (b'-', Some(b'-'))
+            | (b'@', Some(b'\'' | b'"' | b'`')) => return true,
+            (b'b' | b'B', Some(b'\'' | b'"')) => has_bits = true,
+            (b'\\', _) => has_backslash = true,
+            _ => {}
+        }
+    }
+    has_bits && has_backslash
 }
 
 /// The place of the quote that closes the one at `at`, or the last byte. What is escaped by doubling is two
 /// strings here, which only counts too much.
 fn end_of_quoted(bytes: &[u8], at: usize) -> usize {
+    let quote = bytes[at];
+    let escape = if quote == b'`' { quote } else { b'\\' };
     let mut end = at + 1;
-    while end < bytes.len() && bytes[end] != bytes[at] {
-        end += if bytes[end] == b'\\' && bytes[at] != b'`' {
-            2
-        } else {
-            1
-        };
+    while let Some(rest) = bytes.get(end..)
+        && let Some(found) = memchr2(quote, escape, rest)
+    {
+        end += found;
+        if bytes[end] == quote {
+            return end;
+        }
+        end += 2;
     }
-    end.min(bytes.len() - 1)
+    bytes.len() - 1
 }
 
 #[cfg(test)]
@@ -168,8 +194,12 @@ mod tests {
                 selects,
                 json_bytes,
             };
-            assert_eq!(counted(sql.as_bytes()), expected, "{sql}");
+            assert_eq!(counted(sql.as_bytes(), usize::MAX), expected, "{sql}");
         }
+        let long = "1,".repeat(1 << 20);
+        let most = 64 << 20;
+        assert!(parsed_bytes_of(&long, most) > most && parsed_bytes_of(&long, most) < 2 * most);
+        assert_eq!(parsed_bytes_of(&long, usize::MAX), parsed_bytes(&long));
         assert_eq!(
             parsed_bytes("select 1,'{two'"),
             PARSED_BASE_BYTES
@@ -284,7 +314,7 @@ mod tests {
             let is_select =
                 |one: &&Token| matches!(one, Token::Word(word) if word.keyword == Keyword::SELECT);
             let selects = tokens.iter().filter(is_select).count();
-            let counted = counted(sql.as_bytes());
+            let counted = counted(sql.as_bytes(), usize::MAX);
             assert!(
                 tokens.len() - blanks <= counted.tokens,
                 "{sql:?}: {counted:?} {tokens:?}"

@@ -213,7 +213,10 @@ fn what_is_nested_in_each_other_is_planned_in_time_or_refused() {
         // So many are planned in a second; more are refused.
         let many = |times: usize| vec!["1".to_owned() + &" < 1".repeat(190); times].join(", ");
         assert_eq!(answer(&fixture, &format!("SELECT {}", many(3))), "1\t1\t1");
-        assert_eq!(answer(&fixture, &format!("SELECT {}", many(4))), "ERROR 1104");
+        assert_eq!(
+            answer(&fixture, &format!("SELECT {}", many(4))),
+            "ERROR 1104"
+        );
         let sums = format!(
             "SELECT SUM(id{0}), SUM(id{0} + 1) FROM t WHERE id = 1",
             " + 0".repeat(40)
