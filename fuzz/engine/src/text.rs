@@ -2,6 +2,8 @@
 //!
 //! Input: the text. One that is not UTF-8 never reaches the parser.
 
+use std::sync::Once;
+
 use engine::sql::parse::{self, Statement};
 use engine::sql::select::bind::bind;
 use engine::sql::{SqlError, split_statements};
@@ -44,6 +46,9 @@ pub fn sql_text(data: &[u8]) {
 }
 
 fn statement(ctx: &engine::sql::select::SelectContext, text: &str) {
+    // What is made by the first mistake of all and kept is no statement's.
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| assert!(parse::parse("no statement").is_err()));
     // A server reserves so much before it reads a text.
     let most = parse::parsed_bytes(text);
     match within(most, "reading it", || parse::parse(text)) {
