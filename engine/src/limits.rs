@@ -41,8 +41,8 @@ pub const PLAN_STEPS_MAX: usize = 65_536;
 /// Steps of a statement that is planned beside the query threads, some 50 ms. Not of every one: an allocator keeps what is
 /// freed for each thread that ever planned.
 pub const PLAN_STEPS_BESIDE: usize = 1_024;
-/// An expression on level n takes n * n steps, divided by this, more.
-pub const PLAN_STEP_LEVELS: usize = 128;
+/// An expression on level n takes n * n * n steps, divided by this, more: it is named and hashed with all below it, often.
+pub const PLAN_STEP_LEVELS: usize = 4_096;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.
 pub const PLAN_STEP_SELECTS: usize = 4;
 /// The n-th aggregate, or item of an ORDER BY or GROUP BY, takes n steps, divided by this, more.
@@ -62,11 +62,11 @@ pub const NUMBERED_LEVEL_MIN: usize = 8;
 /// Levels between two of these.
 pub const NUMBERED_LEVELS: usize = 4;
 /// How often a query in parentheses may be read, with all around it.
-pub const QUERY_READS_MAX: usize = 1_024;
+pub const QUERY_READS_MAX: usize = 128;
 /// Levels of subqueries, derived tables and common table expressions.
 pub const QUERY_NESTING_MAX: usize = 64;
 /// Levels of an expression; AND and OR of many count as one.
-pub const EXPRESSION_NESTING_MAX: usize = 192;
+pub const EXPRESSION_NESTING_MAX: usize = 128;
 /// Columns of a SELECT, as MySQL bounds them.
 pub const RESULT_COLUMNS_MAX: usize = 4_096;
 /// What parsing a statement takes beside what follows, measured as these are (`tests/parse_memory.rs`).

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -279,27 +279,31 @@ fn mysql_cli_unknown_statements_are_never_ok() {
     }
 }
 
-#[test]
-fn mysql_cli_kill_query_ends_a_long_one() {
-    let shop = Shop::open(0);
-    let long = mysql(&shop)
+/// A client that sleeps in the server.
+fn sleeping(shop: &Shop) -> Child {
+    mysql(shop)
         .args(["-uroot", "-N", "-e", "select sleep(600)"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
-    // SHOW PROCESSLIST, which waits for no query core.
-    let of_it = |node: &Node| {
-        let running = node.sql("SHOW FULL PROCESSLIST");
-        let found = running
-            .into_iter()
-            .find(|row| row[7] == "select sleep(600)");
-        found.map(|row| row[0].clone())
-    };
+        .unwrap()
+}
+
+/// Its id, by SHOW PROCESSLIST, which waits for no query core.
+fn of_the_sleeping(node: &Node) -> Option<String> {
+    let running = node.sql("SHOW FULL PROCESSLIST");
+    let mut found = running.iter().filter(|row| row[7] == "select sleep(600)");
+    found.next().map(|row| row[0].clone())
+}
+
+#[test]
+fn mysql_cli_kill_query_ends_a_long_one() {
+    let shop = Shop::open(0);
+    let long = sleeping(&shop);
     let began = Instant::now();
-    shop.node
-        .wait_for("the query runs", KILL_TIMEOUT, |node| of_it(node).is_some());
-    let id = of_it(&shop.node).unwrap();
+    let is_there = |node: &Node| of_the_sleeping(node).is_some();
+    shop.node.wait_for("the query runs", KILL_TIMEOUT, is_there);
+    let id = of_the_sleeping(&shop.node).unwrap();
     shop.node.sql(&format!("KILL QUERY {id}"));
     let ended = long.wait_with_output().unwrap();
     assert!(began.elapsed() < KILL_TIMEOUT);
@@ -307,6 +311,18 @@ fn mysql_cli_kill_query_ends_a_long_one() {
     let said = String::from_utf8_lossy(&ended.stderr);
     let error = "ERROR 1317 (70100) at line 1: Query execution was interrupted";
     assert!(said.lines().any(|line| line == error), "{said}");
+}
+
+#[test]
+fn mysql_cli_a_query_ends_when_its_client_goes() {
+    let shop = Shop::open(0);
+    let mut long = sleeping(&shop);
+    let is_there = |node: &Node| of_the_sleeping(node).is_some();
+    shop.node.wait_for("the query runs", KILL_TIMEOUT, is_there);
+    long.kill().unwrap();
+    long.wait().unwrap();
+    let is_gone = |node: &Node| of_the_sleeping(node).is_none();
+    shop.node.wait_for("the query ends", KILL_TIMEOUT, is_gone);
 }
 
 #[test]

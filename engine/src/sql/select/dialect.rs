@@ -542,8 +542,8 @@ mod tests {
                     format!("SELECT 1 FROM {}{end}", format!("(({query}").repeat(times))
                 };
                 let message = parse(&joined(60)).expect_err(query).message;
-                assert!(message.contains("more than 1024 ways"), "{message}");
-                assert_eq!(parse(&joined(9)).is_ok(), whole, "{query}");
+                assert!(message.contains("more than 128 ways"), "{message}");
+                assert_eq!(parse(&joined(6)).is_ok(), whole, "{query}");
             }
         }
         // Parentheses in a row are no join where they are none around a query.

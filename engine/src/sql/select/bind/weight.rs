@@ -93,7 +93,7 @@ impl Binder<'_> {
     pub(super) fn weigh(&mut self, expr: &Expr) -> Result<(), SqlError> {
         let steps = match expr {
             Expr::Value(_) => 0,
-            _ => 1 + self.depth * self.depth / PLAN_STEP_LEVELS,
+            _ => 1 + self.depth.pow(3) / PLAN_STEP_LEVELS,
         };
         self.charge(Counts {
             expressions: 1,
