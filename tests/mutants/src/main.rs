@@ -122,6 +122,7 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
         paths.position(|path| mutant.file.contains(path.as_str()))
     };
     chosen.sort_by_key(place);
+    run::tidy(&work);
     let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
     let built = tree::build(&root, &work, &mutants, &sources, &packages)?;
     let mut steps = run::steps(built.programs, wanted.seeds)?;
@@ -198,27 +199,28 @@ fn try_all(
 /// What notices a mutant, if anything does.
 ///
 /// # Errors
-/// What did not pass does not pass without it either, now: a machine that is too busy, or a test that fails by
-/// itself. A simulation that fails is the mutant's, as it is the same each time.
+/// What did not pass does not pass without it either, now: a machine that is too busy or has no room left, or a
+/// test that fails by itself. A simulation that fails is the mutant's, as it is the same each time.
 fn try_one(mutant: &Mutant, steps: &[Step], work: &Path) -> Result<Fate, String> {
     let meets =
         |step: &&Step| step.packages.contains(&mutant.package.as_str()) && step.reaches(mutant.id);
     let mut fate = Fate::Unreached;
     for step in steps.iter().filter(meets) {
         let by = || step.name.clone();
-        let ended = step.with(mutant.id, work);
+        let ended = step.with(mutant.id, work)?;
         if ended == Ended::Passed {
             fate = Fate::Survived;
             continue;
         }
-        if ended == Ended::TimedOut || !step.simulates {
-            let without = step.with(NO_MUTANT, work);
+        if matches!(ended, Ended::TimedOut | Ended::Filled) || !step.simulates {
+            let without = step.with(NO_MUTANT, work)?;
             if without != Ended::Passed {
                 return Err(format!("{} without a mutant: {without:?}", step.name));
             }
         }
         return Ok(match ended {
             Ended::TimedOut => Fate::TimedOut(by()),
+            Ended::Filled => Fate::Filled(by()),
             _ if step.simulates => Fate::Simulation(by()),
             _ => Fate::Test(by()),
         });
@@ -265,6 +267,7 @@ fn tell(
                 match fate {
                     Fate::Simulation(_) => "caught by simulation",
                     Fate::TimedOut(_) => "caught by time-out",
+                    Fate::Filled(_) => "caught by filling the disk",
                     _ => "caught by tests",
                 }
             }

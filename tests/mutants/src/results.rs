@@ -19,6 +19,8 @@ pub enum Fate {
     Test(String),
     /// Something did not end.
     TimedOut(String),
+    /// Something wrote on and on.
+    Filled(String),
     /// It is reached, and all passed.
     Survived,
     /// Nothing reaches it.
@@ -31,6 +33,7 @@ impl Fate {
             Fate::Simulation(by) => ("simulation", by),
             Fate::Test(by) => ("test", by),
             Fate::TimedOut(by) => ("time-out", by),
+            Fate::Filled(by) => ("filled", by),
             Fate::Survived => ("survived", ""),
             Fate::Unreached => ("unreached", ""),
         }
@@ -41,6 +44,7 @@ impl Fate {
             "simulation" => Fate::Simulation(by.to_owned()),
             "test" => Fate::Test(by.to_owned()),
             "time-out" => Fate::TimedOut(by.to_owned()),
+            "filled" => Fate::Filled(by.to_owned()),
             "survived" => Fate::Survived,
             "unreached" => Fate::Unreached,
             _ => return None,
@@ -51,7 +55,9 @@ impl Fate {
     #[must_use]
     pub fn by(&self) -> Option<&str> {
         match self {
-            Fate::Simulation(by) | Fate::Test(by) | Fate::TimedOut(by) => Some(by),
+            Fate::Simulation(by) | Fate::Test(by) | Fate::TimedOut(by) | Fate::Filled(by) => {
+                Some(by)
+            }
             Fate::Survived | Fate::Unreached => None,
         }
     }
@@ -188,6 +194,7 @@ mod tests {
             Fate::Simulation(by()),
             Fate::Test(by()),
             Fate::TimedOut(by()),
+            Fate::Filled(by()),
         ] {
             let (word, by) = fate.words();
             assert_eq!(Fate::of(word, by), Some(fate.clone()));

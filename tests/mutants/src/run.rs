@@ -2,12 +2,16 @@
 //!
 //! A program that fails, panics or aborts has noticed; so has one that uses three times the processor time
 //! of the run without a mutant and then some, or none for half a minute. Memory, the size of a file and
-//! processor time are bounded by the kernel, so that a mutant harms nothing else.
+//! processor time are bounded by the kernel, so that a mutant harms nothing else. What it writes in sum is
+//! looked at once a second: beyond [`WRITTEN_MAX`], or where the file system has less than [`ROOM_MIN`] left,
+//! the program has filled the disk and is ended, which notices the mutant too.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +27,13 @@ const WALL_MAX: Duration = Duration::from_secs(900);
 /// Memory, in KiB, and the size of a file, in blocks of 512 bytes: `ulimit`'s units. Not the address space:
 /// segments are mapped generously.
 const LIMITS: &str = "ulimit -d 4000000; ulimit -f 2000000";
+/// Bytes on the disk that a program may write: all files of its temporary folder, and by how much those of the
+/// folder that cargo gives to all tests grow from its first second on.
+const WRITTEN_MAX: u64 = 2 << 30;
+/// Bytes that the file system must have left.
+const ROOM_MIN: u64 = 8 << 30;
+/// How often it is looked at what a program wrote.
+const LOOK: Duration = Duration::from_secs(1);
 /// Seeds that whatever survives all else meets: within them every rule that a test takes out is missed.
 const SEEDS_MAX: u64 = 2_000;
 /// Ticks of the kernel's clock in a second, as Linux counts processor time for programs.
@@ -61,6 +72,8 @@ pub enum Ended {
     Failed,
     /// It did not end.
     TimedOut,
+    /// It wrote too much, or nothing more could be written.
+    Filled,
 }
 
 /// What is run: the simulations, which know no single function, and each test by itself.
@@ -131,7 +144,7 @@ impl Step {
     /// program and arguments is kept.
     ///
     /// # Errors
-    /// It does not pass.
+    /// It does not pass, or cannot be run.
     pub fn learn(&mut self, work: &Path, mutants: usize) -> Result<(), String> {
         let told = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
         let what = format!("{:016x} {:?} {mutants}", self.program, self.arguments);
@@ -149,7 +162,7 @@ impl Step {
         fs::write(&noted, vec![0; mutants + 1]).map_err(|e| told(&noted, e))?;
         let before = children();
         let noting = ("PINLEAF_MUTANT_NOTED", noted.display().to_string());
-        let ended = self.run(work, noting, WALL_MAX);
+        let ended = self.run(work, noting, WALL_MAX)?;
         if ended != Ended::Passed {
             return Err(format!("{} without a mutant: {ended:?}", self.name));
         }
@@ -169,18 +182,21 @@ impl Step {
     }
 
     /// Runs it with a mutant on.
-    #[must_use]
-    pub fn with(&self, mutant: u32, work: &Path) -> Ended {
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn with(&self, mutant: u32, work: &Path) -> Result<Ended, String> {
         let _alone = (!self.simulates).then(|| self.running.lock().expect("no panic"));
         let most = self.took * 3 + SLACK;
         self.run(work, ("PINLEAF_MUTANT", mutant.to_string()), most)
     }
 
-    fn run(&self, work: &Path, switch: (&str, String), most: Duration) -> Ended {
-        let folder = work.join(format!("temporary-{:?}", thread::current().id()));
-        let _ = fs::remove_dir_all(&folder);
-        let made = fs::create_dir_all(&folder);
-        assert!(made.is_ok(), "{}: {made:?}", folder.display());
+    fn run(&self, work: &Path, switch: (&str, String), most: Duration) -> Result<Ended, String> {
+        // A folder that could not be removed is in nobody's way.
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let folder = work.join(format!("temporary-{}-{run}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let shell = format!(
             "{LIMITS}; ulimit -t {}; exec nice -n 10 \"$@\"",
             most.as_secs() + 1
@@ -197,15 +213,88 @@ impl Step {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let mut child = child.unwrap_or_else(|e| panic!("{}: {e}", self.path.display()));
-        let ended = match wait(&mut child) {
-            Some(status) if status.success() => Ended::Passed,
-            Some(status) if killed(status) => Ended::TimedOut,
-            Some(_) => Ended::Failed,
-            None => Ended::TimedOut,
-        };
-        let _ = fs::remove_dir_all(&folder);
-        ended
+        let mut child = child.map_err(|e| format!("{}: {e}", self.path.display()))?;
+        let tests = tests_folder(work);
+        let ended = wait(&mut child, Room::of(&folder, &tests, WRITTEN_MAX));
+        if ended == Ended::Filled {
+            remove_large(&tests);
+        }
+        if let Err(e) = fs::remove_dir_all(&folder) {
+            eprintln!("{} stays: {e}", folder.display());
+        }
+        Ok(ended)
+    }
+}
+
+/// Where cargo has the copy's integration tests write: each in a folder of its own, which stays.
+fn tests_folder(work: &Path) -> PathBuf {
+    work.join("build/tmp")
+}
+
+/// Removes what a run before this one left.
+pub fn tidy(work: &Path) {
+    let entries = fs::read_dir(work).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("temporary-")
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    remove_large(&tests_folder(work));
+}
+
+/// Removes the folders of tests that ended in the midst of filling the disk; what other tests have at hand is small.
+fn remove_large(tests: &Path) {
+    let entries = fs::read_dir(tests).into_iter().flatten().flatten();
+    for entry in entries {
+        if written(&entry.path()) > WRITTEN_MAX / 8 {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Bytes that a folder and all in it take on the disk; what goes away meanwhile counts for nothing.
+fn written(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        bytes += entries.map(|entry| written(&entry.path())).sum::<u64>();
+    }
+    bytes
+}
+
+/// What a program may still write.
+struct Room<'a> {
+    own: &'a Path,
+    /// Other programs write there too.
+    shared: &'a Path,
+    /// Bytes of the shared folder when it was looked at first.
+    shared_before: Option<u64>,
+    written_max: u64,
+}
+
+impl<'a> Room<'a> {
+    fn of(own: &'a Path, shared: &'a Path, written_max: u64) -> Room<'a> {
+        Room {
+            own,
+            shared,
+            shared_before: None,
+            written_max,
+        }
+    }
+
+    fn is_left(&mut self) -> bool {
+        let shared = written(self.shared);
+        let before = *self.shared_before.get_or_insert(shared);
+        let written = written(self.own) + shared.saturating_sub(before);
+        let left = rustix::fs::statvfs(self.own).map(|disk| disk.f_bavail * disk.f_frsize);
+        written <= self.written_max && left.is_ok_and(|left| left >= ROOM_MIN)
     }
 }
 
@@ -217,24 +306,38 @@ fn killed(status: ExitStatus) -> bool {
     matches!(status.signal(), Some(SIGKILL | SIGXCPU))
 }
 
-/// Waits for a program; `None`: it was stuck and is ended.
-fn wait(child: &mut Child) -> Option<ExitStatus> {
+/// Waits for a program; one that is stuck, or has filled its room, is ended.
+fn wait(child: &mut Child, mut room: Room<'_>) -> Ended {
     let began = Instant::now();
     let stat = format!("/proc/{}/stat", child.id());
     let (mut used, mut used_at) = (Duration::ZERO, began);
+    let mut looked_at = began;
     let mut pause = Duration::from_millis(2);
     loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
+            return match status {
+                status if status.success() => Ended::Passed,
+                status if killed(status) => Ended::TimedOut,
+                _ => Ended::Failed,
+            };
         }
         let now = ticks(&stat, 13..15);
         if now > used {
             (used, used_at) = (now, Instant::now());
         }
-        if used_at.elapsed() > STUCK || began.elapsed() > WALL_MAX {
+        let is_stuck = used_at.elapsed() > STUCK || began.elapsed() > WALL_MAX;
+        let is_full = looked_at.elapsed() > LOOK && {
+            looked_at = Instant::now();
+            !room.is_left()
+        };
+        if is_stuck || is_full {
             let _ = child.kill();
             let _ = child.wait();
-            return None;
+            return if is_full {
+                Ended::Filled
+            } else {
+                Ended::TimedOut
+            };
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -260,4 +363,31 @@ fn ticks(path: &str, fields: std::ops::Range<usize>) -> Duration {
         .filter_map(|number| number.parse::<u64>().ok())
         .sum();
     Duration::from_millis(ticks * 1_000 / TICKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_count_and_of_a_shared_folder_what_is_new() {
+        let root = std::env::temp_dir().join(format!("pinleaf-mutants-{}", std::process::id()));
+        let (own, shared) = (root.join("own"), root.join("shared"));
+        fs::create_dir_all(own.join("a")).expect("a folder");
+        fs::create_dir_all(&shared).expect("a folder");
+        let put = |path: PathBuf, bytes| fs::write(path, vec![1; bytes]).expect("a file");
+        put(shared.join("before"), 4 << 20);
+        put(own.join("a/one"), 600 << 10);
+        let mut room = Room::of(&own, &shared, 1 << 20);
+        let here = written(&own);
+        assert!((600 << 10..1 << 20).contains(&here), "{here}");
+        // Room that a machine does not have is no test's business.
+        let has_room = rustix::fs::statvfs(&own).expect("a file system");
+        if has_room.f_bavail * has_room.f_frsize >= 2 * ROOM_MIN {
+            assert!(room.is_left());
+            put(shared.join("new"), 600 << 10);
+            assert!(!room.is_left());
+        }
+        fs::remove_dir_all(&root).expect("they are there");
+    }
 }
