@@ -14,6 +14,9 @@ use crate::limits::{
 use crate::schema::{Physical, Schema};
 use std::sync::Arc;
 
+mod bounds;
+mod fields;
+
 fn header(schema: &Arc<Schema>) -> (ParsedHeader, Vec<u8>) {
     encode_header(&SegmentHeader {
         id: SegmentId {
