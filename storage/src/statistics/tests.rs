@@ -152,3 +152,23 @@ fn integers_with_and_without_null() {
     assert_eq!(found[3].min, exact(StatisticValue::Int(100)));
     assert_eq!(found[3].max, exact(StatisticValue::Int(129)));
 }
+
+/// Strings of one beginning, in every order: what the first eight bytes do not decide, the rest does.
+#[test]
+fn strings_of_one_beginning_are_told_apart() {
+    let texts = ["abcdefgh1", "abcdefgh2", "abcdefgh", "abcdefgh12"];
+    let short = ["a\0", "a", "a\0\0", "a\u{1}"];
+    for texts in [texts, short] {
+        let min = texts.iter().min_by_key(|text| text.as_bytes());
+        let max = texts.iter().max_by_key(|text| text.as_bytes());
+        let bound = |of: Option<&&str>| of.map(|of| ((*of).to_owned(), true));
+        for order in 0..256 {
+            // Four places of two bits: with doubles, all orders are among them.
+            let order = [0, 2, 4, 6].map(|shift| texts[order >> shift & 3]);
+            let all: Vec<Option<&str>> = order.iter().chain(&texts).copied().map(Some).collect();
+            let found = of(&all);
+            assert_eq!(text(found.min), bound(min), "{order:?}");
+            assert_eq!(text(found.max), bound(max), "{order:?}");
+        }
+    }
+}
