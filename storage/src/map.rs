@@ -257,3 +257,6 @@ impl Checked {
         unsafe { string_array(rows, offsets, data, nulls) }
     }
 }
+
+#[cfg(test)]
+mod tests;

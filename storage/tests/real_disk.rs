@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use storage::disk::{Disk, DiskAction, DiskError, DiskFault, RealDisk};
+use storage::error::StorageError;
+use storage::map::{Map, Pages};
 
 /// An empty directory, its own for each test.
 fn directory(name: &str) -> PathBuf {
@@ -188,4 +190,50 @@ fn a_link_out_of_the_directory_is_not_followed() {
     assert_eq!(refused(RealDisk.create(&link)).fault, DiskFault::Exists);
     RealDisk.unlink(&link).expect("the link");
     assert_eq!(fs::read(&outside).expect("there"), b"somebody's");
+}
+
+/// Descriptors of this process that are of this file.
+fn descriptors(path: &Path) -> usize {
+    let entries = fs::read_dir("/proc/self/fd").expect("Linux");
+    let of = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
+    let links = entries.flatten().filter_map(of);
+    links.filter(|link| link == path).count()
+}
+
+#[test]
+fn a_map_keeps_a_descriptor_only_while_its_file_may_grow() {
+    let path = directory("real-descriptors").join("file");
+    fs::write(&path, [7; 100]).expect("written");
+    let open = |bytes_max| Map::open(&path, bytes_max).expect("a map");
+    for whole in [open(0), open(99), open(100)] {
+        assert_eq!(descriptors(&path), 0, "{whole:?}");
+    }
+    let growing = open(101);
+    assert_eq!(descriptors(&path), 1);
+    growing.sealed(100);
+    assert_eq!(descriptors(&path), 0);
+    let shown = growing.buffer(0, 100).expect("all of it");
+    assert_eq!(shown.as_slice(), [7; 100]);
+    assert!(growing.buffer(1, 100).is_err());
+}
+
+/// A page that cannot be brought into memory is an error of the read-ahead and no SIGBUS of whoever reads then.
+#[test]
+fn reading_ahead_asks_the_disk() {
+    let path = directory("real-ahead").join("file");
+    // As large as any page.
+    let page = 64 << 10;
+    fs::write(&path, vec![7; 2 * page]).expect("written");
+    let map = Map::open(&path, 0).expect("a map");
+    assert!(map.prefetch(0, 2 * page).is_ok() && map.prefetch(9, 0).is_ok());
+    let file = fs::File::options().write(true).open(&path);
+    file.and_then(|file| file.set_len(page as u64))
+        .expect("cut");
+    assert!(map.prefetch(0, page).is_ok());
+    let error = map.prefetch(page as u64, page).expect_err("it is gone");
+    let doing = DiskAction::Prefetch;
+    assert!(
+        matches!(&error, StorageError::Disk { doing: found, .. } if *found == doing),
+        "{error}"
+    );
 }
