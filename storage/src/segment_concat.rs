@@ -113,3 +113,6 @@ fn layout<'a>(
     within(layout.bytes_wanted(), BLOCK_BYTES_MAX as u64)?;
     Ok(layout)
 }
+
+#[cfg(test)]
+mod tests;
