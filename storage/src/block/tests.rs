@@ -11,6 +11,8 @@ use super::*;
 use crate::format::rejects::Rejects;
 use crate::schema::{Column, OFFSET_COLUMN, Schema, TimeUnit};
 
+mod edges;
+
 pub(crate) fn column(name: &str, physical: Physical, nullable: bool) -> Column {
     Column {
         name: name.to_owned(),
