@@ -215,19 +215,28 @@ fn copy(data: &ArrayData) -> ArrayData {
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::Array;
+
     use super::*;
-    use crate::block::{BlockLayout, BlockWriter};
-    use crate::ids::Offset;
+    use crate::block::{BlockLayout, BlockWriter, FaultKind, Reject, RejectKind};
+    use crate::counts::Counts;
+    use crate::format::{
+        CommitFacts, CommitInput, SegmentHeader, SegmentId, encode_commit, encode_header,
+    };
+    use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
     use crate::schema::{Column, Schema};
 
-    #[test]
-    fn a_detached_content_is_the_same_and_lets_the_block_go() {
-        let column = |name: &str, physical, nullable| Column {
+    fn column(name: &str, physical: Physical, nullable: bool) -> Column {
+        Column {
             name: name.to_owned(),
             physical,
             nullable,
             annotation: String::new(),
-        };
+        }
+    }
+
+    /// Twenty rows from offset 5 on, every third text NULL, and a reject.
+    fn filled() -> BlockWriter {
         let layout = BlockLayout {
             schema: Arc::new(Schema {
                 version: 1,
@@ -252,17 +261,115 @@ mod tests {
             tail.put(1, row);
             tail.end_row(Offset(5 + i64::from(row)), 7);
         }
-        let mark = writer.publish(Offset(25));
+        let reject = Reject {
+            offset: Offset(25),
+            timestamp_ms: 1,
+            unix_ms: 2,
+            code: 3,
+            kind: RejectKind::Fault(FaultKind::Transform),
+            line: 0,
+            column: None,
+            text: "why",
+            key: None,
+            message: b"what",
+        };
+        tail.reject(&reject).expect("room");
+        writer.publish(Offset(26));
+        writer
+    }
+
+    #[test]
+    fn a_detached_content_is_the_same_and_lets_the_block_go() {
+        let writer = filled();
         let block = writer.shared();
-        let lying = Content::of_block(&block, mark);
+        let lying = Content::of_block(&block, writer.published());
         let own = lying.detached();
-        assert_eq!(own.columns(), lying.columns());
+        assert_eq!(own.all_columns(), lying.all_columns());
+        assert_eq!((own.all_columns().len(), own.columns().len()), (4, 2));
+        assert_eq!(own.columns(), &own.all_columns()[..2]);
         assert_eq!(own.offsets(), (5..25).collect::<Vec<_>>());
         assert_eq!(own.timestamps_ms(), [7; 20]);
-        assert_eq!((own.rows(), own.rejects().count()), (20, 0));
-        assert!(own.bytes() >= 20 * (4 + 8 + 8));
+        assert_eq!((own.rows(), own.rejects().count()), (20, 1));
+        // Text: 21 offsets, 13 of 7 bytes, 20 bits. Number, `_offset`, `_timestamp`. A reject of 52 + 3 + 4.
+        let bytes = (21 * 4 + 13 * 7 + 3) + 20 * 4 + 20 * 8 + 20 * 8 + 59;
+        assert_eq!((own.bytes(), lying.bytes()), (bytes, bytes));
+        assert_eq!(own.offsets_of(3..5), [8, 9]);
+        assert_eq!(
+            (own.offsets_of(20..20), own.offsets_of(19..21)),
+            (&[][..], &[][..])
+        );
         drop(lying);
         // The writer's and this one.
         assert_eq!(Arc::strong_count(&block), 2);
+    }
+
+    #[test]
+    fn a_body_is_what_its_block_was() {
+        let writer = filled();
+        let (block, mark) = (writer.shared(), writer.published());
+        let (header, _) = encode_header(&SegmentHeader {
+            id: SegmentId {
+                leaf_partition: LeafPartitionId(1),
+                sequence: Sequence(1),
+                rewrite: Rewrite(0),
+            },
+            table: TableId(1),
+            kafka_partition: 0,
+            topic_id: TopicId::default(),
+            lineage: Lineage(1),
+            first_offset: Offset(5),
+            first_commit_number: 1,
+            created_unix_ms: 0,
+            prev: None,
+            schema: Arc::clone(&block.layout().schema),
+        });
+        let input = CommitInput {
+            facts: CommitFacts {
+                commit_number: 1,
+                lineage: Lineage(1),
+                first_offset: Offset(5),
+                next_offset: Offset(26),
+                counts: Counts {
+                    loaded: 20,
+                    rejected: 1,
+                    ..Counts::default()
+                },
+                ..CommitFacts::default()
+            },
+            durable_end: 0,
+            replaced: Vec::new(),
+        };
+        let encoded = encode_commit(&header, input, &block, mark);
+        let record = &encoded.record;
+        let bytes = &encoded.to_vec()[record.head_bytes as usize..];
+        // A body as an auditor reads it lies where a buffer begins.
+        let of = |bytes: &[u8]| Content::of_body(&header, record, &Buffer::from_slice_ref(bytes));
+        let read = of(bytes).expect("a sound body");
+        let lying = Content::of_block(&block, mark);
+        assert_eq!(read.all_columns(), lying.all_columns());
+        assert!(read.rejects().eq(lying.rejects()));
+        assert_eq!(
+            (read.columns()[0].null_count(), read.columns()[1].nulls()),
+            (7, None)
+        );
+        let what = |bytes: &[u8]| of(bytes).map(drop);
+        let at = |buffer: &BufferRecord, what| Err(Damage::at(buffer.at, what));
+        let cut = &bytes[..bytes.len() - 64];
+        assert_eq!(what(cut), at(&record.rejects, Corruption::Truncated));
+        let [_, offsets, data] = &record.columns[0].buffers;
+        let flipped = |at: u64, bit: u8| {
+            let mut bytes = bytes.to_vec();
+            bytes[at as usize] ^= bit;
+            what(&bytes)
+        };
+        let fall = Corruption::StringOffsets { column: 0 };
+        assert_eq!(flipped(offsets.at + 4, 0x40), at(offsets, fall));
+        let utf8 = Corruption::Utf8 { column: 0 };
+        assert_eq!(flipped(data.at, 0x80), at(data, utf8));
+        let kind = Corruption::Field("reject kind");
+        assert_eq!(
+            flipped(record.rejects.at + 4, 0x80),
+            at(&record.rejects, kind)
+        );
     }
 }

@@ -277,6 +277,28 @@ mod tests {
         }
     }
 
+    /// The kinds of the table above, written out once more by hand.
+    #[test]
+    fn a_kind_is_this_byte() {
+        for (kind, tag) in [
+            (RejectKind::Parser, 1),
+            (RejectKind::Constraint, 2),
+            (RejectKind::Fault(FaultKind::Internal), 16),
+            (RejectKind::Fault(FaultKind::Extract), 17),
+            (RejectKind::Fault(FaultKind::Transform), 18),
+            (RejectKind::Fault(FaultKind::Load), 19),
+        ] {
+            let reject = Reject {
+                kind,
+                ..reject("", None)
+            };
+            let mut bytes = vec![0; reject.encoded_bytes()];
+            reject.encode(&mut bytes);
+            assert_eq!(bytes[4], tag);
+            assert!(Rejects::new(&bytes).eq([Ok(reject)]));
+        }
+    }
+
     #[test]
     fn a_text_is_cut_between_characters() {
         assert_eq!(reject("aöb", None).cut(2, 0).text, "a");

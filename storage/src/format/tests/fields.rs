@@ -1,6 +1,7 @@
 //! What a record and a header say of columns, batches and an index, field by field.
 
 use super::*;
+use crate::error::Damage;
 use crate::format::commit::encode_record;
 use crate::schema::TimeUnit;
 
@@ -208,4 +209,12 @@ fn a_batch_has_an_id_of_its_partition_and_its_number() {
     };
     assert_eq!(facts.batch_id(0), 5);
     assert_eq!(facts.batch_id(3), 3_298_534_883_333);
+}
+
+#[test]
+fn damage_to_one_place_is_one_byte() {
+    for byte in [0, 1, 41] {
+        let damage = Damage::at(byte, Corruption::Zeros);
+        assert_eq!(damage.bytes, byte..byte + 1);
+    }
 }
