@@ -20,6 +20,9 @@ use crate::ids::{Lineage, Rewrite, TopicId};
 use crate::map::Pages;
 use crate::segment_concat::{bytes_held, bytes_held_empty, concatenate, fits};
 
+mod readers;
+mod shown;
+
 /// A file in memory that only grows.
 #[derive(Debug, Default)]
 struct Held {
