@@ -112,12 +112,6 @@ impl Tail<'_> {
         self.writer.rows == 0 && self.writer.rejects == 0
     }
 
-    /// Rows that the block can hold when empty.
-    #[must_use]
-    pub fn rows_max(&self) -> u32 {
-        self.writer.block.regions.rows
-    }
-
     /// Puts a value into the current row.
     ///
     /// # Panics

@@ -312,10 +312,4 @@ impl StoreEffects {
     pub fn drain(&mut self) -> std::vec::Drain<'_, StoreEffect> {
         self.0.drain(..)
     }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
