@@ -42,7 +42,7 @@ pub const PLAN_STEPS_MAX: usize = 65_536;
 /// freed for each thread that ever planned.
 pub const PLAN_STEPS_BESIDE: usize = 1_024;
 /// An expression on level n takes n * n * n steps, divided by this, more: it is named and hashed with all below it, often.
-pub const PLAN_STEP_LEVELS: usize = 4_096;
+pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.
 pub const PLAN_STEP_SELECTS: usize = 4;
 /// The n-th aggregate, or item of an ORDER BY or GROUP BY, takes n steps, divided by this, more.
@@ -71,9 +71,9 @@ pub const EXPRESSION_NESTING_MAX: usize = 128;
 pub const RESULT_COLUMNS_MAX: usize = 4_096;
 /// What parsing a statement takes beside what follows, measured as these are (`tests/parse_memory.rs`).
 pub const PARSED_BASE_BYTES: usize = 16 << 10;
-/// What a token of a statement takes in the parser and its tree, at most: a table or an item of ORDER BY, in a vector that
-/// has just grown.
-pub const PARSED_TOKEN_BYTES: usize = 2_816;
+/// What a token of a statement takes in the parser and its tree, at most: a table that is joined, or an item of ORDER BY, in
+/// a vector that has just grown.
+pub const PARSED_TOKEN_BYTES: usize = 3_328;
 /// What a SELECT takes there beside its tokens: room for a few of everything that it may have.
 pub const PARSED_SELECT_BYTES: usize = 14 << 10;
 /// What a blank takes there.
@@ -116,6 +116,8 @@ pub const STATISTICS_COLUMNS_MAX: usize = 3;
 pub const PUSHED_LIST_VALUES_MAX: usize = 1_024;
 /// Batches that a join gives in a row before others are let in.
 pub const JOINED_BATCHES_AT_ONCE: usize = 16;
+/// Of a pattern of LIKE or REGEXP: to compile one takes some hundred times its bytes, and hears no KILL.
+pub const PATTERN_BYTES_MAX: usize = 16 << 10;
 /// Patterns of REGEXP that are compiled before KILL is looked at again.
 pub const PATTERNS_AT_ONCE: usize = 16;
 /// How often SLEEP looks whether it was killed.
@@ -133,6 +135,8 @@ const _: () = assert!(STRING_RESULT_BYTES_MAX <= CONSTANTS_BATCH_BYTES_MAX);
 const _: () = assert!(STRING_BATCH_BYTES_MAX + STRING_RESULT_BYTES_MAX < i32::MAX as usize);
 /// A session's prepared statements: MySQL's `max_prepared_stmt_count` is for all of them.
 pub const PREPARED_STATEMENTS_MAX: usize = 1_024;
+/// Of the word behind DELIMITER.
+pub const DELIMITER_BYTES_MAX: usize = 64;
 /// The texts of a session's prepared statements together.
 pub const PREPARED_TEXT_BYTES_MAX: usize = 16 << 20;
 /// What parsing those of them may take that are kept parsed; others are parsed again at each execution.

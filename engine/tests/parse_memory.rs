@@ -32,7 +32,9 @@ static COUNTING: Counting = Counting;
 
 /// How often a shape is repeated: a vector that grows is at its worst just past a power of two, and there may be some for
 /// each piece.
-const COUNTS: &[usize] = &[1, 4, 33, 1_025, 1_100, 1_200, 1_366, 1_500, 1_639, 1_900];
+const COUNTS: &[usize] = &[
+    1, 4, 9, 17, 33, 65, 129, 257, 513, 1_025, 1_100, 1_200, 1_366, 1_500, 1_639, 1_900,
+];
 
 /// What a text begins with, what it repeats and what it ends with.
 const SHAPES: &[(&str, &str, &str)] = &[
@@ -100,6 +102,9 @@ const SHAPES: &[(&str, &str, &str)] = &[
     ("select a from ", "a a,", "a"),
     ("select a from ", "(select a)a,", "a"),
     ("select a from a ", "join a ", ""),
+    ("select a from a ", "join`a`", ""),
+    ("select a from a ", "straight_join`a`", ""),
+    ("explain select a from a ", "join`a`", ""),
     ("select a from a ", "join a on a ", ""),
     ("select a from a ", "left join a using(a)", ""),
     ("select a from a ", "natural join a ", ""),
@@ -232,6 +237,19 @@ const LONG: &[(&str, &str, &str)] = &[
         "\":1}'",
     ),
     ("use ", "a", ""),
+    ("alter `", "ΐ", "`"),
+    ("create `", "ΐ", "`"),
+    ("alter pipeline a set offsets '\"", "\u{7f}", "\"'"),
+    (
+        "create pipeline a as load data kafka 'a/a' config '\"",
+        "\u{7f}",
+        "\"'",
+    ),
+    (
+        "create pipeline a as load data kafka 'a/a' credentials '\"",
+        "\u{7f}",
+        "\"'",
+    ),
 ];
 
 /// Percent of what is reserved that a text takes at a time, prepared: its tokens once more beside its tree.

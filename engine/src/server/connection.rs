@@ -234,7 +234,10 @@ impl Connection {
         while let Some(piece) = pieces.next() {
             let text = match piece {
                 Ok(piece) => piece.text,
-                Err(unfinished) => return self.error(&unfinished.into()).await,
+                Err(unfinished) => {
+                    let fault = self.session.not_begun(unfinished.into());
+                    return self.error(&fault).await;
+                }
             };
             let answer = watched(self.packets.stream(), self.session.execute(text)).await?;
             let is_more = pieces.peek().is_some();

@@ -263,7 +263,7 @@ impl Session {
     }
 
     /// Of a statement that could not be begun: the error is all that SHOW WARNINGS has.
-    fn not_begun(&mut self, fault: SqlError) -> SqlError {
+    pub fn not_begun(&mut self, fault: SqlError) -> SqlError {
         self.warnings.clear();
         self.remember(fault)
     }

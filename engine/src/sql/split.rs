@@ -5,6 +5,7 @@
 //! with DELIMITER changes the delimiter, as in scripts for the `mysql` command line.
 
 use super::error::{Code, SqlError};
+use crate::limits::DELIMITER_BYTES_MAX;
 
 /// One statement of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,11 @@ impl<'a> Pieces<'a> {
             {
                 if word.is_empty() {
                     return Err(unfinished("DELIMITER must be followed by a delimiter"));
+                }
+                if word.len() > DELIMITER_BYTES_MAX {
+                    return Err(unfinished(
+                        "the word behind DELIMITER has more than 64 bytes",
+                    ));
                 }
                 self.delimiter = word;
                 self.read_to(next);
@@ -299,6 +305,10 @@ mod tests {
                 "DELIMITER must be followed by a delimiter, at line 1",
             ),
             ("select '\\", "a quote is not closed, at line 1"),
+            (
+                &format!("\ndelimiter {}\nselect 1", "é".repeat(33)),
+                "the word behind DELIMITER has more than 64 bytes, at line 2",
+            ),
         ] {
             let mut pieces = split_statements(sql).skip_while(Result::is_ok);
             let error = SqlError::from(pieces.next().expect("an error").expect_err(sql));
@@ -326,5 +336,8 @@ mod tests {
             let sql = piece.repeat(TIMES);
             assert_eq!(split_statements(&sql).count(), statements, "{piece:?}");
         }
+        let long = "a".repeat(DELIMITER_BYTES_MAX - 1);
+        let sql = format!("delimiter {long}b\n{}", "a".repeat(TIMES));
+        assert_eq!(split_statements(&sql).count(), 1);
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::error::Code;
 use super::left_out::Late;
-use crate::limits::WARNINGS_MAX;
+use super::processes::cut;
+use crate::limits::{ERROR_BYTES_MAX, WARNINGS_MAX};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,13 +76,13 @@ impl Warnings {
         &self.late
     }
 
-    /// Adds one; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
+    /// Adds one, its text cut as a packet's is; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
     pub fn push(&mut self, level: Level, code: u16, message: &str) {
         if self.found.len() < WARNINGS_MAX {
             self.found.push(Warning {
                 level,
                 code,
-                message: message.to_owned(),
+                message: cut(message, ERROR_BYTES_MAX).to_owned(),
             });
         }
     }

@@ -52,6 +52,11 @@ impl<'de> Deserialize<'de> for Object {
 }
 
 fn object(clause: &str, text: &str, secrets: Secrets) -> Result<Object, SqlError> {
+    // serde_json quotes whatever else it meets, escaped, however long it is.
+    if !text.trim_start().starts_with('{') {
+        let what = format!("{clause}: not a JSON object, which begins with {{");
+        return Err(SqlError::new(Code::PipelineFault, what));
+    }
     serde_json::from_str(text).map_err(|fault| {
         let what = match (secrets, fault.classify()) {
             // serde_json quotes what it did not expect: not where that may be a password.

@@ -407,12 +407,14 @@ fn refused(cursor: &Cursor<'_>) -> SqlError {
             cursor.refuse_because(keyword, "rows come from pipelines alone")
         }
         "GRANT" | "REVOKE" => cursor.refuse_because(keyword, "users stand in the configuration"),
-        "ALTER" | "TEST" | "PROFILE" | "EXTRACT" | "DETACH" | "CLEAR" | "INFER" => match cursor
-            .peek_at(1)
-        {
-            Token::Word(word) => cursor.refuse(&format!("{keyword} {}", word.value.to_uppercase())),
-            _ => cursor.syntax(),
-        },
+        "ALTER" | "TEST" | "PROFILE" | "EXTRACT" | "DETACH" | "CLEAR" | "INFER" => {
+            match cursor.peek_at(1) {
+                Token::Word(word) if word.quote_style.is_none() => {
+                    cursor.refuse(&format!("{keyword} {}", word.value.to_uppercase()))
+                }
+                _ => cursor.syntax(),
+            }
+        }
         keyword => cursor.refuse(keyword),
     }
 }

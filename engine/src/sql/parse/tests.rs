@@ -904,7 +904,7 @@ fn a_clause_whose_value_cannot_be_names_the_key() {
         ),
         (
             "config '[1]'",
-            "CONFIG: invalid type: sequence, expected a JSON object at line 1 column 0",
+            "CONFIG: not a JSON object, which begins with {",
         ),
         (
             "config '{\"a\": 1, \"a\": 2}'",
@@ -920,11 +920,11 @@ fn a_clause_whose_value_cannot_be_names_the_key() {
         ),
         (
             "credentials 'hunter2'",
-            "CREDENTIALS: not JSON at line 1 column 1",
+            "CREDENTIALS: not a JSON object, which begins with {",
         ),
         (
             "credentials '\"hunter2\"'",
-            "CREDENTIALS: not a JSON object of distinct keys, at line 1 column 9",
+            "CREDENTIALS: not a JSON object, which begins with {",
         ),
         (
             "retry_options '{\"x\": 1}'",
@@ -1028,7 +1028,7 @@ fn a_config_that_may_hold_a_secret_is_not_quoted() {
     let sql = "create pipeline p as load data kafka 'h/t' config '\"sasl.password=hunter2\"' into table t";
     assert_eq!(
         parse(sql).expect_err("no CONFIG").message,
-        "CONFIG: not a JSON object of distinct keys, at line 1 column 23"
+        "CONFIG: not a JSON object, which begins with {"
     );
 }
 

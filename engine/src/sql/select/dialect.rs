@@ -156,7 +156,7 @@ pub fn parse(sql: &str) -> Result<Statement, SqlError> {
 pub fn syntax(sql: &str, at: Location) -> SqlError {
     // Behind the last token no place is told.
     let (line, near) = if at.line == 0 {
-        (1 + sql.matches('\n').count(), String::new())
+        (1 + sql.trim_end().matches('\n').count(), String::new())
     } else if secret::may_be_in(sql) {
         let near = "(not shown: it may hold a secret)";
         (as_index(at.line), near.to_owned())

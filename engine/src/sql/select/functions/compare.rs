@@ -18,7 +18,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 use super::convert::convert;
 use super::time::{DAY_US, SECOND_US, parse_micros};
 use super::{Call, Function, Types, to};
-use crate::limits::PATTERNS_AT_ONCE;
+use crate::limits::{PATTERN_BYTES_MAX, PATTERNS_AT_ONCE};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::beside::beside_the_workers;
 use crate::sql::select::fault::wrap;
@@ -247,6 +247,7 @@ fn lower_in(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
 fn lower_like(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     let expr = to(args[0].clone(), &types.types[0], &DataType::Utf8);
     let escape = types.text(2).unwrap_or("\\").chars().next();
+    types.text(1).map_or(Ok(()), bounded)?;
     let pattern = match (&types.constants[1], types.text(1)) {
         (_, Some(pattern)) => lit(with_backslash(pattern, escape)),
         (Some(_), None) => to(args[1].clone(), &types.types[1], &DataType::Utf8),
@@ -288,6 +289,7 @@ fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
     if types.constants[1].is_none() {
         return Ok(None);
     }
+    types.text(1).map_or(Ok(()), bounded)?;
     Ok(Some(Expr::BinaryExpr(BinaryExpr::new(
         Box::new(to(args[0].clone(), &types.types[0], &DataType::Utf8)),
         Operator::RegexMatch,
@@ -312,6 +314,16 @@ fn like_own(call: &Call) -> Result<ArrayRef> {
     })
 }
 
+fn bounded(pattern: &str) -> Result<()> {
+    if pattern.len() <= PATTERN_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes = pattern.len();
+    let message =
+        format!("A pattern of LIKE or REGEXP has {bytes} bytes, {PATTERN_BYTES_MAX} at most");
+    Err(wrap(SqlError::new(Code::LimitReached, message)))
+}
+
 /// Patterns of their own in each row: to compile one may take long.
 fn of_own_patterns(
     call: &Call,
@@ -323,6 +335,7 @@ fn of_own_patterns(
         call.purse.check()?;
         let rows = PATTERNS_AT_ONCE.min(call.rows - at);
         let (texts, patterns) = (texts.slice(at, rows), patterns.slice(at, rows));
+        patterns.iter().flatten().try_for_each(bounded)?;
         parts.push(matches(&texts, &patterns)?);
     }
     let parts: Vec<&dyn Array> = parts.iter().map(|part| part as &dyn Array).collect();
