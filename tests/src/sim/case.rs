@@ -104,7 +104,9 @@ impl fmt::Display for Case {
         }
         if !self.without.is_empty() {
             let names: Vec<&str> = self.without.iter().map(String::as_str).collect();
-            write!(f, " --without '{}'", names.join(";"))?;
+            // As a shell reads it.
+            let names = names.join(";").replace('\'', r"'\''");
+            write!(f, " --without '{names}'")?;
         }
         Ok(())
     }
@@ -137,6 +139,12 @@ mod tests {
         assert_eq!(read, case);
         assert_eq!(read.argument("--only", "leaf"), Ok(false));
         assert!(read.argument("--skip", "1-x").is_err());
+        let mut quoted = Case::of(7);
+        quoted.without = BTreeSet::from(["an order's".to_owned()]);
+        assert_eq!(
+            quoted.to_string(),
+            r"--seeds 7..8 --without 'an order'\''s'"
+        );
     }
 
     #[test]

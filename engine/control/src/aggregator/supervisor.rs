@@ -21,6 +21,7 @@ use storage::ids::{Generation, LeafPartitionId, Lineage, Offset, TopicId};
 
 use super::deal::{Card, deal};
 use super::settings::resolve;
+use super::topic::differ;
 use crate::catalog::{CatalogView, EngineVariables, NodeId, PairingDef, PipelineId};
 use crate::planted::{Rule, out};
 use orders::{attach, desired, tell, tell_leader};
@@ -290,6 +291,8 @@ impl Supervisor {
             let leader = self
                 .leaders
                 .get(&(pairing.pipeline, pairing.kafka_partition))
+                // Of a topic that is gone, its epoch may be one that the present one's never reaches.
+                .filter(|(of, _)| !differ(*of, pairing.topic_id))
                 .map(|(_, leader)| leader);
             tell(known, pairing, desired, view, variables, send);
             tell_leader(known, pairing, leader, send);

@@ -169,7 +169,11 @@ impl Shared {
 
 /// Whether Kafka gives the topic's name another id than the one that was paired.
 pub(super) fn is_replaced(pipeline: &PipelineDef, state: &TopicState) -> bool {
+    differ(pipeline.topic_id.unwrap_or_default(), state.id)
+}
+
+/// Whether these are two topics: an old broker tells no id.
+pub(super) fn differ(one: TopicId, other: TopicId) -> bool {
     let none = TopicId::default();
-    let known = pipeline.topic_id.unwrap_or(none);
-    known != none && state.id != none && known != state.id
+    one != none && other != none && one != other
 }

@@ -534,9 +534,23 @@ fn leaders_are_told_once_never_back_and_again_when_asked() {
     assert_eq!(world.plan(), ["0 leader 4 1"]);
     world.supervisor.led(PIPELINE, 0, ONE, leader(3, 6));
     assert_eq!(world.plan(), ["0 leader 4 3"]);
-    // A topic of the same name, made anew before any of it was paired.
-    world.supervisor.led(PIPELINE, 0, OTHER, leader(2, 0));
-    assert_eq!(world.plan(), ["0 leader 4 2"], "its epochs are its own");
+    // Of an old broker, which tells no id.
+    world
+        .supervisor
+        .led(PIPELINE, 0, TopicId::default(), leader(2, 0));
+    assert_eq!(world.plan(), ["0 leader 4 2"]);
+}
+
+/// A leaf that was told an epoch of the topic that is gone would take none of the present one's.
+#[test]
+fn a_leader_is_told_of_the_topic_that_is_paired_alone() {
+    let mut world = World::new();
+    world.state(PipelineState::Running);
+    world.plan();
+    world.supervisor.led(PIPELINE, 0, OTHER, leader(2, 5));
+    assert_eq!(world.plan(), Vec::<String>::new());
+    world.supervisor.led(PIPELINE, 0, ONE, leader(3, 0));
+    assert_eq!(world.plan(), ["0 leader 4 3"], "its epochs are its own");
 }
 
 #[test]
