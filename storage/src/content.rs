@@ -218,34 +218,20 @@ mod tests {
     use arrow_array::Array;
 
     use super::*;
+    use crate::block::tests::{column, schema};
     use crate::block::{BlockLayout, BlockWriter, FaultKind, Reject, RejectKind};
     use crate::counts::Counts;
-    use crate::format::{
-        CommitFacts, CommitInput, SegmentHeader, SegmentId, encode_commit, encode_header,
-    };
-    use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
-    use crate::schema::{Column, Schema};
-
-    fn column(name: &str, physical: Physical, nullable: bool) -> Column {
-        Column {
-            name: name.to_owned(),
-            physical,
-            nullable,
-            annotation: String::new(),
-        }
-    }
+    use crate::format::tests::header;
+    use crate::format::{CommitFacts, CommitInput, encode_commit};
+    use crate::ids::{Lineage, Offset};
 
     /// Twenty rows from offset 5 on, every third text NULL, and a reject.
     fn filled() -> BlockWriter {
         let layout = BlockLayout {
-            schema: Arc::new(Schema {
-                version: 1,
-                columns: [
-                    column("text", Physical::Utf8, true),
-                    column("number", Physical::Int32, true),
-                ]
-                .into(),
-            }),
+            schema: schema(vec![
+                column("text", Physical::Utf8, true),
+                column("number", Physical::Int32, true),
+            ]),
             rows: 256,
             string_bytes: vec![1_024],
             rejects_bytes: 1_024,
@@ -307,22 +293,7 @@ mod tests {
     fn a_body_is_what_its_block_was() {
         let writer = filled();
         let (block, mark) = (writer.shared(), writer.published());
-        let (header, _) = encode_header(&SegmentHeader {
-            id: SegmentId {
-                leaf_partition: LeafPartitionId(1),
-                sequence: Sequence(1),
-                rewrite: Rewrite(0),
-            },
-            table: TableId(1),
-            kafka_partition: 0,
-            topic_id: TopicId::default(),
-            lineage: Lineage(1),
-            first_offset: Offset(5),
-            first_commit_number: 1,
-            created_unix_ms: 0,
-            prev: None,
-            schema: Arc::clone(&block.layout().schema),
-        });
+        let (header, _) = header(&block.layout().schema);
         let input = CommitInput {
             facts: CommitFacts {
                 commit_number: 1,

@@ -99,4 +99,4 @@ pub use record::{
 pub use seal::{Seal, encode_seal, parse_seal};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

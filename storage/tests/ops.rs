@@ -1,24 +1,25 @@
 //! Disk operations: what a commit's write asks of the disk, before it and with it.
 
+#[allow(dead_code, reason = "golden.rs and hostile.rs use the rest")]
+mod sample;
+
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use sample::sample;
 use storage::block::{BlockLayout, BlockWriter};
 use storage::counts::Counts;
 use storage::disk::{
     CommitWrite, Disk, DiskDone, DiskError, DiskFault, DiskFile, DiskOp, Entry, WrittenCommit,
     perform,
 };
-use storage::format::{
-    CommitFacts, CommitInput, ParsedHeader, SegmentHeader, SegmentId, encode_commit, encode_header,
-};
-use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
+use storage::format::{CommitFacts, CommitInput, encode_commit};
+use storage::ids::{Offset, Sequence};
 use storage::limits::{ALLOCATE_BYTES_MAX, ALLOCATE_BYTES_MIN};
 use storage::map::Pages;
 use storage::merge::{HistoryFloor, MergeSegments};
-use storage::schema::{Column, Physical, Schema};
 
 /// What a file was asked for, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,36 +103,7 @@ impl Disk for Free {
     }
 }
 
-fn header() -> ParsedHeader {
-    let column = Column {
-        name: "n".to_owned(),
-        physical: Physical::Int64,
-        nullable: false,
-        annotation: "bigint".to_owned(),
-    };
-    let header = SegmentHeader {
-        id: SegmentId {
-            leaf_partition: LeafPartitionId(1),
-            sequence: Sequence(1),
-            rewrite: Rewrite(0),
-        },
-        table: TableId(1),
-        kafka_partition: 0,
-        topic_id: TopicId::default(),
-        lineage: Lineage(1),
-        first_offset: Offset(0),
-        first_commit_number: 1,
-        created_unix_ms: 0,
-        prev: None,
-        schema: Arc::new(Schema {
-            version: 1,
-            columns: [column].into(),
-        }),
-    };
-    encode_header(&header).0
-}
-
-/// A commit of ten rows, written at `at_byte` where `allocated_end` and `free` are there; `reserve` is kept.
+/// A commit of ten tombstones, written at `at_byte` where `allocated_end` and `free` are there; `reserve` is kept.
 struct Written {
     bytes: u64,
     result: Result<WrittenCommit, DiskError>,
@@ -139,25 +111,24 @@ struct Written {
 }
 
 fn write(at_byte: u64, allocated: fn(u64) -> u64, free: fn(u64) -> u64, reserve: u64) -> Written {
-    let header = header();
+    let header = sample().header;
+    let first = header.header.first_offset;
     let layout = BlockLayout {
         schema: Arc::clone(&header.header.schema),
         rows: 16,
-        string_bytes: Vec::new(),
+        string_bytes: vec![64; 2],
         rejects_bytes: 0,
     };
-    let mut writer = BlockWriter::new(&layout, Offset(0));
-    for n in 0..10 {
-        writer.tail().put(0, n);
-        writer.tail().end_row(Offset(n), 0);
-    }
-    let mark = writer.publish(Offset(10));
+    let mut writer = BlockWriter::new(&layout, first);
+    let next = Offset(first.0 + 10);
+    let mark = writer.publish(next);
     let facts = CommitFacts {
-        commit_number: 1,
-        lineage: Lineage(1),
-        next_offset: Offset(10),
+        commit_number: header.header.first_commit_number,
+        lineage: header.header.lineage,
+        first_offset: first,
+        next_offset: next,
         counts: Counts {
-            loaded: 10,
+            empty: 10,
             ..Counts::default()
         },
         ..CommitFacts::default()
@@ -256,7 +227,7 @@ fn an_operation_says_how_it_is_to_be_run_and_what_it_changes() {
     let merge = DiskOp::Merge(Box::new(MergeSegments {
         directory: PathBuf::new(),
         inputs: Vec::new(),
-        header: header().header,
+        header: sample().header.header,
         rows_max: 1,
         history: HistoryFloor::default(),
         buffer_bytes_max: 1,

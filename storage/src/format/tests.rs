@@ -17,7 +17,8 @@ use std::sync::Arc;
 mod bounds;
 mod fields;
 
-fn header(schema: &Arc<Schema>) -> (ParsedHeader, Vec<u8>) {
+/// A segment's header that says as little as can be.
+pub(crate) fn header(schema: &Arc<Schema>) -> (ParsedHeader, Vec<u8>) {
     encode_header(&SegmentHeader {
         id: SegmentId {
             leaf_partition: LeafPartitionId(1),

@@ -3,10 +3,9 @@
 use super::*;
 use crate::block::tests::{column, layout, schema};
 use crate::counts::Counts;
-use crate::format::{
-    CommitFacts, CommitInput, CommitRecord, SegmentHeader, SegmentId, encode_commit, encode_header,
-};
-use crate::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
+use crate::format::tests::header;
+use crate::format::{CommitFacts, CommitInput, CommitRecord, encode_commit};
+use crate::ids::{Lineage, Offset};
 
 /// Fifteen columns, two of them strings: with the hidden ones, three bytes of packed validity a row.
 fn wide() -> Arc<Schema> {
@@ -19,22 +18,7 @@ fn wide() -> Arc<Schema> {
 
 /// A commit of `rows` rows with 9 bytes of strings each.
 fn record(schema: &Arc<Schema>, rows: u32) -> CommitRecord {
-    let (header, _) = encode_header(&SegmentHeader {
-        id: SegmentId {
-            leaf_partition: LeafPartitionId(1),
-            sequence: Sequence(1),
-            rewrite: Rewrite(0),
-        },
-        table: TableId(1),
-        kafka_partition: 0,
-        topic_id: TopicId::default(),
-        lineage: Lineage(1),
-        first_offset: Offset(0),
-        first_commit_number: 1,
-        created_unix_ms: 0,
-        prev: None,
-        schema: Arc::clone(schema),
-    });
+    let (header, _) = header(schema);
     let mut writer = BlockWriter::new(&layout(schema, rows, 1 << 16), Offset(0));
     for row in 0..rows {
         let mut tail = writer.tail();
@@ -96,13 +80,23 @@ fn commits_fit_one_block_up_to_each_bound() {
     assert!(both(&strings, &few));
     let more = of(|record| record.columns[14].buffers[2].bytes = 61);
     assert!(!both(&strings, &more));
-    // Each region is within its bound, and together they are more than a block.
+    // Each region is within its bound, and four of them are a block already.
+    let half = BLOCK_REGION_BYTES_MAX / 2;
     let large = of(|record| {
         for column in [13, 14] {
             record.columns[column].buffers[2].bytes = BLOCK_REGION_BYTES_MAX / 2;
         }
         record.rejects.bytes = BLOCK_REGION_BYTES_MAX / 2;
     });
-    assert!(both(&large, &few));
-    assert!(both(&large, &large));
+    assert!(both(&large, &large), "three");
+    let texts = |n: usize| column(&n.to_string(), Physical::Utf8, true);
+    let texts = crate::block::tests::schema((0..4).map(texts).collect());
+    let mut four = large.record().clone();
+    four.columns = large.record().columns[11..].into();
+    for column in &mut four.columns[..4] {
+        column.buffers[2].bytes = half;
+    }
+    four.rejects.bytes = 0;
+    let four = Commit::new(four, 0);
+    assert!(fits(&texts, [&four]) && !fits(&texts, [&four, &four]));
 }
