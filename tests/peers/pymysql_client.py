@@ -183,6 +183,24 @@ def errors():
             assert cursor.fetchone() == (1,), sql
 
 
+def several_statements():
+    """What stands before a fault is answered; the fault is the last."""
+    several = pymysql.constants.CLIENT.MULTI_STATEMENTS
+    with connect(client_flag=several) as connection:
+        cursor = connection.cursor()
+        for text, number in [("SELECT 1; SELECT 2; SELEC 3; SELECT 4", 1064), ("SELECT 1; SELECT 2; SELECT '3", 1064)]:
+            cursor.execute(text)
+            assert cursor.fetchall() == ((1,),), text
+            assert cursor.nextset() and cursor.fetchall() == ((2,),), text
+            fails(number, cursor.nextset)
+            cursor.execute("SHOW WARNINGS")
+            level, shown, message = cursor.fetchone()
+            assert (level, shown) == ("Error", number) and "syntax" in message, (text, message)
+        cursor.execute("SELECT 5;; -- nothing")
+        assert cursor.fetchall() == ((5,),) and cursor.nextset() is None
+        fails(1065, cursor.execute, " ; ")
+
+
 def reconnects():
     connection = connect()
     first = connection.thread_id()
@@ -205,7 +223,7 @@ def kill(other, connection):
 
 
 def main():
-    for check in [logins, native_login, types, long_results, rows_as_they_are_known, long_statement, errors, reconnects]:
+    for check in [logins, native_login, types, long_results, rows_as_they_are_known, long_statement, errors, several_statements, reconnects]:
         check()
         print(check.__name__, flush=True)
 

@@ -5,14 +5,11 @@
 //!
 //! Source: MySQL's protocol documentation, "OK_Packet", "EOF_Packet", "Column Definition".
 
-use std::borrow::Cow;
-
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::io::BufMutExt;
 use mysql_common::packets::{ErrPacket, ServerError, SqlState};
 use mysql_common::proto::MySerialize;
 
-use crate::limits::ERROR_BYTES_MAX;
 use crate::sql::{Done, ResultColumn, SqlError};
 
 /// The session commits each statement; so it stays.
@@ -53,7 +50,7 @@ pub fn end(capabilities: CapabilityFlags, warnings: u16, status: u16) -> Vec<u8>
 #[must_use]
 pub fn error(error: &SqlError) -> Vec<u8> {
     let state = error.state.as_bytes().try_into().unwrap_or(*b"HY000");
-    let message = shown(&error.message);
+    let message = error.shown();
     let packet = ErrPacket::Error(ServerError::new(
         error.code,
         Some(SqlState::new(state)),
@@ -64,21 +61,10 @@ pub fn error(error: &SqlError) -> Vec<u8> {
     payload
 }
 
-/// A message as far as a client is shown it: what it quotes of a statement may be as long as that.
-fn shown(message: &str) -> Cow<'_, str> {
-    match message.len() <= ERROR_BYTES_MAX {
-        true => message.into(),
-        false => {
-            let cut = message.floor_char_boundary(ERROR_BYTES_MAX);
-            format!("{}...", &message[..cut]).into()
-        }
-    }
-}
-
 /// An error packet before capabilities are agreed: without the state, as the protocol wants it.
 #[must_use]
 pub fn error_before_login(error: &SqlError) -> Vec<u8> {
-    let message = shown(&error.message);
+    let message = error.shown();
     let packet = ErrPacket::Error(ServerError::new(error.code, None, message.as_bytes()));
     let mut payload = Vec::new();
     packet.serialize(&mut payload);
@@ -130,6 +116,7 @@ mod tests {
     use mysql_common::proto::MyDeserialize;
 
     use super::*;
+    use crate::limits::ERROR_BYTES_MAX;
 
     #[test]
     fn a_clients_library_reads_a_column_definition() {

@@ -216,8 +216,8 @@ impl Connection {
                 self.done(&Done::default(), false).await?;
             }
             Command::Reset(id) => {
-                self.error(&unknown_statement(id, "mysqld_stmt_reset"))
-                    .await?;
+                let fault = unknown_statement(id, "mysqld_stmt_reset");
+                self.not_begun(fault).await?;
             }
         }
         Ok(true)
@@ -234,10 +234,7 @@ impl Connection {
         while let Some(piece) = pieces.next() {
             let text = match piece {
                 Ok(piece) => piece.text,
-                Err(unfinished) => {
-                    let fault = self.session.not_begun(unfinished.into());
-                    return self.error(&fault).await;
-                }
+                Err(unfinished) => return self.not_begun(unfinished.into()).await,
             };
             let answer = watched(self.packets.stream(), self.session.execute(text)).await?;
             let is_more = pieces.peek().is_some();
@@ -289,9 +286,8 @@ impl Connection {
 
     async fn execute(&mut self, id: u32, params: &[u8]) -> Result<(), ConnectionError> {
         let Some(values) = self.statements.read(id, params) else {
-            return self
-                .error(&unknown_statement(id, "mysqld_stmt_execute"))
-                .await;
+            let fault = unknown_statement(id, "mysqld_stmt_execute");
+            return self.not_begun(fault).await;
         };
         let values = values?;
         let answer = watched(
@@ -400,6 +396,12 @@ impl Connection {
         self.packets
             .write(&answer::ok(done, self.status(more)))
             .await
+    }
+
+    /// An error of what never became a statement of the session: SHOW WARNINGS has it too.
+    async fn not_begun(&mut self, fault: SqlError) -> Result<(), ConnectionError> {
+        let fault = self.session.not_begun(fault);
+        self.error(&fault).await
     }
 
     async fn error(&mut self, error: &SqlError) -> Result<(), ConnectionError> {

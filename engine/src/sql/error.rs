@@ -3,6 +3,10 @@
 //! The numbers that are used stand in [`Code`], each with its SQLSTATE: a message is written where
 //! the fault is known, a number is chosen here and nowhere else.
 
+use std::borrow::Cow;
+
+use crate::limits::ERROR_BYTES_MAX;
+
 /// What a client is told: MySQL's error number and SQLSTATE, and what happened, where, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -13,6 +17,18 @@ pub struct SqlError {
     pub state: &'static str,
     /// One line, without the number.
     pub message: String,
+}
+
+impl SqlError {
+    /// Its message as far as a client is shown it: what it quotes of a statement may be as long as that.
+    #[must_use]
+    pub fn shown(&self) -> Cow<'_, str> {
+        if self.message.len() <= ERROR_BYTES_MAX {
+            return (&self.message).into();
+        }
+        let cut = self.message.floor_char_boundary(ERROR_BYTES_MAX);
+        format!("{}...", &self.message[..cut]).into()
+    }
 }
 
 macro_rules! codes {

@@ -72,7 +72,7 @@ impl Late {
 
     /// The rows ended with this error.
     pub fn fault(&self, fault: &SqlError) {
-        self.say(Level::Error, fault.code, &fault.message);
+        self.say(Level::Error, fault.code, &fault.shown());
     }
 
     /// All of it, a line for each file and for each other thing, at most `most` lines: what ended the rows is

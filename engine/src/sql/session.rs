@@ -485,7 +485,7 @@ impl Session {
 
     /// Keeps an error for SHOW WARNINGS.
     fn remember(&mut self, fault: SqlError) -> SqlError {
-        self.warnings.push(Level::Error, fault.code, &fault.message);
+        self.warnings.push(Level::Error, fault.code, &fault.shown());
         fault
     }
 }

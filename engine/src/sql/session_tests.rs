@@ -662,6 +662,18 @@ async fn a_session_keeps_its_variables_and_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_of_an_error_is_what_a_client_is_shown() {
+    use crate::limits::ERROR_BYTES_MAX;
+    let rig = rig().await;
+    let session = &mut rig.session();
+    let unknown = format!("use {}", "d".repeat(2 * ERROR_BYTES_MAX));
+    let fault = run(session, &unknown).await.expect_err("unknown");
+    assert!(fault.message.len() > fault.shown().len());
+    let kept = ok(session, "show warnings").await;
+    assert_eq!(kept, format!("Error|1049|{}", fault.shown()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_reserves_its_parse_tree_and_variables_are_bounded_together() {
     use crate::limits::{PARSED_TOKEN_BYTES, USER_VARIABLE_BYTES_MAX, USER_VARIABLES_BYTES_MAX};
     let rig = rig().await;

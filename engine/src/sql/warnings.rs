@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::error::Code;
 use super::left_out::Late;
-use super::processes::cut;
-use crate::limits::{ERROR_BYTES_MAX, WARNINGS_MAX};
+use crate::limits::WARNINGS_MAX;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +75,13 @@ impl Warnings {
         &self.late
     }
 
-    /// Adds one, its text cut as a packet's is; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
+    /// Adds one; beyond `WARNINGS_MAX` it is dropped, as beyond MySQL's `max_error_count`.
     pub fn push(&mut self, level: Level, code: u16, message: &str) {
         if self.found.len() < WARNINGS_MAX {
             self.found.push(Warning {
                 level,
                 code,
-                message: cut(message, ERROR_BYTES_MAX).to_owned(),
+                message: message.to_owned(),
             });
         }
     }
