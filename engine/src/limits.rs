@@ -36,7 +36,7 @@ pub const STATEMENT_HEIGHT_MAX: usize = 2_048;
 /// What a plan may hold of what it repeats: BETWEEN, IN, COALESCE, IFNULL, NULLIF, CASE and IF repeat an operand.
 pub const REPEATED_EXPRESSIONS_MAX: usize = 8_192;
 /// Steps that planning a statement may take: one for each expression but a literal, and more where it is nested deep or
-/// stands beside many. A step was measured at some 50 to 300 us.
+/// stands beside many. One was measured at some 50 to 300 us, less of what is nested deep.
 pub const PLAN_STEPS_MAX: usize = 65_536;
 /// Steps of a statement that is planned beside the query threads, some 50 ms. Not of every one: an allocator keeps what is
 /// freed for each thread that ever planned.

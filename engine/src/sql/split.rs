@@ -93,6 +93,7 @@ impl<'a> Pieces<'a> {
                     return Err(unfinished("DELIMITER must be followed by a delimiter"));
                 }
                 if word.len() > DELIMITER_BYTES_MAX {
+                    const { assert!(DELIMITER_BYTES_MAX == 64) };
                     return Err(unfinished(
                         "the word behind DELIMITER has more than 64 bytes",
                     ));

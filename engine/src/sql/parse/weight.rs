@@ -105,11 +105,9 @@ fn tokens_in(word: &[u8], before: &[u8]) -> usize {
         return 1;
     }
     let rest = match word {
-        [b'0', b'x' | b'X', hex @ ..] => {
-            &hex[hex
-                .iter()
-                .take_while(|byte| byte.is_ascii_hexdigit())
-                .count()..]
+        [b'0', b'x' | b'X', rest @ ..] => {
+            let end = rest.iter().position(|byte| !byte.is_ascii_hexdigit());
+            &rest[end.unwrap_or(rest.len())..]
         }
         _ => word,
     };
