@@ -149,6 +149,10 @@ fn a_high_expression_is_the_same_in_a_select_list_and_in_its_group_by() {
         let sql = format!("SELECT COUNT(*) FROM t WHERE {branch} AND NOT {tall} IN (SELECT 7)");
         assert_eq!(answer(&fixture, &sql), "1", "{levels}");
     }
+    // As tall as may be named three times.
+    let tall = format!("id{}", " + 1 - 1".repeat(41));
+    let sql = format!("SELECT {tall}, COUNT(*) FROM t GROUP BY {tall} HAVING {tall} = 2");
+    assert_eq!(answer(&fixture, &sql), "2\t1");
     // Of constants that cannot be computed each level was tried again.
     let chain = format!("SELECT 9232372036854775807 * 3{}", " < 1".repeat(120));
     assert_eq!(answer(&fixture, &chain), "ERROR 1690");
@@ -182,6 +186,27 @@ fn deep_and_long_expressions_are_bounded_and_do_not_overflow_the_stack() {
     assert_eq!(answer(&fixture, &format!("SELECT {sum}")), "ERROR 1104");
     let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     assert_eq!(answer(&fixture, &nested), "ERROR 1104");
+}
+
+/// The levels that `docs/sql.md` tells.
+#[test]
+fn an_expression_has_so_many_levels() {
+    let fixture = plain();
+    for (begin, end, most) in [
+        ("(", ")", 126),
+        ("ABS(", ")", 126),
+        ("CASE WHEN 1 THEN ", " END", 125),
+        ("-", "", 126),
+        ("(", " + 0)", 63),
+        ("NOT NOT ", "", 31),
+    ] {
+        let of = |times: usize| {
+            let sql = format!("SELECT {}1{}", begin.repeat(times), end.repeat(times));
+            answer(&fixture, &sql)
+        };
+        assert_eq!(of(most), "1", "{begin}");
+        assert_eq!(of(most + 1), "ERROR 1104", "{begin}");
+    }
 }
 
 #[test]
