@@ -327,8 +327,9 @@ More than the machine or its container has is refused at the start: with the def
 plan and what its batches in flight may take (it takes shorter batches rather than more than 16 MiB, or a 16th of
 `query_bytes`); DataFusion what it groups, joins and sorts; a function each string before it makes it, until nobody
 holds it; a window over everything its input three times. What is not there to be reserved is error 1038 of that
-query. Rows of a filter's or join's copies are sized by the mean of a sample of the table's parts: a few strings that are
-far longer than all others can take more.
+query. Not reserved is what a pattern of LIKE or REGEXP is compiled to, up to some 20 MB each: one at a time of a batch, 16
+where those of REGEXP differ from row to row. Rows of a filter's or join's copies are sized by the mean of a sample of the
+table's parts: a few strings that are far longer than all others can take more.
 
 Beside it stands what is stored: of each commit its places, checksums and statistics, at most 2 KiB and 256 bytes a
 column. Commits of fewer than 8,192 rows on the mean are merged, to 65,536 rows each: a thousand million rows of ten
