@@ -496,6 +496,11 @@ async fn what_is_wrong_has_mysqls_number_and_one_line() {
         ),
         ("create table t (a int)", 1050, "Table 't' already exists"),
         ("drop table t, nope", 1051, "Unknown table 'db.nope'"),
+        (
+            "drop table t, nope, db.t",
+            1066,
+            "Not unique table/alias: 't'",
+        ),
         ("truncate nope", 1146, "Table 'db.nope' doesn't exist"),
         ("describe nope", 1146, "Table 'db.nope' doesn't exist"),
         (
