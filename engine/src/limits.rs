@@ -31,6 +31,8 @@ pub const PARSE_BESIDE_BYTES: usize = 16 << 10;
 pub const QUERY_STACK_USED_BYTES: usize = 16 << 20;
 /// Expressions in a call that a plan names by their text.
 pub const NAMED_EXPRESSIONS_MAX: usize = 16;
+/// Bytes of a text among them.
+pub const NAMED_TEXT_BYTES_MAX: usize = 1_024;
 /// Words and operators of a statement in a row, with those of the parentheses in it: its tree is not higher.
 pub const STATEMENT_HEIGHT_MAX: usize = 2_048;
 /// What a plan may hold of what it repeats: BETWEEN, IN, COALESCE, IFNULL, NULLIF, CASE and IF repeat an operand.
@@ -41,6 +43,8 @@ pub const PLAN_STEPS_MAX: usize = 65_536;
 /// Steps of a statement that is planned beside the query threads, some 50 ms. Not of every one: an allocator keeps what is
 /// freed for each thread that ever planned.
 pub const PLAN_STEPS_BESIDE: usize = 1_024;
+/// Bytes of strings from which a statement is planned there too: they are copied, hashed and compared.
+pub const PLAN_TEXT_BESIDE_BYTES: usize = 1 << 20;
 /// An expression on level n takes n * n * n steps, divided by this, more: it is named and hashed with all below it, often.
 pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.
@@ -110,6 +114,9 @@ pub const GROWN_STRINGS_PER_BATCH: usize = 16_384;
 pub const WIDTH_SAMPLE_PARTS: usize = 64;
 /// Bytes that a statement's constant strings may have together: each is written out in every row of a batch.
 pub const CONSTANTS_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often a constant string is there while a statement is planned: in the plan, in what evaluates an expression
+/// around it, in that one's arrays.
+pub const CONSTANT_COPIES: usize = 4;
 /// Columns of a scan whose statistics are worth computing when it is planned.
 pub const STATISTICS_COLUMNS_MAX: usize = 3;
 /// Values that a filter pushed into a scan may list.

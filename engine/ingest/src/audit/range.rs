@@ -32,6 +32,9 @@ pub struct Range {
     pub unasked: Option<(Offset, String)>,
     /// Of the tail: why the leaf partition stands still, where it does. Of a range that is missing: why.
     pub stands: Option<String>,
+    /// What is torn of its footer. That repeats what the records say: no row hangs on it, and a start writes it
+    /// again.
+    pub footer: Option<String>,
     /// What is wrong.
     pub faults: Faults,
 }
@@ -51,17 +54,18 @@ impl Range {
             compared: None,
             unasked: None,
             stands: None,
+            footer: None,
             faults: Faults::default(),
         }
     }
 
-    /// Whether nothing is wrong: what is not compared is not wrong.
+    /// Whether nothing is wrong: what is not compared is not wrong, nor is a footer that is to be written again.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.faults.is_empty() && self.stands.is_none()
     }
 
-    /// STATUS: `ok`, with what was not compared, or what is wrong.
+    /// STATUS: `ok`, with what was not compared and what is to be written again, or what is wrong.
     #[must_use]
     pub fn status(&self) -> String {
         let mut said = match (self.faults.is_empty(), &self.stands) {
@@ -70,6 +74,11 @@ impl Range {
             (false, None) => self.faults.to_string(),
             (false, Some(words)) => format!("{}; {words}", self.faults),
         };
+        if let Some(torn) = &self.footer {
+            said.push_str(&format!(
+                ", the footer, which the next start writes again: {torn}"
+            ));
+        }
         let Some(compared) = &self.compared else {
             return said;
         };

@@ -5,13 +5,14 @@
 //! next commit is read when the log has passed the one before, so one is in memory at a time. The tail
 //! is copied before anything is waited for: a leaf's blocks are its own.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec;
 
 use storage::content::Content;
 use storage::format::{CommitFacts, CommitRecord, check_commit};
-use storage::ids::{Lineage, Offset, TopicId};
+use storage::ids::{Lineage, Offset, Rewrite, TopicId};
 use storage::inspect::{MapBytes, Message, SegmentBytes, SegmentReader, check_whole_body};
 use storage::published::{SegmentPart, Snapshot};
 
@@ -115,6 +116,32 @@ fn runs(segments: Vec<SegmentPart>) -> Vec<Vec<SegmentPart>> {
         }
     }
     runs
+}
+
+/// What is wrong with a seal.
+///
+/// It is damage of a merge's file alone, which is synced before it has its name. Another's footer a start believes
+/// that reads it from the page cache, though the sync of it failed, or never came: what vouches for a segment
+/// vouches for its content. One that finds it torn, or of other commits, writes it again.
+fn torn_seal(part: &SegmentPart, reader: &SegmentReader) -> io::Result<Option<String>> {
+    let Message::EndOfStream = reader.message(part.end_byte())? else {
+        return Ok(Some(format!(
+            "no end of stream at byte {}",
+            part.end_byte()
+        )));
+    };
+    let seal = match reader.seal()? {
+        Ok(seal) => seal,
+        Err(damage) => return Ok(Some(damage.to_string())),
+    };
+    let repeats = |(at, record): &(u64, CommitRecord)| {
+        let found = reader.message(*at);
+        matches!(found, Ok(Message::Commit(found, _)) if found.is_indexed_as(record))
+    };
+    let same = seal.content_end == part.end_byte()
+        && seal.commits.len() == part.commits.len()
+        && seal.commits.iter().all(repeats);
+    Ok((!same).then(|| "its index is not of these commits".to_owned()))
 }
 
 /// What is being walked.
@@ -433,33 +460,23 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
 
     /// A seal that is known to be there: whole, and its index repeats what stands in the file.
     fn check_seal(&mut self, part: &SegmentPart, reader: &SegmentReader) -> Result<(), Stopped> {
-        let (at, path) = (part.first_offset(), part.file.path());
         let bytes = reader.bytes().saturating_sub(part.end_byte());
         self.commit_bytes = bytes * AUDIT_SEAL_FACTOR;
         self.reserve()?;
-        let seal = match reader.message(part.end_byte()) {
-            Ok(Message::EndOfStream) => reader.seal(),
-            Ok(_) => {
-                let what = format!("no end of stream at byte {}", part.end_byte());
-                self.damage(at, path, what);
-                return Ok(());
+        match torn_seal(part, reader) {
+            Ok(None) => {}
+            Ok(Some(what)) if part.file.header().header.id.rewrite > Rewrite(0) => {
+                self.damage(part.first_offset(), part.file.path(), what);
             }
-            Err(error) => Err(error),
-        };
-        match seal {
-            Ok(Ok(seal)) => {
-                let same = seal.content_end == part.end_byte()
-                    && seal.commits.len() == part.commits.len()
-                    && seal.commits.iter().all(|(at, record)| {
-                        let found = reader.message(*at);
-                        matches!(found, Ok(Message::Commit(found, _)) if found.is_indexed_as(record))
-                    });
-                if !same {
-                    self.other(at, path, "the index");
+            Ok(torn) => {
+                if let Some(range) = &mut self.range {
+                    range.footer = torn;
                 }
             }
-            Ok(Err(damage)) => self.damage(at, path, damage.to_string()),
-            Err(error) => self.damage(at, path, format!("read failed: {error}")),
+            Err(error) => {
+                let what = format!("read failed: {error}");
+                self.damage(part.first_offset(), part.file.path(), what);
+            }
         }
         self.commit_bytes = 0;
         self.reserve()

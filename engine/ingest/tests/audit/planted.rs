@@ -2,7 +2,7 @@
 
 use storage::block::RejectKind;
 use storage::format::{ColumnRecord, CommitFacts, StatisticValue};
-use storage::ids::{Lineage, Offset, Sequence, TableId};
+use storage::ids::{Lineage, Offset, Rewrite, Sequence, TableId};
 
 use crate::rig::{Outcome, Plan};
 
@@ -334,6 +334,7 @@ fn every_byte_of_a_file_is_read_again() {
         let file = ["/1.0.arrow", "/3.1.arrow", "/5.0.arrow"][segment];
         // Every byte of the smallest, each 7th of the others.
         let step = if segment == 0 { 1 } else { 7 };
+        let mut footers = 0;
         for at in (0..bytes(segment)).step_by(step) {
             let plan = Plan::with(|plan| {
                 plan.bytes = Some(Box::new(move |(which, bytes)| {
@@ -342,9 +343,15 @@ fn every_byte_of_a_file_is_read_again() {
                     }
                 }));
             });
-            let said = said(&plan.verify());
-            assert!(said.contains(file), "byte {at} of {file}: {said}");
+            let outcome = plan.verify();
+            let footer = outcome.ranges[segment].footer.is_some();
+            let said = said(&outcome);
+            assert!(footer || said.contains(file), "byte {at} of {file}: {said}");
+            footers += usize::from(footer);
         }
+        // The first has one that a start writes again, and more than that.
+        assert_eq!(footers > 0, segment == 0, "{footers} of {file}");
+        assert!(footers < bytes(segment), "{footers} of {file}");
     }
 }
 
@@ -458,20 +465,42 @@ fn what_cannot_be_read_is_named_and_the_rest_is_read() {
     );
 }
 
+/// A footer that was never synced is no fault of a row, and is told; a merge's file is whole before it has its name.
 #[test]
-fn an_index_that_says_other_commits_is_named() {
-    let plan = Plan::with(|plan| plan.index_of = Some(0));
-    let found = said(&plan.verify());
-    assert!(
-        found.contains("offset 90: /1.0.arrow: the index is not what queries are shown"),
-        "{found}"
-    );
-    let plan = Plan::with(|plan| plan.unsealed = Some(0));
-    let found = said(&plan.verify());
-    assert!(
-        found.contains("/1.0.arrow: no end of stream at byte"),
-        "{found}"
-    );
+fn a_footer_that_is_torn_or_of_other_commits_is_named() {
+    let first = |rewrite: u32, change: fn(&mut Plan)| {
+        let outcome = Plan::with(|plan| {
+            plan.segments[0].header.id.rewrite = Rewrite(rewrite);
+            change(plan);
+        })
+        .verify();
+        (outcome.ranges[0].is_ok(), outcome.ranges[0].status())
+    };
+    for (change, what) in [
+        (
+            (|plan| plan.index_of = Some(0)) as fn(&mut Plan),
+            "its index is not of these commits",
+        ),
+        (|plan| plan.unsealed = Some(0), "no end of stream at byte"),
+        (
+            |plan| {
+                plan.bytes = Some(Box::new(|(segment, bytes)| {
+                    if let (0, Some(last)) = (*segment, bytes.last_mut()) {
+                        *last ^= 1;
+                    }
+                }));
+            },
+            "not an Arrow file: the magic is wrong at byte",
+        ),
+    ] {
+        let (ok, said) = first(0, change);
+        let footer = format!("ok, the footer, which the next start writes again: {what}");
+        assert!(ok && said.starts_with(&footer), "{said}");
+        let (ok, said) = first(1, change);
+        let damage = format!("offset 90: /1.1.arrow: {what}");
+        assert!(!ok && said.starts_with(&damage), "{said}");
+    }
+    assert_eq!(first(1, |_| {}), (true, first(0, |_| {}).1));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! - a statement, before it is parsed and while it is bound, what its tree and its plan may take, and
 //!   before it runs, what its batches in flight may ([`super::width`]);
 //! - a function that makes strings, each string before it is made, until nobody holds the array
-//!   ([`Purse`], which every call of a function finds in the plan's options);
+//!   ([`Purse`], which every call of a function finds in the plan's options), and those that stay in the plan
+//!   ([`super::constants`]);
 //! - a window over whole partitions, its input ([`super::kept`]).
 
 use std::any::Any;
@@ -22,6 +23,7 @@ use datafusion::execution::memory_pool::{
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::cancel::Cancel;
+use super::constants::Constants;
 use crate::limits::MEMORY_CONSUMERS_NAMED;
 use crate::sql::error::{Code, SqlError};
 
@@ -101,7 +103,13 @@ impl QueryMemory {
         Purse {
             pool: Arc::clone(&self.environment.memory_pool),
             cancel: cancel.clone(),
+            constants: None,
         }
+    }
+
+    /// Nothing reserved yet.
+    pub(super) fn open(&self, name: &'static str) -> MemoryReservation {
+        MemoryConsumer::new(name).register(&self.environment.memory_pool)
     }
 
     /// What DataFusion runs in.
@@ -144,20 +152,43 @@ impl Share {
 #[derive(Debug)]
 pub struct Held(MemoryReservation);
 
+impl Held {
+    /// How many.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.size()
+    }
+}
+
 /// The pool and the statement's KILL, as functions reach them: in the options that DataFusion hands to every call.
 #[derive(Clone, Debug)]
 pub(super) struct Purse {
     pool: Arc<dyn MemoryPool>,
     cancel: Cancel,
+    /// While the statement is planned.
+    constants: Option<Arc<Constants>>,
 }
 
 impl Purse {
+    /// While a statement is planned, with what is counted of its constants.
+    pub(super) fn while_planned(self, constants: &Arc<Constants>) -> Purse {
+        Purse {
+            constants: Some(Arc::clone(constants)),
+            ..self
+        }
+    }
+
+    /// The statement's constants, while it is planned.
+    pub(super) fn constants(&self) -> Option<&Constants> {
+        self.constants.as_deref()
+    }
+
     /// The one in these options; a plan that was not made for a query has none, and no bound.
     pub(super) fn of(options: &ConfigOptions) -> Purse {
         let found = options.extensions.get::<Purse>().cloned();
         found.unwrap_or_else(|| Purse {
             pool: Arc::new(UnboundedMemoryPool::default()),
             cancel: Cancel::never(),
+            constants: None,
         })
     }
 

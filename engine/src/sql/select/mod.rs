@@ -34,6 +34,7 @@ mod beside;
 pub mod bind;
 pub mod cancel;
 pub mod columns;
+mod constants;
 pub mod dialect;
 pub mod fault;
 pub mod functions;

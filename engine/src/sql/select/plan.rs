@@ -22,10 +22,11 @@ use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use sqlparser::ast::{Query, Statement};
 
 use super::bind::{Bound, table_name};
+use super::constants::Constants;
 use super::fault::wrap;
 use super::kept::reserve_windows;
 use super::meet::meet;
-use super::memory::Held;
+use super::memory::{Held, Purse};
 use super::scan::{Table, table};
 use super::watch::{rules, watch_joins};
 use super::{SelectContext, Source, functions, width};
@@ -41,6 +42,8 @@ pub struct Planned {
     pub state: SessionState,
     /// What the plan and its batches may take.
     pub(super) held: [Held; 2],
+    /// What its constants may.
+    _constants: Arc<Constants>,
 }
 
 /// Plans a bound query.
@@ -50,7 +53,12 @@ pub struct Planned {
 pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
     let mut state = state(ctx);
     let logical = logical(ctx, &state, bound.query, &bound.tables)?;
+    let constants = Arc::new(Constants::new(&ctx.memory));
+    let purse = ctx.memory.purse(&ctx.cancel);
+    set_purse(&mut state, purse.clone().while_planned(&constants));
     let logical = state.optimize(&logical)?;
+    constants.check()?;
+    set_purse(&mut state, purse);
     let batches = width::batches(&logical, &bound.tables, ctx.memory.bytes_max())?;
     let held = ctx.memory.hold(batches.bytes).map_err(wrap)?;
     if let Some(rows) = batches.rows {
@@ -67,7 +75,14 @@ pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
         logical,
         state,
         held: [bound.weight, held],
+        _constants: constants,
     })
+}
+
+/// What functions find in the plan's options from now on.
+fn set_purse(state: &mut SessionState, purse: Purse) {
+    let options = state.config_mut().options_mut();
+    options.extensions.insert(purse);
 }
 
 /// The logical plan, whose schema has the result's types; not optimised.
@@ -105,7 +120,6 @@ pub fn state(ctx: &SelectContext) -> SessionState {
     options.optimizer.skip_failed_rules = false;
     options.execution.skip_physical_aggregate_schema_check = true;
     options.sql_parser.default_null_ordering = "nulls_min".to_owned();
-    options.extensions.insert(ctx.memory.purse(&ctx.cancel));
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(ctx.memory.environment())

@@ -16,20 +16,20 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
+use super::constants::too_long;
 use super::fault::wrap;
 use super::{Source, StoredTable};
 use crate::limits::{
     BATCH_ROWS, CONSTANTS_BATCH_BYTES_MAX, GROWN_STRINGS_PER_BATCH, RESULT_BATCHES_MAX,
     STATEMENT_BATCHES_BYTES, STATEMENT_BATCHES_SHARE, WIDTH_SAMPLE_PARTS,
 };
-use crate::sql::error::{Code, SqlError};
 
 /// What a number, a time or a decimal is as text, at most.
 const VALUE_TEXT_BYTES: usize = 48;
 /// How wide a string is of which nothing is known: a name that the plan gave.
 const UNKNOWN_TEXT_BYTES: usize = 64;
 /// Functions whose strings are longer than those they are made of.
-const GROWING: [&str; 9] = [
+pub(super) const GROWING: [&str; 9] = [
     "concat",
     "concat_ws",
     "date_format",
@@ -57,14 +57,7 @@ pub struct Batches {
 pub fn batches(plan: &LogicalPlan, tables: &[Source], query_bytes: usize) -> Result<Batches> {
     let width = Width::of(plan, tables)?;
     if width.constants > CONSTANTS_BATCH_BYTES_MAX {
-        return Err(wrap(SqlError::new(
-            Code::FunctionResultTooLong,
-            format!(
-                "The statement's constant strings have {} bytes; together they may have \
-                 {CONSTANTS_BATCH_BYTES_MAX}",
-                width.constants
-            ),
-        )));
+        return Err(wrap(too_long(width.constants)));
     }
     let (mut partitions, mut made) = (0, 0);
     for table in tables {

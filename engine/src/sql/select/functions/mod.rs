@@ -19,10 +19,16 @@ use datafusion::logical_expr::{
 };
 
 use self::texts::Texts;
+use super::beside::beside_the_workers;
 use super::cancel::check_planned;
+use super::constants::Constants;
 use super::fault::wrap;
 use super::memory::Purse;
-use crate::limits::{LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, SHOWN_CHARS_MAX};
+use super::width::GROWING;
+use crate::limits::{
+    LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, NAMED_TEXT_BYTES_MAX, PLAN_TEXT_BESIDE_BYTES,
+    SHOWN_CHARS_MAX,
+};
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
@@ -90,6 +96,17 @@ impl Call {
     /// An array of a string a row, which `of` appends to; `false`: the row is NULL.
     fn texts_of(&self, of: impl FnMut(usize, &mut Texts) -> Result<bool>) -> Result<ArrayRef> {
         Texts::collect(&self.purse, self.name, self.rows, of)
+    }
+
+    /// Where its result is counted, if it is a constant of a statement that is planned.
+    fn constants(&self, constant: bool) -> Option<&Constants> {
+        self.purse.constants().filter(|_| constant)
+    }
+
+    /// Whether it may take longer than others should wait.
+    fn is_long(&self) -> bool {
+        let bytes = self.args.iter().map(|arg| arg.get_buffer_memory_size());
+        GROWING.contains(&self.name) || bytes.sum::<usize>() > PLAN_TEXT_BESIDE_BYTES
     }
 
     /// An argument as strings.
@@ -325,7 +342,18 @@ impl ScalarUDFImpl for Ours {
             shown: args.return_field.name().clone(),
             purse,
         };
-        let array = eval(&call)?;
+        let array = match call.constants(constant) {
+            Some(constants) => {
+                constants.check()?;
+                let array = match call.is_long() {
+                    true => beside_the_workers(|| eval(&call))?,
+                    false => eval(&call)?,
+                };
+                constants.add(&array)?;
+                array
+            }
+            None => eval(&call)?,
+        };
         if constant {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
                 &array, 0,
@@ -407,7 +435,7 @@ fn hash_down(expr: &Expr, hasher: &mut DefaultHasher) {
     hasher.write_u8(b')');
 }
 
-/// Whether an expression is of no more than `left`, which it takes.
+/// Whether an expression is of no more than `left`, which it takes, and none of them a long text.
 fn is_short(expr: &Expr, left: &mut usize) -> bool {
     let Some(less) = left.checked_sub(1) else {
         return false;
@@ -415,6 +443,10 @@ fn is_short(expr: &Expr, left: &mut usize) -> bool {
     *left = less;
     if numbered::is_numbered(expr) {
         return true;
+    }
+    if let Expr::Literal(value, _) = expr {
+        let text = value.try_as_str().flatten();
+        return text.is_none_or(|text| text.len() <= NAMED_TEXT_BYTES_MAX);
     }
     let mut short = true;
     let looked = expr.apply_children(|child| {
@@ -452,7 +484,10 @@ fn constant(expr: &Expr) -> Option<&ScalarValue> {
 /// The expression's text, as errors show it, cut where it is long.
 fn shown(name: &str, fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> String {
     let arg = |at: usize| match constants.get(at).copied().flatten() {
-        Some(ScalarValue::Utf8(Some(text))) => format!("'{text}'"),
+        Some(ScalarValue::Utf8(Some(text))) => {
+            let end = text.char_indices().nth(SHOWN_CHARS_MAX);
+            format!("'{}'", &text[..end.map_or(text.len(), |(at, _)| at)])
+        }
         Some(constant) => constant.to_string(),
         None => fields
             .get(at)

@@ -232,6 +232,59 @@ fn a_pattern_is_bounded_wherever_it_comes_from() {
     }
 }
 
+/// What functions make of constants stands in the plan: side by side, swallowed by another, or in a branch that is
+/// not taken.
+#[test]
+fn what_functions_make_of_constants_is_bounded_and_reserved() {
+    let repeats = |count: usize, bytes: usize| {
+        let repeat = format!("REPEAT('a', {bytes})");
+        vec![repeat; count].join(", ")
+    };
+    let wide = fixture(1 << 30, false, Cancel::never());
+    let narrow = fixture(64 << 20, false, Cancel::never());
+    for (sql, in_wide, in_narrow) in [
+        (
+            format!("SELECT LENGTH(ELT(1, {}))", repeats(3, 1 << 20)),
+            "1048576",
+            "1048576",
+        ),
+        // 60 MiB.
+        (
+            format!("SELECT LENGTH(ELT(1, {}))", repeats(60, 1 << 20)),
+            "1048576",
+            "ERROR 1038",
+        ),
+        (
+            format!("SELECT LENGTH(ELT(1, {}))", repeats(64, 1 << 20)),
+            "ERROR 1301",
+            "ERROR 1038",
+        ),
+        (
+            format!("SELECT LENGTH(CONCAT_WS(',', {}))", repeats(200, 10 << 20)),
+            "ERROR 1301",
+            "ERROR 1038",
+        ),
+        (
+            format!(
+                "SELECT IF(id = 1, 'a', CONCAT({})) FROM t",
+                repeats(9, 10 << 20)
+            ),
+            "ERROR 1301",
+            "ERROR 1038",
+        ),
+        (
+            format!("SELECT LENGTH(UPPER(LOWER({})))", repeats(1, 8 << 20)),
+            "8388608",
+            "ERROR 1038",
+        ),
+    ] {
+        for (fixture, expected) in [(&wide, in_wide), (&narrow, in_narrow)] {
+            assert_eq!(answer(fixture, &sql), expected, "{sql:.60}");
+            assert_eq!(fixture.ctx.memory.bytes_held(), 0, "{sql:.60}");
+        }
+    }
+}
+
 /// As the control thread parses.
 fn on_stack_of_queries(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
