@@ -329,32 +329,38 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
         "data_dir = \"data\"\n[cores]\ncontrol = {cpu}\nleaves = [{cpu}]\nquery = [{cpu}]\n\
          [users]\nann = \"hunter2\"\n[listen]\nmysql = \"127.0.0.1:{port}\"\n"
     ));
-    let before = place.names();
-    let ended = Command::new(binary())
-        .arg("check")
-        .arg(place.path("p.toml"))
-        .output()
-        .unwrap();
-    assert!(
-        ended.status.success() && ended.stderr.is_empty(),
-        "{ended:?}"
-    );
-    let expected = format!(
-        "{{}} is valid\n\
-         cores           control and connections on CPU {cpu}, 1 leaf on CPU {cpu}, queries on CPU {cpu}\n\
-         MySQL           127.0.0.1:{port}\n\
-         users           ann\n\
-         data_dir        {}\n\
-         startup_sql     none\n\
-         memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what is stored and what clients \
-         send\n",
-        place.path("data").display()
-    );
-    assert_eq!(
-        String::from_utf8_lossy(&ended.stdout),
-        place.line(&expected)
-    );
-    assert_eq!(place.names(), before);
+    let check = |taken: &str| {
+        let before = place.names();
+        let ended = Command::new(binary())
+            .arg("check")
+            .arg(place.path("p.toml"))
+            .output()
+            .unwrap();
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{ended:?}"
+        );
+        let expected = format!(
+            "{{}} is valid\n\
+             cores           control and connections on CPU {cpu}, 1 leaf on CPU {cpu}, queries on CPU {cpu}\n\
+             MySQL           127.0.0.1:{port}{taken}\n\
+             users           ann\n\
+             data_dir        {}\n\
+             startup_sql     none\n\
+             memory          256 MiB per leaf, 1024 MiB for queries; 1424 MiB in all, beside what is stored and what \
+             clients send\n",
+            place.path("data").display()
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&ended.stdout),
+            place.line(&expected)
+        );
+        assert_eq!(place.names(), before);
+    };
+    check("");
+    // As beside the server that it is to be the next configuration of.
+    let _held = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    check(", where something listens now: `run` needs it free");
 }
 
 #[test]

@@ -323,14 +323,24 @@ impl File<'_> {
         let text = value
             .and_then(|value| value.get_ref().as_str())
             .unwrap_or("127.0.0.1:3306");
-        let found = text
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut found| found.next());
-        found.ok_or_else(|| {
-            let what = format!("[listen] mysql = \"{text}\" is no address; write host:port, e.g. \"127.0.0.1:3306\"");
+        let wrong = |what: String| {
+            let what = format!("[listen] mysql = \"{text}\" {what}, e.g. \"127.0.0.1:3306\"");
             self.error(value.map(|value| value.span()), what)
-        })
+        };
+        let (name, port) = text.rsplit_once(':').unwrap_or_default();
+        if name.is_empty() || port.parse::<u16>().is_err() {
+            return Err(wrong("is no address; write host:port".to_owned()));
+        }
+        let found = text.to_socket_addrs().map(|mut found| found.next());
+        match found {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(wrong(
+                "names a host without an address; name another".to_owned(),
+            )),
+            Err(error) => Err(wrong(format!(
+                "names a host that cannot be resolved ({error}); name another, or write its address"
+            ))),
+        }
     }
 
     fn users(

@@ -27,6 +27,28 @@ fn the_least_file_takes_every_default() {
 }
 
 #[test]
+fn a_host_without_an_address_is_named() {
+    // No name server is asked for a label of 64 characters.
+    let host = "a".repeat(64);
+    let fault = parse(&format!(
+        "data_dir = \"d\"\n[listen]\nmysql = \"{host}:3306\""
+    ));
+    let said = fault.expect_err("no such host").to_string();
+    let begins = format!(
+        "p.toml:3: [listen] mysql = \"{host}:3306\" names a host that cannot be resolved ("
+    );
+    let ends = "); name another, or write its address, e.g. \"127.0.0.1:3306\"";
+    assert!(said.starts_with(&begins) && said.ends_with(ends), "{said}");
+    for wrong in [":3306", "localhost:", "localhost:65536", "localhost:mysql"] {
+        let fault = parse(&format!("data_dir = \"d\"\n[listen]\nmysql = \"{wrong}\""));
+        let said = fault.expect_err("no address").to_string();
+        assert!(said.contains("is no address; write host:port"), "{said}");
+    }
+    let ipv6 = parse("data_dir = \"d\"\n[listen]\nmysql = \"[::1]:3306\"");
+    assert_eq!(ipv6.expect("an address").mysql.to_string(), "[::1]:3306");
+}
+
+#[test]
 fn every_kind_of_value_is_read() {
     let config = parse(
         "data_dir = \"/d\"\nstartup_sql = \"s.sql\"\n[cores]\ncontrol = 0\nleaves = [1]\nquery = \"auto\"\nspin = true\n\

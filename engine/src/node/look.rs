@@ -12,15 +12,23 @@ use super::run::NodeError;
 use super::startup_sql;
 use crate::limits::{LEAF_BESIDE_BYTES, PROCESS_BYTES, QUERY_CPU_BESIDE_BYTES};
 
-/// What [`look`] found out, with the address already bound.
+/// What [`look`] found out, with the address already bound, so that nobody else takes it before it is used.
 pub struct Looked {
     /// Who runs where.
     pub cores: Cores,
-    /// Bound, so that nobody else takes it before it is used.
-    pub listener: TcpListener,
+    /// What listens there already may be this very server: a configuration is checked beside it too.
+    listener: Result<TcpListener, NodeError>,
 }
 
 impl Looked {
+    /// The listener.
+    ///
+    /// # Errors
+    /// Something listens there already.
+    pub fn listener(self) -> Result<TcpListener, NodeError> {
+        self.listener
+    }
+
     /// What `run` would do, a line each: `pinleaf check` prints it.
     ///
     /// # Errors
@@ -34,10 +42,14 @@ impl Looked {
             },
         };
         let mib = |section, name| config.number(section, name) / (1024 * 1024);
+        let taken = match &self.listener {
+            Ok(_) => "",
+            Err(_) => ", where something listens now: `run` needs it free",
+        };
         let mut users: Vec<&str> = config.users.keys().map(String::as_str).collect();
         users.sort_unstable();
         Ok(format!(
-            "{} is valid\ncores           {}\nMySQL           {}\nusers           {}\ndata_dir        {}\n\
+            "{} is valid\ncores           {}\nMySQL           {}{taken}\nusers           {}\ndata_dir        {}\n\
              startup_sql     {startup_sql}\nmemory          {} MiB per leaf, {} MiB for queries; {} MiB in all, beside \
              what is stored and what clients send",
             config.path.display(),
@@ -102,10 +114,16 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
     if let Some(path) = &config.startup_sql {
         startup_sql::read(path)?;
     }
-    let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
+    let in_use = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+    let failed = |source| NodeError::Listen {
         address: config.mysql,
         source,
-    })?;
+    };
+    let listener = match TcpListener::bind(config.mysql) {
+        Ok(listener) => Ok(listener),
+        Err(source) if in_use(&source) => Err(failed(source)),
+        Err(source) => return Err(failed(source)),
+    };
     Ok(Looked { cores, listener })
 }
 

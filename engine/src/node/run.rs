@@ -139,8 +139,9 @@ impl Node {
         signals: &Signals,
         signals_for: SignalsFor,
     ) -> Result<Option<Node>, NodeError> {
-        let machine = look(&config)?;
-        let (cores, listener) = (machine.cores, machine.listener);
+        let looked = look(&config)?;
+        let cores = looked.cores.clone();
+        let listener = looked.listener()?;
         let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
             address: config.mysql,
             source,

@@ -1,11 +1,11 @@
-//! What is said in the log of connections that are refused: once when it begins, then a number each
+//! What is said in the log of connections that are refused, or break: once when it begins, then a number each
 //! `LOG_BURST_MS` while it goes on. Pure: time is given.
 //!
 //! Whoever can connect can be refused as often as they like; what they can write into the log is bounded.
 
 use crate::limits::LOG_BURST_MS;
 
-/// Why a connection did not become a session.
+/// Why a connection did not become a session, or did not end as one should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A wrong password, an unknown user, a client that cannot log in here.
@@ -22,9 +22,11 @@ pub enum Refusal {
     TooMany,
     /// The kernel did not give it.
     NotAccepted,
+    /// It was a session, and was ended for what its client sent, left undone, or was told by KILL.
+    Ended,
 }
 
-const ALL: [Refusal; 7] = [
+const ALL: [Refusal; 8] = [
     Refusal::Login,
     Refusal::Blocked,
     Refusal::TimedOut,
@@ -32,6 +34,7 @@ const ALL: [Refusal; 7] = [
     Refusal::Dropped,
     Refusal::TooMany,
     Refusal::NotAccepted,
+    Refusal::Ended,
 ];
 
 impl Refusal {
@@ -46,6 +49,7 @@ impl Refusal {
             Refusal::Dropped => "connections that had not logged in made room for others",
             Refusal::TooMany => "logins were refused: max_connections were logged in",
             Refusal::NotAccepted => "connections could not be accepted",
+            Refusal::Ended => "connections ended otherwise than by their clients",
         }
     }
 }

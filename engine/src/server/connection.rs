@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use super::ServerSettings;
 use super::answer::{self, STATUS_AUTOCOMMIT, STATUS_MORE_RESULTS};
+use super::bursts::Refusal;
 use super::command::Command;
+use super::door::Door;
 use super::execute::Statements;
 use super::handshake::Login;
 use super::packet::{ConnectionError, Packets};
@@ -42,6 +44,7 @@ pub async fn serve(
     engine: Arc<Engine>,
     settings: &ServerSettings,
     stop: watch::Receiver<bool>,
+    door: &Door,
 ) {
     let Begun {
         mut packets,
@@ -71,14 +74,18 @@ pub async fn serve(
         ended = connection.run(login.database) => ended,
         () = kill.connection_killed() => Err(ConnectionError::Killed),
     };
-    if ended.is_err() {
-        let counts = connection.session.engine().processes().counts();
-        counts.aborted_clients.add_one();
-    }
+    let closed = || tracing::debug!(host, connection = id, "closed");
     match ended {
-        Ok(()) | Err(ConnectionError::Closed) => tracing::debug!(host, connection = id, "closed"),
+        Ok(()) => closed(),
+        Err(ConnectionError::Closed) => {
+            let counts = connection.session.engine().processes().counts();
+            counts.aborted_clients.add_one();
+            closed();
+        }
         Err(error) => {
-            tracing::info!(host, connection = id, "connection ended: {error}");
+            if door.refused(Refusal::Ended) {
+                tracing::info!(host, connection = id, "connection ended: {error}");
+            }
             if let Some(error) = last_words(&error) {
                 connection.packets.break_with(&answer::error(&error)).await;
             }

@@ -98,7 +98,7 @@ pub async fn serve(
         id,
     };
     // Of its own: a connection that is not logged in does not take a session's memory.
-    Box::pin(connection::serve(begun, engine, &settings, stop)).await;
+    Box::pin(connection::serve(begun, engine, &settings, stop, &door)).await;
     drop(session);
 }
 

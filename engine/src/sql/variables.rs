@@ -184,8 +184,8 @@ impl SessionVariables {
             return Err(SqlError::new(
                 Code::LimitReached,
                 format!(
-                    "A session may have {USER_VARIABLES_MAX} variables of {USER_VARIABLE_BYTES_MAX} bytes, together \
-                     {USER_VARIABLES_BYTES_MAX}"
+                    "limit reached: a session may have {USER_VARIABLES_MAX} user variables, each of at most \
+                     {USER_VARIABLE_BYTES_MAX} bytes, all together of at most {USER_VARIABLES_BYTES_MAX}"
                 ),
             ));
         }
