@@ -92,8 +92,8 @@ pub const PLANNED_EXPRESSION_BYTES: usize = 5 << 10;
 pub const PLANNED_STEP_EXPRESSIONS: usize = 16;
 /// Characters of an expression in an error's text.
 pub const SHOWN_CHARS_MAX: usize = 200;
-/// Consumers that an exhausted memory pool remembers.
-pub const MEMORY_CONSUMERS_NAMED: usize = 5;
+/// Which part of all memory for queries is kept for what reserves little.
+pub const QUERY_BYTES_KEPT_SHARE: usize = 8;
 /// Batches that wait between a query's task and its client.
 pub const RESULT_BATCHES_MAX: usize = 2;
 /// Parts a scan partition reads ahead.

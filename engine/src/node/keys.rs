@@ -326,8 +326,10 @@ More than the machine or its container has is refused at the start: with the def
 `query_bytes` is what all queries hold together, and each reserves before it takes: a statement its parse tree, its
 plan and what its batches in flight may take (it takes shorter batches rather than more than 16 MiB, or a 16th of
 `query_bytes`); DataFusion what it groups, joins and sorts; a function each string before it makes it, until nobody
-holds it; a window over everything its input three times. What is not there to be reserved is error 1038 of that
-query. Not reserved is what a pattern of LIKE or REGEXP is compiled to, up to some 20 MB each: one at a time of a batch, 16
+holds it; what functions make of constants four times, until the statement ends, of which it may have 64 MiB (error 1301);
+a window over everything its input three times. What is not there to be reserved is error 1038 of that query. An eighth of
+`query_bytes` is kept for what reserves little, a 16th or 16 MiB at most: one query that takes all that it can get does not
+have each small one refused. Not reserved is what a pattern of LIKE or REGEXP is compiled to, up to some 20 MB each: one at a time of a batch, 16
 where those of REGEXP differ from row to row. Rows of a filter's or join's copies are sized by the mean of a sample of the
 table's parts: a few strings that are far longer than all others can take more.
 

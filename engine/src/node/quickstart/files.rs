@@ -204,7 +204,7 @@ mod tests {
         let first = first.expect("written");
         assert_eq!(first.found, Found::Nothing);
         assert_eq!(text, startup_sql(first.port));
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let free = held(23_000);
         let port = free.local_addr().expect("bound").port();
         // As it was written, for a port that is taken now.
         let (second, moved) = again(Some(&startup_sql(port)));
@@ -219,9 +219,15 @@ mod tests {
         assert_eq!(same, startup_sql(port));
     }
 
+    /// A port from there on: none that the kernel gives to whoever asks for any, so nobody takes it once it is free.
+    fn held(first: u16) -> TcpListener {
+        let bound = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+        (first..first + 1_000).find_map(bound).expect("a port")
+    }
+
     #[test]
     fn what_somebody_changed_is_kept_and_the_broker_follows_it() {
-        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let held = held(24_000);
         let port = held.local_addr().expect("bound").port();
         let theirs = startup_sql(port) + "SELECT 1;\n";
         let (taken, kept) = again(Some(&theirs));

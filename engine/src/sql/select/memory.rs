@@ -10,21 +10,19 @@
 //! - a window over whole partitions, its input ([`super::kept`]).
 
 use std::any::Any;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
-    GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation, TrackConsumersPool,
-    UnboundedMemoryPool,
+    MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::cancel::Cancel;
 use super::constants::Constants;
-use crate::limits::MEMORY_CONSUMERS_NAMED;
+use super::pool::SharedPool;
 use crate::sql::error::{Code, SqlError};
 
 /// The pool. A query that would go beyond it fails with 1038; the others go on.
@@ -40,10 +38,7 @@ impl QueryMemory {
     /// # Errors
     /// 1105 where DataFusion's environment cannot be made.
     pub fn new(bytes_max: usize) -> std::result::Result<Arc<QueryMemory>, SqlError> {
-        let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
-            GreedyMemoryPool::new(bytes_max),
-            NonZeroUsize::new(MEMORY_CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN),
-        ));
+        let pool: Arc<dyn MemoryPool> = Arc::new(SharedPool::new(bytes_max));
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
             .with_disk_manager_builder(

@@ -44,6 +44,7 @@ mod meet;
 pub mod memory;
 mod pass;
 pub mod plan;
+mod pool;
 pub mod run;
 pub mod scan;
 pub mod types;
