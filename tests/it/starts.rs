@@ -114,7 +114,7 @@ fn a_start_on_a_cpu_that_does_not_exist_is_refused() {
     ] {
         Place::new(&format!("data_dir = \"data\"\n[cores]\n{key} = {value}\n")).is_refused(
             &format!(
-                "{{}}: [cores] {key}: CPU 1023 is not for this process; it may use {}",
+                "{{}}:3: [cores] {key}: CPU 1023 is not for this process; it may use {}",
                 shown(&cpus())
             ),
         );
@@ -375,7 +375,7 @@ fn a_path_that_leads_to_something_else_is_refused() {
     let place = Place::new("data_dir = \"p.toml/data\"\n");
     let file = place.path("p.toml");
     let line = format!(
-        "{{}}: data_dir = \"{0}/data\": {0} is not a directory; name a directory, which is made where it is missing",
+        "{{}}:1: data_dir = \"{0}/data\": {0} is not a directory; name a directory, which is made where it is missing",
         file.display()
     );
     place.is_refused(&line);

@@ -82,6 +82,8 @@ pub struct Config {
     pub users: HashMap<String, Password>,
     /// `[memory]`, `[storage]` and `[server]`: every number by `section.name`.
     numbers: HashMap<(&'static str, &'static str), u64>,
+    /// The lines of what the file sets, from 1.
+    lines: HashMap<(&'static str, &'static str), usize>,
     /// The engine variables the file sets.
     pub variables: BTreeMap<String, String>,
     /// Whether log lines are JSON.
@@ -98,6 +100,17 @@ impl Config {
     #[must_use]
     pub fn number(&self, section: &'static str, name: &'static str) -> u64 {
         self.numbers[&(section, name)]
+    }
+
+    /// What is wrong with a key that the file may set.
+    #[must_use]
+    pub fn wrong(&self, section: &'static str, name: &'static str, what: String) -> ConfigError {
+        let path = self.path.display();
+        let place = match self.lines.get(&(section, name)) {
+            Some(line) => format!("{path}:{line}"),
+            None => path.to_string(),
+        };
+        ConfigError { place, what }
     }
 
     /// Reads and validates a file. `env` looks an environment variable up.
@@ -180,6 +193,10 @@ impl Config {
             mysql,
             users,
             numbers,
+            lines: given
+                .iter()
+                .map(|(key, value)| (*key, file.line(value.span().start)))
+                .collect(),
             variables: file.variables(top.get_ref())?,
             log_json: text_of("log", "format") == Some("json"),
             log_level: text_of("log", "level").unwrap_or("info").into(),
@@ -195,14 +212,16 @@ struct File<'a> {
 }
 
 impl File<'_> {
+    /// The line of a byte, from 1.
+    fn line(&self, at_byte: usize) -> usize {
+        let before = &self.text.as_bytes()[..at_byte.min(self.text.len())];
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    }
+
     fn error(&self, at: Option<Range<usize>>, what: String) -> ConfigError {
         let path = self.path.display();
         let place = match at {
-            Some(at) => {
-                let before = &self.text.as_bytes()[..at.start.min(self.text.len())];
-                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-                format!("{path}:{line}")
-            }
+            Some(at) => format!("{path}:{}", self.line(at.start)),
             None => path.to_string(),
         };
         ConfigError { place, what }

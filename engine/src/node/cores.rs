@@ -92,13 +92,10 @@ impl Cores {
 fn check(
     config: &Config,
     machine: &Machine,
-    name: &str,
+    name: &'static str,
     cpus: &[usize],
 ) -> Result<(), ConfigError> {
-    let error = |what: String| ConfigError {
-        place: config.path.display().to_string(),
-        what,
-    };
+    let error = |what: String| config.wrong("cores", name, what);
     if let Some(cpu) = cpus.iter().find(|cpu| !machine.cpus.contains(cpu)) {
         let known = machine
             .cpus
@@ -228,13 +225,13 @@ mod tests {
             Cores::decide(&config("leaves = [9]"), &machine(2, None, 1)).expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "c.toml: [cores] leaves: CPU 9 is not for this process; it may use 0, 1"
+            "c.toml:3: [cores] leaves: CPU 9 is not for this process; it may use 0, 1"
         );
         let error =
             Cores::decide(&config("leaves = [1, 1]"), &machine(2, None, 1)).expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "c.toml: [cores] leaves: CPU 1 stands there twice; name each once"
+            "c.toml:3: [cores] leaves: CPU 1 stands there twice; name each once"
         );
     }
 }

@@ -129,9 +129,9 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
 
 /// Whether the data directory is one or can become one.
 fn data_dir(config: &Config) -> Result<(), ConfigError> {
-    let wrong = |what: String| ConfigError {
-        place: config.path.display().to_string(),
-        what: format!("data_dir = \"{}\": {what}", config.data_dir.display()),
+    let wrong = |what: String| {
+        let what = format!("data_dir = \"{}\": {what}", config.data_dir.display());
+        config.wrong("", "data_dir", what)
     };
     for path in config.data_dir.ancestors() {
         // Relative paths end in the empty one: the folder the process was started in.
