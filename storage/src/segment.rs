@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -26,6 +26,18 @@ use crate::limits::{
 use crate::map::{Checked, Pages, StringFault, check_strings};
 use crate::schema::Physical;
 
+/// What is known of the seal behind a segment's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealState {
+    /// What lies there is being written, or was given up, and says nothing.
+    Unknown,
+    /// Written whole, or found so. It may be in the page cache alone: what vouches for a segment vouches for its
+    /// content, and a footer's sync may have failed before it was found.
+    Written,
+    /// Synced behind that.
+    Durable,
+}
+
 /// A segment's file as readers hold it, open or sealed.
 #[derive(Debug)]
 pub struct SegmentFile {
@@ -33,8 +45,8 @@ pub struct SegmentFile {
     path: PathBuf,
     pages: Arc<dyn Pages>,
     alarm: Arc<Alarm>,
-    /// Whether a whole seal is behind its content.
-    sealed: AtomicBool,
+    /// A [`SealState`].
+    seal: AtomicU8,
 }
 
 impl SegmentFile {
@@ -51,7 +63,7 @@ impl SegmentFile {
             path,
             pages,
             alarm,
-            sealed: AtomicBool::new(false),
+            seal: AtomicU8::new(SealState::Unknown as u8),
         }
     }
 
@@ -72,16 +84,19 @@ impl SegmentFile {
         &self.pages
     }
 
-    /// Whether its seal is known to be written whole: an auditor asks for it then. Without it, what lies
-    /// behind the content is being written, or was given up, and says nothing.
+    /// What is known of its seal: an auditor asks for one that is there.
     #[must_use]
-    pub fn has_seal(&self) -> bool {
-        self.sealed.load(Ordering::Acquire)
+    pub fn seal(&self) -> SealState {
+        let state = self.seal.load(Ordering::Acquire);
+        [SealState::Written, SealState::Durable]
+            .into_iter()
+            .find(|known| *known as u8 == state)
+            .unwrap_or(SealState::Unknown)
     }
 
     /// Says so, or takes it back. The store calls it, nobody else.
-    pub fn say_seal(&self, is_there: bool) {
-        self.sealed.store(is_there, Ordering::Release);
+    pub fn say_seal(&self, state: SealState) {
+        self.seal.store(state as u8, Ordering::Release);
     }
 
     /// Nothing is appended any more; its content ends at `end_byte`.

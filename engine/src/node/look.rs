@@ -21,12 +21,12 @@ pub struct Looked {
 }
 
 impl Looked {
-    /// The listener.
+    /// What is to run.
     ///
     /// # Errors
     /// Something listens there already.
-    pub fn listener(self) -> Result<TcpListener, NodeError> {
-        self.listener
+    pub fn into_parts(self) -> Result<(Cores, TcpListener), NodeError> {
+        Ok((self.cores, self.listener?))
     }
 
     /// What `run` would do, a line each: `pinleaf check` prints it.
@@ -114,17 +114,16 @@ pub fn look(config: &Config) -> Result<Looked, NodeError> {
     if let Some(path) = &config.startup_sql {
         startup_sql::read(path)?;
     }
-    let in_use = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
-    let failed = |source| NodeError::Listen {
+    let listener = TcpListener::bind(config.mysql).map_err(|source| NodeError::Listen {
         address: config.mysql,
         source,
-    };
-    let listener = match TcpListener::bind(config.mysql) {
-        Ok(listener) => Ok(listener),
-        Err(source) if in_use(&source) => Err(failed(source)),
-        Err(source) => return Err(failed(source)),
-    };
-    Ok(Looked { cores, listener })
+    });
+    match listener {
+        Err(NodeError::Listen { address, source }) if source.kind() != io::ErrorKind::AddrInUse => {
+            Err(NodeError::Listen { address, source })
+        }
+        listener => Ok(Looked { cores, listener }),
+    }
 }
 
 /// Whether the data directory is one or can become one.

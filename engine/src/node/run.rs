@@ -139,9 +139,7 @@ impl Node {
         signals: &Signals,
         signals_for: SignalsFor,
     ) -> Result<Option<Node>, NodeError> {
-        let looked = look(&config)?;
-        let cores = looked.cores.clone();
-        let listener = looked.listener()?;
+        let (cores, listener) = look(&config)?.into_parts()?;
         let mysql = listener.local_addr().map_err(|source| NodeError::Listen {
             address: config.mysql,
             source,

@@ -18,6 +18,7 @@ use crate::format::{
 };
 use crate::ids::{Lineage, Rewrite, TopicId};
 use crate::map::Pages;
+use crate::segment::SealState;
 use crate::segment_concat::{bytes_held, bytes_held_empty, concatenate, fits};
 
 mod readers;

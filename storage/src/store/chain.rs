@@ -17,7 +17,7 @@ use crate::format::{ParsedHeader, Predecessor, SegmentHeader};
 use crate::ids::{Lineage, Offset, Sequence};
 use crate::limits::INDEX_BYTES_MAX;
 use crate::planted::{Rule, out};
-use crate::segment::{Commit, Open, Segment, SegmentFile};
+use crate::segment::{Commit, Open, SealState, Segment, SegmentFile};
 
 /// A place between two commits of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +218,7 @@ impl Link {
         if self.footer != Footer::Durable {
             // Recovery writes it: this file is in doubt.
             self.footer = Footer::None;
-            self.segment.say_seal(false);
+            self.segment.say_seal(SealState::Unknown);
             self.file = None;
         }
         self.show_sealed();

@@ -9,14 +9,14 @@ use super::holes::Holes;
 use super::machine::{Again, Merge, Phase, Store};
 use super::{StoreEffect, StoreEffects};
 use crate::disk::{CreatedSegment, DiskError, DiskFault, DiskOp, Failure, WrittenCommit};
-use crate::ids::{Lineage, Sequence};
+use crate::ids::{Lineage, Rewrite, Sequence};
 use crate::limits::MERGE_RETRY_MS;
 use crate::merge::{MergeFailure, MergedSegment};
 use crate::planted::{Rule, out as taken_out};
 use crate::published::PartitionState;
 use crate::recovery::decide::Row;
 use crate::recovery::{RecoverFailure, RecoveredPartition, RecoveredSegment, segment_path};
-use crate::segment::{Commit, Open, SegmentFile};
+use crate::segment::{Commit, Open, SealState, SegmentFile};
 
 impl Store {
     pub(super) fn on_recovered(
@@ -106,7 +106,13 @@ impl Store {
             (true, _) => Footer::Durable,
             (false, _) => Footer::None,
         };
-        link.segment.say_seal(segment.sealed);
+        link.segment
+            .say_seal(match (segment.sealed, segment.id.rewrite) {
+                (false, _) => SealState::Unknown,
+                (true, Rewrite(0)) => SealState::Written,
+                // Synced before it had its name.
+                (true, _) => SealState::Durable,
+            });
         if last && !link.closed && link.is_full(&self.settings) {
             link.closed = true;
             link.footer = Footer::Due;
@@ -240,7 +246,7 @@ impl Store {
         match result {
             Ok(()) => {
                 link.footer = Footer::Written;
-                link.segment.say_seal(true);
+                link.segment.say_seal(SealState::Written);
                 link.dirty_since_ms.get_or_insert(now_ms);
                 match begins {
                     true => self.full_until_ms = None,
@@ -296,6 +302,7 @@ impl Store {
         }
         if cover.footer && link.footer == Footer::Written {
             link.footer = Footer::Durable;
+            link.segment.say_seal(SealState::Durable);
         }
         link.dirty_since_ms = link.is_dirty().then_some(cover.submitted_ms);
         if link.closed && link.footer == Footer::Durable && link.syncing.is_empty() {
@@ -385,7 +392,7 @@ impl Store {
         link.durable = Some(link.end);
         link.closed = true;
         link.footer = Footer::Durable;
-        link.segment.say_seal(true);
+        link.segment.say_seal(SealState::Durable);
         link.start_epoch = self.chain.links[first].start_epoch;
         link.show_sealed();
         self.chain.replace(first..first + count, Some(link));

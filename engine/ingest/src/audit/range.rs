@@ -32,8 +32,8 @@ pub struct Range {
     pub unasked: Option<(Offset, String)>,
     /// Of the tail: why the leaf partition stands still, where it does. Of a range that is missing: why.
     pub stands: Option<String>,
-    /// What is torn of its footer. That repeats what the records say: no row hangs on it, and a start writes it
-    /// again.
+    /// What is torn of a footer that was never known to be synced. It repeats what the records say: no row hangs on
+    /// it, and a start writes it anew, or cuts it where it is the newest.
     pub footer: Option<String>,
     /// What is wrong.
     pub faults: Faults,
@@ -76,7 +76,7 @@ impl Range {
         };
         if let Some(torn) = &self.footer {
             said.push_str(&format!(
-                ", the footer, which the next start writes again: {torn}"
+                ", its footer, which the next start makes anew: {torn}"
             ));
         }
         let Some(compared) = &self.compared else {

@@ -12,9 +12,10 @@ use std::vec;
 
 use storage::content::Content;
 use storage::format::{CommitFacts, CommitRecord, check_commit};
-use storage::ids::{Lineage, Offset, Rewrite, TopicId};
+use storage::ids::{Lineage, Offset, TopicId};
 use storage::inspect::{MapBytes, Message, SegmentBytes, SegmentReader, check_whole_body};
 use storage::published::{SegmentPart, Snapshot};
+use storage::segment::SealState;
 
 use super::chain::Chain;
 use super::commit::Commit;
@@ -118,11 +119,7 @@ fn runs(segments: Vec<SegmentPart>) -> Vec<Vec<SegmentPart>> {
     runs
 }
 
-/// What is wrong with a seal.
-///
-/// It is damage of a merge's file alone, which is synced before it has its name. Another's footer a start believes
-/// that reads it from the page cache, though the sync of it failed, or never came: what vouches for a segment
-/// vouches for its content. One that finds it torn, or of other commits, writes it again.
+/// What is wrong with a seal. Recovery writes one anew, or cuts it, that is not whole or is of other commits.
 fn torn_seal(part: &SegmentPart, reader: &SegmentReader) -> io::Result<Option<String>> {
     let Message::EndOfStream = reader.message(part.end_byte())? else {
         return Ok(Some(format!(
@@ -134,13 +131,13 @@ fn torn_seal(part: &SegmentPart, reader: &SegmentReader) -> io::Result<Option<St
         Ok(seal) => seal,
         Err(damage) => return Ok(Some(damage.to_string())),
     };
-    let repeats = |(at, record): &(u64, CommitRecord)| {
-        let found = reader.message(*at);
-        matches!(found, Ok(Message::Commit(found, _)) if found.is_indexed_as(record))
-    };
+    let repeats =
+        |(commit, (at, record)): (&Arc<storage::segment::Commit>, &(u64, CommitRecord))| {
+            commit.at_byte() == *at && commit.record().is_indexed_as(record)
+        };
     let same = seal.content_end == part.end_byte()
         && seal.commits.len() == part.commits.len()
-        && seal.commits.iter().all(repeats);
+        && part.commits.iter().zip(&seal.commits).all(repeats);
     Ok((!same).then(|| "its index is not of these commits".to_owned()))
 }
 
@@ -396,7 +393,7 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         self.chain
             .segment(&part.file.header().header, &mut range.faults);
         // Asked before it is opened: a seal may be written meanwhile.
-        let has_seal = part.file.has_seal();
+        let seal = part.file.seal();
         let file = self.open_file(&part, &mut range.faults);
         self.range = Some(range);
         let is_file = file.is_some();
@@ -405,8 +402,8 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
             Box::new(bytes)
         }));
         self.check_header(&part, &reader);
-        if has_seal && is_file {
-            self.check_seal(&part, &reader)?;
+        if seal != SealState::Unknown && is_file {
+            self.check_seal(&part, &reader, seal)?;
         }
         self.open = Some(Open {
             part,
@@ -458,22 +455,26 @@ impl<'r, 's, W: World> Run<'r, 's, W> {
         }
     }
 
-    /// A seal that is known to be there: whole, and its index repeats what stands in the file.
-    fn check_seal(&mut self, part: &SegmentPart, reader: &SegmentReader) -> Result<(), Stopped> {
+    /// A seal that is known to be there: whole, and its index repeats the commits. Where it was never known to be
+    /// synced, its absence is no damage.
+    fn check_seal(
+        &mut self,
+        part: &SegmentPart,
+        reader: &SegmentReader,
+        seal: SealState,
+    ) -> Result<(), Stopped> {
         let bytes = reader.bytes().saturating_sub(part.end_byte());
         self.commit_bytes = bytes * AUDIT_SEAL_FACTOR;
         self.reserve()?;
-        match torn_seal(part, reader) {
-            Ok(None) => {}
-            Ok(Some(what)) if part.file.header().header.id.rewrite > Rewrite(0) => {
-                self.damage(part.first_offset(), part.file.path(), what);
-            }
-            Ok(torn) => {
+        match (torn_seal(part, reader), seal) {
+            (Ok(None), _) => {}
+            (Ok(torn), SealState::Written) => {
                 if let Some(range) = &mut self.range {
                     range.footer = torn;
                 }
             }
-            Err(error) => {
+            (Ok(Some(what)), _) => self.damage(part.first_offset(), part.file.path(), what),
+            (Err(error), _) => {
                 let what = format!("read failed: {error}");
                 self.damage(part.first_offset(), part.file.path(), what);
             }

@@ -72,7 +72,7 @@ pub(super) fn begin(segment: &SegmentPart) -> Range {
 
 /// A segment without a commit is nothing to tell of, unless something is wrong with it.
 pub(super) fn is_worth_a_row(range: &Range) -> bool {
-    range.commits > 0 || !range.faults.is_empty()
+    range.commits > 0 || !range.faults.is_empty() || range.footer.is_some()
 }
 
 /// Adds batches to a range.

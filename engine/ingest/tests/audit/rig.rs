@@ -38,7 +38,7 @@ use storage::inspect::SegmentBytes;
 use storage::map::Pages;
 use storage::published::{Durable, PartitionView, Published, Snapshot};
 use storage::schema::Schema;
-use storage::segment::{Alarm, Commit, Open, Segment, SegmentFile};
+use storage::segment::{Alarm, Commit, Open, SealState, Segment, SegmentFile};
 
 /// Answers of the fetch version that the responses are encoded in.
 const VERSION: i16 = 12;
@@ -136,6 +136,8 @@ pub struct Plan {
     pub bad_sector: Option<(usize, std::ops::Range<u64>)>,
     /// This segment's index says other commits than it has.
     pub index_of: Option<usize>,
+    /// What is known of the seals that are there.
+    pub seal: SealState,
     /// This segment's seal is missing, though it was written.
     pub unsealed: Option<usize>,
     /// This segment's file is missing.
@@ -423,6 +425,7 @@ impl Plan {
             forged_facts: None,
             bad_sector: None,
             index_of: None,
+            seal: SealState::Durable,
             unsealed: None,
             missing: None,
             merged_meanwhile: false,
@@ -727,7 +730,11 @@ impl<'p> TestWorld<'p> {
             let pages = Arc::new(Bytes(made.bytes.clone()));
             let alarm = Arc::new(Alarm::default());
             let file = SegmentFile::new(made.header, path.clone(), pages, alarm);
-            file.say_seal(segment.sealed);
+            file.say_seal(if segment.sealed {
+                plan.seal
+            } else {
+                SealState::Unknown
+            });
             let file = Arc::new(file);
             if plan.missing != Some(at) {
                 files.insert(path, made.bytes);

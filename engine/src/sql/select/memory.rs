@@ -118,7 +118,7 @@ impl QueryMemory {
             Code::OutOfMemory,
             format!(
                 "Out of memory for queries: all of them together may use {} bytes (query_bytes in \
-                 [memory]); read fewer rows or columns, group by fewer values, or raise it",
+                 [memory]), seven eighths of it for what reserves much; read fewer rows or columns, group by fewer values, or raise it",
                 self.bytes_max
             ),
         )
@@ -146,13 +146,6 @@ impl Share {
 /// Reserved bytes; dropped, it gives them back.
 #[derive(Debug)]
 pub struct Held(MemoryReservation);
-
-impl Held {
-    /// How many.
-    pub(super) fn bytes(&self) -> usize {
-        self.0.size()
-    }
-}
 
 /// The pool and the statement's KILL, as functions reach them: in the options that DataFusion hands to every call.
 #[derive(Clone, Debug)]

@@ -64,7 +64,7 @@ pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
     if let Some(rows) = batches.rows {
         *state.config_mut() = state.config().clone().with_batch_size(rows);
     }
-    // From here on the options reach the functions, and with them the memory they reserve.
+    // What reaches functions when they run.
     state.mark_start_execution();
     let physical = state
         .query_planner()

@@ -20,9 +20,7 @@ use super::columns::result_column;
 use super::fault::{panicked, unwrap};
 use super::plan::{Planned, logical, plan, state};
 use super::{Explain, SelectContext};
-use crate::limits::{
-    PLAN_STEPS_BESIDE, PLAN_TEXT_BESIDE_BYTES, QUERY_STACK_USED_BYTES, RESULT_BATCHES_MAX,
-};
+use crate::limits::{PLAN_STEPS_BESIDE, QUERY_STACK_USED_BYTES, RESULT_BATCHES_MAX};
 use crate::sql::answer::{ResultColumn, Rows};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
@@ -93,7 +91,7 @@ pub async fn explain(
     let (query, params) = (Arc::clone(query), params.to_vec());
     let text = on_runtime(ctx, async move {
         let bound = bind(&own, &query, Some(&params))?;
-        let planned = planned(&own, bound, &params).await?;
+        let planned = planned(&own, bound).await?;
         if how == Explain::Analyze {
             let mut stream =
                 execute_stream(Arc::clone(&planned.physical), planned.state.task_ctx())
@@ -160,7 +158,7 @@ async fn run(
 ) -> Result<(), SqlError> {
     let mut bound = bind(ctx, query, Some(params))?;
     let outputs = std::mem::take(&mut bound.outputs);
-    let planned = planned(ctx, bound, params).await?;
+    let planned = planned(ctx, bound).await?;
     let schema = planned.logical.schema().as_arrow().clone();
     if columns.send(columns_of(&schema, &outputs)).is_err() {
         return Ok(());
@@ -177,20 +175,15 @@ async fn run(
     Ok(())
 }
 
-async fn planned(ctx: &SelectContext, bound: Bound, params: &[Value]) -> Result<Planned, SqlError> {
-    let text = ctx.text.as_ref().map_or(0, |text| text.bytes());
-    let bytes = |param: &Value| match param {
-        Value::Bytes(bytes) => bytes.len(),
-        _ => 0,
-    };
-    let texts = text + params.iter().map(bytes).sum::<usize>();
-    let long = bound.steps >= PLAN_STEPS_BESIDE || texts >= PLAN_TEXT_BESIDE_BYTES;
+async fn planned(ctx: &SelectContext, bound: Bound) -> Result<Planned, SqlError> {
+    let steps = bound.steps;
     let work = planning(ctx.cancel.clone(), plan(ctx, bound));
-    let planned = if long {
-        let _stack = ctx.memory.hold(QUERY_STACK_USED_BYTES)?;
-        Beside::new(work).await
-    } else {
-        work.await
+    let planned = match steps {
+        0..PLAN_STEPS_BESIDE => work.await,
+        _ => {
+            let _stack = ctx.memory.hold(QUERY_STACK_USED_BYTES)?;
+            Beside::new(work).await
+        }
     };
     planned.map_err(|fault| unwrap(&fault, &ctx.memory))
 }

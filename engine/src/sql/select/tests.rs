@@ -843,7 +843,8 @@ fn functions_reserve_what_they_make() {
         }
     };
     let full = "1038 HY001 Out of memory for queries: all of them together may use 33554432 bytes (query_bytes in \
-                [memory]); read fewer rows or columns, group by fewer values, or raise it";
+                [memory]), seven eighths of it for what reserves much; read fewer rows or columns, group by fewer \
+                values, or raise it";
     // Of a string, of a CASE that picks it, of one that is only looked at, and of a filter.
     for around in [
         "?",

@@ -29,7 +29,7 @@ const VALUE_TEXT_BYTES: usize = 48;
 /// How wide a string is of which nothing is known: a name that the plan gave.
 const UNKNOWN_TEXT_BYTES: usize = 64;
 /// Functions whose strings are longer than those they are made of.
-pub(super) const GROWING: [&str; 9] = [
+const GROWING: [&str; 10] = [
     "concat",
     "concat_ws",
     "date_format",
@@ -39,6 +39,7 @@ pub(super) const GROWING: [&str; 9] = [
     "repeat",
     "replace",
     "rpad",
+    "space",
 ];
 
 /// How a statement's batches are cut, and what they take together.

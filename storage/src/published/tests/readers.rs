@@ -148,9 +148,9 @@ fn the_first_damage_rings_until_it_is_silenced_or_the_alarm_is_another() {
 #[test]
 fn a_seal_is_there_once_it_is_said_and_until_it_is_taken_back() {
     let file = file(Lying::new(&[], 0), Arc::default());
-    assert!(!file.has_seal());
-    file.say_seal(true);
-    assert!(file.has_seal());
-    file.say_seal(false);
-    assert!(!file.has_seal());
+    assert_eq!(file.seal(), SealState::Unknown);
+    for state in [SealState::Written, SealState::Durable, SealState::Unknown] {
+        file.say_seal(state);
+        assert_eq!(file.seal(), state);
+    }
 }

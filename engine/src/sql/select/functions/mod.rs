@@ -24,7 +24,6 @@ use super::cancel::check_planned;
 use super::constants::Constants;
 use super::fault::wrap;
 use super::memory::Purse;
-use super::width::GROWING;
 use crate::limits::{
     LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, NAMED_TEXT_BYTES_MAX, PLAN_TEXT_BESIDE_BYTES,
     SHOWN_CHARS_MAX,
@@ -76,6 +75,9 @@ impl Types<'_> {
     }
 }
 
+/// Functions that make long strings of short ones.
+const MUCH_OF_LITTLE: [&str; 5] = ["lpad", "repeat", "replace", "rpad", "space"];
+
 /// One evaluation: arrays of equal length.
 pub struct Call {
     /// The function's name.
@@ -106,7 +108,7 @@ impl Call {
     /// Whether it may take longer than others should wait.
     fn is_long(&self) -> bool {
         let bytes = self.args.iter().map(|arg| arg.get_buffer_memory_size());
-        GROWING.contains(&self.name) || bytes.sum::<usize>() > PLAN_TEXT_BESIDE_BYTES
+        MUCH_OF_LITTLE.contains(&self.name) || bytes.sum::<usize>() > PLAN_TEXT_BESIDE_BYTES
     }
 
     /// An argument as strings.
