@@ -16,7 +16,7 @@ pub const STATEMENT_NESTING_MAX: usize = 256;
 /// Operands that a parse begins for each token of its text, on the way or in vain, and so many more.
 pub const PARSE_STEPS_PER_TOKEN_MAX: usize = 16;
 /// See [`PARSE_STEPS_PER_TOKEN_MAX`].
-pub const PARSE_STEPS_SPARE: usize = 4_096;
+pub const PARSE_STEPS_SPARE: usize = 1_536;
 /// The stack of a thread that parses, plans or runs queries: address space, of which what is used is memory. A level of an
 /// expression takes 5 KB of it to be copied.
 pub const QUERY_STACK_BYTES: usize = 128 << 20;
@@ -114,6 +114,8 @@ pub const GROWN_STRINGS_PER_BATCH: usize = 16_384;
 pub const WIDTH_SAMPLE_PARTS: usize = 64;
 /// Bytes that a statement's constant strings may have together: each is written out in every row of a batch.
 pub const CONSTANTS_BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a text that a plan has as a constant, and copies; a longer one is kept beside it.
+pub const TEXT_IN_PLAN_BYTES_MAX: usize = 16 << 10;
 /// How often a constant string is there while a statement is planned: in the plan, in what evaluates an expression
 /// around it, in that one's arrays.
 pub const CONSTANT_COPIES: usize = 4;
@@ -125,8 +127,10 @@ pub const PUSHED_LIST_VALUES_MAX: usize = 1_024;
 pub const JOINED_BATCHES_AT_ONCE: usize = 16;
 /// Of a pattern of LIKE or REGEXP: to compile one takes some hundred times its bytes, and hears no KILL.
 pub const PATTERN_BYTES_MAX: usize = 16 << 10;
-/// Patterns of REGEXP that are compiled before KILL is looked at again.
+/// Rows that are matched with patterns before KILL is looked at again: each may have one to be compiled.
 pub const PATTERNS_AT_ONCE: usize = 16;
+/// Characters of a column's name, as MySQL bounds those of an alias.
+pub const COLUMN_NAME_CHARS_MAX: usize = 256;
 /// How often SLEEP looks whether it was killed.
 pub const SLEEP_SLICE_MS: u64 = 20;
 /// The longest SLEEP.

@@ -529,7 +529,7 @@ mod tests {
             assert!(parse(&whole).is_ok() || deep && times > 60, "{times}");
         }
         let error = parse(&format!("SELECT {}x", "CAST(".repeat(60))).unwrap_err();
-        let words = "The statement was not understood in 6064 steps: if no parenthesis or bracket is left open";
+        let words = "The statement was not understood in 3504 steps: if no parenthesis or bracket is left open";
         assert!(error.message.starts_with(words), "{error:?}");
         for query in ["SELECT * FROM ", "VALUES ROW(1) UNION SELECT * FROM "] {
             for whole in [true, false] {

@@ -98,7 +98,9 @@ fn is_regexp(text: &str) -> bool {
     text.contains("regex parse error") || text.contains("egular expression")
 }
 
-fn regexp(text: &str) -> SqlError {
+/// What the compiler of patterns says of one.
+#[must_use]
+pub fn regexp(text: &str) -> SqlError {
     SqlError::new(
         Code::Regexp,
         format!(

@@ -40,6 +40,7 @@ pub mod fault;
 pub mod functions;
 mod height;
 mod kept;
+mod long_text;
 mod meet;
 pub mod memory;
 mod pass;

@@ -25,6 +25,7 @@ use super::bind::{Bound, table_name};
 use super::constants::Constants;
 use super::fault::wrap;
 use super::kept::reserve_windows;
+use super::long_text::Texts;
 use super::meet::meet;
 use super::memory::{Held, Purse};
 use super::scan::{Table, table};
@@ -52,7 +53,7 @@ pub struct Planned {
 /// DataFusion's and ours; [`super::fault::unwrap`] gives them MySQL's numbers.
 pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
     let mut state = state(ctx);
-    let logical = logical(ctx, &state, bound.query, &bound.tables)?;
+    let logical = logical(ctx, &state, bound.query, &bound.tables, &bound.texts)?;
     let constants = Arc::new(Constants::new(&ctx.memory));
     let purse = ctx.memory.purse(&ctx.cancel);
     set_purse(&mut state, purse.clone().while_planned(&constants));
@@ -94,8 +95,9 @@ pub fn logical(
     state: &SessionState,
     query: Query,
     tables: &[Source],
+    texts: &Texts,
 ) -> Result<LogicalPlan> {
-    let provider = Provider::new(ctx, state, tables)?;
+    let provider = Provider::new(ctx, state, tables, texts)?;
     let options = ParserOptions::new()
         .with_parse_float_as_decimal(true)
         .with_enable_ident_normalization(false)
@@ -168,7 +170,8 @@ fn results(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// What SQL may name: the statement's tables, our functions, MySQL's aggregates and windows.
-struct Provider {
+struct Provider<'a> {
+    texts: &'a Texts,
     tables: HashMap<String, Arc<dyn TableSource>>,
     sleep: Arc<ScalarUDF>,
     aggregates: HashMap<String, Arc<AggregateUDF>>,
@@ -176,14 +179,20 @@ struct Provider {
     options: ConfigOptions,
 }
 
-impl Provider {
-    fn new(ctx: &SelectContext, state: &SessionState, tables: &[Source]) -> Result<Provider> {
+impl<'a> Provider<'a> {
+    fn new(
+        ctx: &SelectContext,
+        state: &SessionState,
+        tables: &[Source],
+        texts: &'a Texts,
+    ) -> Result<Provider<'a>> {
         let tables = tables
             .iter()
             .enumerate()
             .map(|(number, source)| Ok((table_name(number), source_of(ctx, source)?)))
             .collect::<Result<_>>()?;
         Ok(Provider {
+            texts,
             tables,
             sleep: functions::sleep::sleep(&ctx.cancel),
             aggregates: state.aggregate_functions().clone(),
@@ -208,7 +217,7 @@ fn source_of(ctx: &SelectContext, source: &Source) -> Result<Arc<dyn TableSource
     })
 }
 
-impl ContextProvider for Provider {
+impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         self.tables
             .get(name.table())
@@ -220,7 +229,10 @@ impl ContextProvider for Provider {
         if name == "sleep" {
             return Some(Arc::clone(&self.sleep));
         }
-        functions::numbered::udf(name).or_else(|| functions::udf(name))
+        let long = || self.texts.udf(name);
+        functions::numbered::udf(name)
+            .or_else(long)
+            .or_else(|| functions::udf(name))
     }
 
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {

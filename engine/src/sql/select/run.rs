@@ -140,10 +140,9 @@ pub async fn describe(
         let mut bound = bind(&own, &query, None)?;
         let outputs = std::mem::take(&mut bound.outputs);
         let state = state(&own);
-        let plan = async { logical(&own, &state, bound.query, &bound.tables) };
-        let plan = planning(own.cancel.clone(), plan)
-            .await
-            .map_err(|fault| unwrap(&fault, &own.memory))?;
+        let plan = async { logical(&own, &state, bound.query, &bound.tables, &bound.texts) };
+        let plan = planning(own.cancel.clone(), plan);
+        let plan = long_beside(&own, bound.steps, plan).await?;
         Ok(columns_of(plan.schema().as_arrow(), &outputs))
     })
     .await
@@ -178,6 +177,15 @@ async fn run(
 async fn planned(ctx: &SelectContext, bound: Bound) -> Result<Planned, SqlError> {
     let steps = bound.steps;
     let work = planning(ctx.cancel.clone(), plan(ctx, bound));
+    long_beside(ctx, steps, work).await
+}
+
+/// Planning that takes so many steps.
+async fn long_beside<T>(
+    ctx: &SelectContext,
+    steps: usize,
+    work: impl Future<Output = datafusion::common::Result<T>>,
+) -> Result<T, SqlError> {
     let planned = match steps {
         0..PLAN_STEPS_BESIDE => work.await,
         _ => {

@@ -36,6 +36,7 @@ use futures::StreamExt;
 
 use super::beside::beside_the_workers;
 use super::cancel::Cancel;
+use super::long_text;
 use super::pass::Passed;
 use crate::limits::JOINED_BATCHES_AT_ONCE;
 
@@ -109,7 +110,12 @@ impl OptimizerRule for Watched<dyn OptimizerRule + Send + Sync> {
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
         self.cancel.check()?;
-        self.rule.rewrite(plan, config)
+        let rewritten = self.rule.rewrite(plan, config)?;
+        match self.rule.name() {
+            // What it made of constants, before another rule copies it.
+            "simplify_expressions" => rewritten.transform_data(long_text::keep),
+            _ => Ok(rewritten),
+        }
     }
 }
 

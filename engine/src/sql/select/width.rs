@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
 use super::constants::too_long;
 use super::fault::wrap;
+use super::long_text;
 use super::{Source, StoredTable};
 use crate::limits::{
     BATCH_ROWS, CONSTANTS_BATCH_BYTES_MAX, GROWN_STRINGS_PER_BATCH, RESULT_BATCHES_MAX,
@@ -130,6 +131,10 @@ impl Width {
     /// Adds an expression with all below it.
     fn add(&mut self, node: &LogicalPlan, expr: &Expr, strings: &Strings<'_>) -> Result<()> {
         expr.apply(|expr| {
+            if let Some(bytes) = long_text::bytes(expr) {
+                self.constants += bytes;
+                return Ok(TreeNodeRecursion::Continue);
+            }
             match expr {
                 Expr::Column(_) | Expr::Alias(_) | Expr::AggregateFunction(_) => {}
                 Expr::Literal(value, _) => {

@@ -16,6 +16,7 @@ use crate::limits::EXPRESSION_NESTING_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::VariableScope;
 use crate::sql::select::functions::numbered;
+use crate::sql::select::long_text;
 
 impl Binder<'_> {
     /// Binds an expression.
@@ -340,7 +341,8 @@ impl Binder<'_> {
     fn variable(&mut self, names: &[&str]) -> Result<Expr, SqlError> {
         let Some(first) = names[0].strip_prefix("@@") else {
             let name = names[0].trim_start_matches('@').trim_matches('`');
-            return of_value(&self.ctx.variables.user(name));
+            let value = of_value(&self.ctx.variables.user(name))?;
+            return self.kept(value);
         };
         let (scope, name) = match names {
             [_] => (VariableScope::Any, first),
@@ -351,7 +353,27 @@ impl Binder<'_> {
             },
             _ => return Err(SqlError::not_supported(names.join("."))),
         };
-        of_value(&self.ctx.variables.system(scope, name)?)
+        let value = of_value(&self.ctx.variables.system(scope, name)?)?;
+        self.kept(value)
+    }
+
+    /// A text, or a call of what gives it where it is long.
+    fn text(&mut self, own: &str) -> Result<Expr, SqlError> {
+        if !long_text::is_long(own) {
+            return Ok(text(own));
+        }
+        let hold = |bytes| self.ctx.memory.hold_more(&self.weight, bytes);
+        Ok(call(&self.texts.name(own, hold)?, Vec::new()))
+    }
+
+    fn kept(&mut self, value: Expr) -> Result<Expr, SqlError> {
+        match &value {
+            Expr::Value(ValueWithSpan {
+                value: Value::SingleQuotedString(own),
+                ..
+            }) if long_text::is_long(own) => self.text(own),
+            _ => Ok(value),
+        }
     }
 
     fn value(&mut self, value: &ValueWithSpan) -> Result<Expr, SqlError> {
@@ -368,7 +390,7 @@ impl Binder<'_> {
             }
             Value::SingleQuotedString(own)
             | Value::DoubleQuotedString(own)
-            | Value::NationalStringLiteral(own) => Ok(text(own)),
+            | Value::NationalStringLiteral(own) => self.text(own),
             Value::HexStringLiteral(digits) => hexadecimal(digits),
             Value::Boolean(_) | Value::Null => Ok(Expr::Value(value.clone())),
             other => Err(SqlError::not_supported(other)),

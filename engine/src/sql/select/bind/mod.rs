@@ -5,7 +5,8 @@
 //!    whole statement; every column is qualified by it and spelled as declared; `*` is gone.
 //! 2. Every operator and function is a call of one in [`super::functions`], so that DataFusion's own
 //!    typing has no say; conditions are wrapped in `truth`; a logical operator joins Booleans.
-//! 3. Parameters, variables and what depends on the session (NOW, DATABASE, USER, ...) are literals.
+//! 3. Parameters, variables and what depends on the session (NOW, DATABASE, USER, ...) are literals; a long text is a
+//!    call of `text#n`, the n-th of [`Bound::texts`].
 //! 4. Every item of a SELECT list has an alias; those of the outermost one are unique.
 //!
 //! A name that does not resolve is an error here, with MySQL's number and the clause it stood in.
@@ -14,8 +15,10 @@ use std::collections::HashMap;
 
 use sqlparser::ast::{Expr, Query};
 
+use super::long_text::Texts;
 use super::memory::Held;
 use super::{SelectContext, Source};
+use crate::limits::COLUMN_NAME_CHARS_MAX;
 use crate::sql::error::{Code, SqlError};
 use crate::sql::value::Value;
 
@@ -44,6 +47,8 @@ pub struct Bound {
     pub outputs: Vec<Output>,
     /// The tables, by their number.
     pub tables: Vec<Source>,
+    /// Its long texts.
+    pub texts: Texts,
     /// What its plan may take.
     pub(super) weight: Held,
     /// How many steps planning it takes.
@@ -82,6 +87,7 @@ pub fn bind(
         scopes: Vec::new(),
         ctes: Vec::new(),
         tables: Vec::new(),
+        texts: Texts::default(),
         numbers: HashMap::new(),
         aliases: HashMap::new(),
         clause: "field list",
@@ -94,11 +100,24 @@ pub fn bind(
     let (query, columns) = binder.query(&query, Twice::Renamed)?;
     Ok(Bound {
         query,
-        outputs: columns.into_iter().map(|column| column.output).collect(),
+        outputs: columns
+            .into_iter()
+            .map(|column| cut(column.output))
+            .collect(),
         tables: binder.tables,
+        texts: binder.texts,
         steps: binder.weights.steps(),
         weight: binder.weight,
     })
+}
+
+/// A column is named by its expression where it has no alias: with the text of a parameter that may be megabytes.
+fn cut(mut output: Output) -> Output {
+    if let Some((at, _)) = output.name.char_indices().nth(COLUMN_NAME_CHARS_MAX) {
+        output.name.truncate(at);
+        output.name.shrink_to_fit();
+    }
+    output
 }
 
 /// The internal name of the n-th table.
@@ -124,6 +143,7 @@ struct Binder<'a> {
     /// The common table expressions in sight, innermost last.
     ctes: Vec<Cte>,
     tables: Vec<Source>,
+    texts: Texts,
     /// (database, table) to its number.
     numbers: HashMap<(Option<String>, String), usize>,
     /// How often each alias was given out.

@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
+use arrow::array::builder::BooleanBuilder;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{and, concat, is_not_null, like, not, nullif, regexp_is_match};
+use arrow::compute::{and, concat, is_not_null, like, not, nullif};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
+use regex::Regex;
 
 use super::convert::convert;
 use super::time::{DAY_US, SECOND_US, parse_micros};
@@ -21,7 +23,7 @@ use super::{Call, Function, Types, to};
 use crate::limits::{PATTERN_BYTES_MAX, PATTERNS_AT_ONCE};
 use crate::sql::error::{Code, SqlError};
 use crate::sql::select::beside::beside_the_workers;
-use crate::sql::select::fault::wrap;
+use crate::sql::select::fault::{regexp, wrap};
 use crate::sql::select::types::{self, Class, class, datetime, is_temporal};
 
 /// Comparisons.
@@ -48,14 +50,9 @@ pub static FUNCTIONS: &[Function] = &[
         least: 2,
         most: 2,
         of: |_| Ok(DataType::Boolean),
-        eval: Some(|call| {
-            beside_the_workers(|| {
-                of_own_patterns(call, |texts, patterns| {
-                    regexp_is_match(texts, patterns, None::<&StringArray>)
-                })
-            })
-        }),
-        lower: Some(lower_regexp),
+        // Not Arrow's, which hears no KILL in a batch: a row may take milliseconds.
+        eval: Some(|call| beside_the_workers(|| regexp_like(call))),
+        lower: None,
     },
     Function {
         name: "greatest",
@@ -284,17 +281,31 @@ fn with_backslash(pattern: &str, escape: Option<char>) -> String {
     text
 }
 
-/// A constant pattern is compiled once.
-fn lower_regexp(types: &Types<'_>, args: &[Expr]) -> Result<Option<Expr>> {
-    if types.constants[1].is_none() {
-        return Ok(None);
+/// A pattern that is the one of the row before is not compiled again.
+fn regexp_like(call: &Call) -> Result<ArrayRef> {
+    let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
+    let mut compiled: Option<(&str, Regex)> = None;
+    let mut matched = BooleanBuilder::with_capacity(call.rows);
+    for (row, (text, pattern)) in texts.iter().zip(&patterns).enumerate() {
+        if row % PATTERNS_AT_ONCE == 0 {
+            call.purse.check()?;
+        }
+        let (Some(text), Some(pattern)) = (text, pattern) else {
+            matched.append_null();
+            continue;
+        };
+        let regex = match &compiled {
+            Some((known, regex)) if *known == pattern => regex,
+            _ => {
+                bounded(pattern)?;
+                let regex =
+                    Regex::new(pattern).map_err(|fault| wrap(regexp(&fault.to_string())))?;
+                &compiled.insert((pattern, regex)).1
+            }
+        };
+        matched.append_value(regex.is_match(text));
     }
-    types.text(1).map_or(Ok(()), bounded)?;
-    Ok(Some(Expr::BinaryExpr(BinaryExpr::new(
-        Box::new(to(args[0].clone(), &types.types[0], &DataType::Utf8)),
-        Operator::RegexMatch,
-        Box::new(to(args[1].clone(), &types.types[1], &DataType::Utf8)),
-    ))))
+    Ok(Arc::new(matched.finish()))
 }
 
 fn like_own(call: &Call) -> Result<ArrayRef> {

@@ -7,7 +7,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, StringArray,
+};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::cse::HashNode;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -23,6 +25,7 @@ use super::beside::beside_the_workers;
 use super::cancel::check_planned;
 use super::constants::Constants;
 use super::fault::wrap;
+use super::long_text::is_long;
 use super::memory::Purse;
 use crate::limits::{
     LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, NAMED_TEXT_BYTES_MAX, PLAN_TEXT_BESIDE_BYTES,
@@ -103,6 +106,22 @@ impl Call {
     /// Where its result is counted, if it is a constant of a statement that is planned.
     fn constants(&self, constant: bool) -> Option<&Constants> {
         self.purse.constants().filter(|_| constant)
+    }
+
+    /// What was made once for so many rows. A long text is an array, so that what was reserved for it goes with it.
+    fn written_out(&self, array: ArrayRef, rows: usize) -> Result<ColumnarValue> {
+        let long = array
+            .as_string_opt::<i32>()
+            .filter(|texts| texts.is_valid(0) && is_long(texts.value(0)));
+        Ok(match long {
+            None => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
+            Some(_) if rows == 1 => ColumnarValue::Array(array),
+            Some(texts) => {
+                ColumnarValue::Array(Texts::collect(&self.purse, self.name, rows, |_, made| {
+                    made.push(texts.value(0)).map(|()| true)
+                })?)
+            }
+        })
     }
 
     /// Whether it may take longer than others should wait.
@@ -331,7 +350,8 @@ impl ScalarUDFImpl for Ours {
             .args
             .iter()
             .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let rows = if constant { 1 } else { args.number_rows };
+        let number_rows = args.number_rows;
+        let rows = if constant { 1 } else { number_rows };
         let call = Call {
             name: self.function.name,
             args: args
@@ -345,15 +365,19 @@ impl ScalarUDFImpl for Ours {
             purse,
         };
         let array = match call.constants(constant) {
+            // An argument that is given back is no new string.
             Some(constants) => {
                 constants.check()?;
                 let array = match call.is_long() {
                     true => beside_the_workers(|| eval(&call))?,
                     false => eval(&call)?,
                 };
-                constants.add(&array)?;
+                if !call.args.iter().any(|arg| Arc::ptr_eq(arg, &array)) {
+                    constants.add(&array)?;
+                }
                 array
             }
+            None if constant => return call.written_out(eval(&call)?, number_rows),
             None => eval(&call)?,
         };
         if constant {

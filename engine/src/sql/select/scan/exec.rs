@@ -404,6 +404,10 @@ impl Reader {
                 return Ok(None);
             }
             if let Some(batch) = self.cut.take() {
+                // What is made of a piece may take long: others are let in between two of them.
+                if self.rows > 0 {
+                    tokio::task::yield_now().await;
+                }
                 let rows = self.piece(batch.num_rows() - self.at);
                 let piece = piece(&batch, self.at, rows)?;
                 self.at += rows;

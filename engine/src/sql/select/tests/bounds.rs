@@ -80,6 +80,10 @@ fn what_takes_long_holds_up_no_other() {
         format!("SELECT {}1", "1 OR ".repeat(20_000)),
         format!("SELECT COUNT(*) FROM ({many}) a JOIN large b ON a.id + b.id < 0"),
         "SELECT SLEEP(600)".to_owned(),
+        // Each batch takes long, and never waits.
+        "SELECT COUNT(*) FROM large WHERE LENGTH(CONCAT(REPEAT('a', 1000000), name)) > 5".to_owned(),
+        "SELECT COUNT(*) FROM large WHERE REPEAT(name, 99) REGEXP CONCAT('(', REPEAT('a?', 4000), ')*b')"
+            .to_owned(),
     ] {
         let (handle, cancel) = Cancel::new();
         let guard = CancelGuard::new(handle);
@@ -125,7 +129,15 @@ fn what_was_killed_is_planned_no_further() {
     let described = fixture.ctx.runtime.block_on(async {
         let bound = bind(&fixture.ctx, &query, None).unwrap();
         let state = state(&fixture.ctx);
-        let logical = async { logical(&fixture.ctx, &state, bound.query, &bound.tables) };
+        let logical = async {
+            logical(
+                &fixture.ctx,
+                &state,
+                bound.query,
+                &bound.tables,
+                &bound.texts,
+            )
+        };
         planning(cancel, logical).await
     });
     assert_eq!(
@@ -283,6 +295,81 @@ fn what_functions_make_of_constants_is_bounded_and_reserved() {
             assert_eq!(fixture.ctx.memory.bytes_held(), 0, "{sql:.60}");
         }
     }
+}
+
+/// A text that is too long to be copied is a text as any other, wherever it stands.
+#[test]
+fn a_long_text_is_what_a_short_one_is() {
+    let fixture = fixture(256 << 20, false, Cancel::never());
+    for sql in [
+        "SELECT LENGTH('?') > 100, 'a' = '?', '?' = '?' FROM t WHERE id = 1",
+        "SELECT COUNT(*) FROM t WHERE name < '?'",
+        "SELECT COUNT(*) FROM t WHERE name IN ('a', '?') OR name > '?'",
+        "SELECT LENGTH('?') > 100 l, COUNT(*) FROM t GROUP BY '?' HAVING MAX(name) < '?'",
+        "SELECT id FROM t WHERE id < 3 ORDER BY CONCAT(name, '?') DESC, '?' LIMIT 1",
+        "SELECT LENGTH(a) > 100 FROM (SELECT '?' a UNION SELECT '?' UNION ALL SELECT 'b') u ORDER BY 1",
+        "SELECT DISTINCT LENGTH(v.a) > 100 FROM (SELECT '?' a, name FROM t) v JOIN t ON v.name = t.name AND v.a = '?'",
+        "SELECT COUNT(*) FROM t a LEFT JOIN t b ON a.id = b.id AND b.name > '?'",
+        "SELECT COUNT(*) FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE u.id = t.id AND u.name <> '?')",
+        "SELECT COUNT(*) FROM t WHERE id IN (SELECT id FROM t u WHERE u.name <> '?')",
+        "SELECT COUNT(*) FROM t WHERE id NOT IN (SELECT id FROM t u WHERE u.name = '?')",
+        "SELECT (SELECT LENGTH('?') > 100), (SELECT MAX('?') FROM t) = '?'",
+        "SELECT (SELECT COUNT(*) FROM t u WHERE u.id = t.id AND u.name <> '?') FROM t ORDER BY id",
+        "WITH c AS (SELECT '?' a) SELECT COUNT(*) FROM c JOIN c d ON c.a = d.a",
+        "SELECT CASE WHEN id = 1 THEN LENGTH('?') > 100 ELSE 0 END, IFNULL(NULLIF('?', '?'), 'n') FROM t ORDER BY id",
+        "SELECT CAST('?' AS CHAR) = '?', COALESCE(NULL, '?') = '?', '?' BETWEEN 'a' AND 'z'",
+        "SELECT LENGTH(SUBSTRING('?', 10)) > 100, LOCATE('x', '?'), FIND_IN_SET(name, '?') FROM t WHERE id = 1",
+        "SELECT MIN(LENGTH(CONCAT('?', name))) > 100, SUM(LENGTH(UPPER('?'))) > 600 FROM t",
+        "SELECT id, ROW_NUMBER() OVER (PARTITION BY '?' ORDER BY '?', id) FROM t ORDER BY id",
+        "SELECT '?' LIKE 'x%', '?' REGEXP '^x+$', '?' + 1, '?' IS NULL, NOT '?'",
+        "SELECT DATE_ADD('2020-01-01', INTERVAL 1 DAY) = '?', YEAR('?') FROM t WHERE id = 1",
+        "SELECT COUNT(DISTINCT '?'), COUNT('?') FROM t",
+    ] {
+        let short = answer(&fixture, &sql.replace('?', &"x".repeat(200)));
+        let long = answer(&fixture, &sql.replace('?', &"x".repeat(20_000)));
+        assert_eq!(long, short, "{sql}");
+        // What functions make of constants as well.
+        let made = answer(&fixture, &sql.replace("'?'", "REPEAT('xx', 10000)"));
+        assert_eq!(made, short, "{sql}");
+        assert!(!short.starts_with("ERROR"), "{sql}: {short}");
+    }
+    let long = format!("'{}'", "x".repeat(20_000));
+    assert_eq!(
+        answer(&fixture, &format!("SELECT 'x' LIKE {long}")),
+        "ERROR 1104"
+    );
+    assert_eq!(
+        answer(&fixture, &format!("SELECT REPEAT({long}, 1000)")),
+        "ERROR 1301"
+    );
+    assert_eq!(fixture.ctx.memory.bytes_held(), 0);
+}
+
+/// Where a planner writes a constant of a derived table out, in each condition on it, it writes its name; and a
+/// parameter that stands in many places is one text.
+#[test]
+fn a_long_text_is_not_copied_to_where_it_is_named() {
+    let wide = fixture(1 << 30, false, Cancel::never());
+    let conditions = |count: usize| {
+        let each = (0..count).map(|n| format!("v.a = CONCAT(v.b, {n})"));
+        each.collect::<Vec<_>>().join(" OR ")
+    };
+    let derived = |made: &str, count| {
+        format!(
+            "SELECT COUNT(*) FROM (SELECT {made} a, name b FROM t) v WHERE {}",
+            conditions(count)
+        )
+    };
+    let repeat = "REPEAT('a', 10485760)";
+    assert_eq!(answer(&wide, &derived(repeat, 400)), "0");
+    let listed = |what: &str, count: usize| vec![what; count].join(", ");
+    let same = |count: usize| {
+        let text = Value::Bytes(vec![b'b'; 1 << 20]);
+        let sql = format!("SELECT LENGTH(ELT(1, {}))", listed("?", count));
+        let answered = run(&wide, &sql, &vec![text; count]);
+        answered.map_or_else(|fault| fault.code.to_string(), |(_, rows)| rows[0].join(""))
+    };
+    assert_eq!((&*same(60), &*same(65)), ("1048576", "1301"));
 }
 
 /// As the control thread parses.
