@@ -9,6 +9,7 @@
 //! - [`chain`]: commit records. [`commit`]: the rows and rejects of one, offset by offset.
 //! - [`log`]: a fetch response, classed. [`compare`]: a commit beside it. [`values`], [`cells`]: rows
 //!   beside what the slow twin makes of their messages.
+//! - `seal`: what stands behind a segment's content.
 //! - [`whole`]: a leaf partition's records and tail; [`verifying`]: the same with files and log.
 //!
 //! Pure but for what a [`World`] gives: files, log, memory, and where rows go. It asks nothing of the
@@ -21,6 +22,7 @@ pub mod compare;
 pub mod fault;
 pub mod log;
 pub mod range;
+mod seal;
 pub mod values;
 pub mod verifying;
 pub mod whole;

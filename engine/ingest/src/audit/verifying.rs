@@ -5,7 +5,6 @@
 //! next commit is read when the log has passed the one before, so one is in memory at a time. The tail
 //! is copied before anything is waited for: a leaf's blocks are its own.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec;
@@ -23,6 +22,7 @@ use super::compare::{Comparison, Pass};
 use super::fault::{Fault, Faults};
 use super::log::{Entries, Entry, WalkEnd, walk};
 use super::range::Range;
+use super::seal::torn_seal;
 use super::values::Model;
 use super::whole::{begin, cursors, is_worth_a_row, tail_range, take, take_tail};
 use super::{LogSays, Stopped, Subject, World};
@@ -117,28 +117,6 @@ fn runs(segments: Vec<SegmentPart>) -> Vec<Vec<SegmentPart>> {
         }
     }
     runs
-}
-
-/// What is wrong with a seal. Recovery writes one anew, or cuts it, that is not whole or is of other commits.
-fn torn_seal(part: &SegmentPart, reader: &SegmentReader) -> io::Result<Option<String>> {
-    let Message::EndOfStream = reader.message(part.end_byte())? else {
-        return Ok(Some(format!(
-            "no end of stream at byte {}",
-            part.end_byte()
-        )));
-    };
-    let seal = match reader.seal()? {
-        Ok(seal) => seal,
-        Err(damage) => return Ok(Some(damage.to_string())),
-    };
-    let repeats =
-        |(commit, (at, record)): (&Arc<storage::segment::Commit>, &(u64, CommitRecord))| {
-            commit.at_byte() == *at && commit.record().is_indexed_as(record)
-        };
-    let same = seal.content_end == part.end_byte()
-        && seal.commits.len() == part.commits.len()
-        && part.commits.iter().zip(&seal.commits).all(repeats);
-    Ok((!same).then(|| "its index is not of these commits".to_owned()))
 }
 
 /// What is being walked.

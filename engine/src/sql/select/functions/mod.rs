@@ -4,14 +4,13 @@
 //! arrays or is lowered, when the plan is optimised, to plain Arrow expressions that filters can be
 //! pushed with. What is lowered is never evaluated.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, StringArray,
 };
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::cse::HashNode;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -20,6 +19,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
+use self::named::call_name;
 use self::texts::Texts;
 use super::beside::beside_the_workers;
 use super::cancel::check_planned;
@@ -27,10 +27,7 @@ use super::constants::Constants;
 use super::fault::wrap;
 use super::long_text::is_long;
 use super::memory::Purse;
-use crate::limits::{
-    LOWERED_LEVELS_MAX, NAMED_EXPRESSIONS_MAX, NAMED_TEXT_BYTES_MAX, PLAN_TEXT_BESIDE_BYTES,
-    SHOWN_CHARS_MAX,
-};
+use crate::limits::{LOWERED_LEVELS_MAX, PLAN_TEXT_BESIDE_BYTES, SHOWN_CHARS_MAX};
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
@@ -39,6 +36,7 @@ pub mod convert;
 pub mod date;
 mod date_text;
 mod interval;
+mod named;
 pub mod number;
 pub mod numbered;
 pub mod round;
@@ -428,61 +426,6 @@ fn capped(name: &str, mut args: Vec<Expr>) -> Result<Vec<Expr>> {
         }
     }
     Ok(args)
-}
-
-/// The text of a call, or a number in its place where it is long: a plan asks for it at each level.
-fn call_name(name: &str, args: &[Expr]) -> String {
-    let mut left = NAMED_EXPRESSIONS_MAX;
-    if args.iter().all(|arg| is_short(arg, &mut left)) {
-        let shown: Vec<String> = args
-            .iter()
-            .map(|arg| arg.schema_name().to_string())
-            .collect();
-        return format!("{name}({})", shown.join(","));
-    }
-    let mut hasher = DefaultHasher::new();
-    for arg in args {
-        hash_down(arg, &mut hasher);
-    }
-    format!("{name}(#{:016x})", hasher.finish())
-}
-
-/// Hashes an expression, down to what has a number.
-fn hash_down(expr: &Expr, hasher: &mut DefaultHasher) {
-    expr.hash_node(hasher);
-    if !numbered::is_numbered(expr) {
-        let looked = expr.apply_children(|child| {
-            hash_down(child, hasher);
-            Ok(TreeNodeRecursion::Continue)
-        });
-        // It fails where the closure does.
-        debug_assert!(looked.is_ok());
-    }
-    hasher.write_u8(b')');
-}
-
-/// Whether an expression is of no more than `left`, which it takes, and none of them a long text.
-fn is_short(expr: &Expr, left: &mut usize) -> bool {
-    let Some(less) = left.checked_sub(1) else {
-        return false;
-    };
-    *left = less;
-    if numbered::is_numbered(expr) {
-        return true;
-    }
-    if let Expr::Literal(value, _) = expr {
-        let text = value.try_as_str().flatten();
-        return text.is_none_or(|text| text.len() <= NAMED_TEXT_BYTES_MAX);
-    }
-    let mut short = true;
-    let looked = expr.apply_children(|child| {
-        short &= is_short(child, left);
-        Ok(match short {
-            true => TreeNodeRecursion::Continue,
-            false => TreeNodeRecursion::Stop,
-        })
-    });
-    short && looked.is_ok()
 }
 
 /// Levels of plain expressions, `most` at most.
