@@ -21,7 +21,7 @@ pub enum DevBrokerError {
         source: io::Error,
     },
     /// Another process has the folder.
-    #[error("{} is in use by another development broker", path.display())]
+    #[error("{} is in use by another development broker; end that, or name another directory (--dir)", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,

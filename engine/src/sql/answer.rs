@@ -16,6 +16,30 @@ pub enum Answer {
     Rows(Rows),
 }
 
+impl Answer {
+    /// With these columns named so.
+    #[must_use]
+    pub(super) fn renamed(mut self, names: &[(usize, String)]) -> Answer {
+        if let Answer::Rows(rows) = &mut self {
+            for (at, name) in names {
+                if let Some(column) = rows.columns.get_mut(*at) {
+                    column.name.clone_from(name);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// The columns whose names have a `?`, which stands for whatever value.
+pub(super) fn named_with_a_parameter(columns: &[ResultColumn]) -> Vec<(usize, String)> {
+    let named = columns.iter().map(|column| &column.name).enumerate();
+    named
+        .filter(|(_, name)| name.contains('?'))
+        .map(|(at, name)| (at, name.clone()))
+        .collect()
+}
+
 /// What the OK packet carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {

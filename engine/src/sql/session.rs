@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::answer::{Answer, Done, ResultColumn};
+use super::answer::{self, Answer, Done, ResultColumn};
 use super::engine::Engine;
 use super::error::{Code, SqlError};
 use super::parse::{self, PipelineStatement, Show, Statement};
@@ -45,6 +45,8 @@ struct PreparedStatement {
     /// `None`: parsed again at each execution, because the session keeps enough parsed ones.
     statement: Option<Statement>,
     params: u16,
+    /// The columns that are named with a `?`: they are so whatever value stands for it.
+    named: Vec<(usize, String)>,
 }
 
 /// A statement under way.
@@ -200,6 +202,7 @@ impl Session {
             parsed_bytes,
             statement: (parsed + parsed_bytes <= PREPARED_PARSED_BYTES_MAX).then_some(statement),
             params,
+            named: answer::named_with_a_parameter(&columns),
         };
         self.prepared.insert(id, Arc::new(entry));
         Ok(Prepared {
@@ -241,7 +244,10 @@ impl Session {
             }
         };
         match read {
-            Ok((statement, held)) => self.run(begun, statement, &params, held).await,
+            Ok((statement, held)) => {
+                let answer = self.run(begun, statement, &params, held).await?;
+                Ok(answer.renamed(&prepared.named))
+            }
             Err(fault) => Err(self.not_begun(fault)),
         }
     }

@@ -553,16 +553,24 @@ async fn what_is_wrong_has_mysqls_number_and_one_line() {
 async fn prepared_statements_take_values_and_are_forgotten() {
     let rig = rig().await;
     let session = &mut rig.session();
-    let prepared = session.prepare("select ?, 1").await.expect("prepares");
-    assert_eq!(
-        (prepared.id, prepared.params, prepared.columns.len()),
-        (1, 1, 2)
-    );
+    let prepared = session.prepare("select ?, 1, length(?)").await;
+    let prepared = prepared.expect("prepares");
+    assert_eq!((prepared.id, prepared.params), (1, 2));
     let answer = session
-        .execute_prepared(1, vec![Value::Int(7)])
+        .execute_prepared(1, vec![Value::Int(7), Value::Bytes(b"ab".to_vec())])
         .await
         .expect("runs");
-    assert_eq!(text_of(answer).await.as_deref(), Ok("7|1"));
+    let Answer::Rows(rows) = &answer else {
+        panic!("rows")
+    };
+    // The same as before there were values.
+    let names = |columns: &[ResultColumn]| {
+        let names = columns.iter().map(|column| column.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&rows.columns), ["?", "1", "length(?)"]);
+    assert_eq!(names(&prepared.columns), names(&rows.columns));
+    assert_eq!(text_of(answer).await.as_deref(), Ok("7|1|2"));
     let fault = session
         .execute_prepared(1, Vec::new())
         .await

@@ -54,7 +54,7 @@ pub const VARIABLES: &[Variable] = &[
         "102400",
         1,
         1 << 40,
-        "MB of rejects that PIPELINES_ERRORS shows, newest first",
+        "MB of rejects that PIPELINES_ERRORS shows, newest first; 32 MiB at most, whatever it says",
     ),
     number(
         "pipelines_batch_interval",

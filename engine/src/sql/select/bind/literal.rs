@@ -49,6 +49,14 @@ pub(super) fn fill_parameters(query: &mut Query, params: Option<&[Value]>) -> Re
     }
 }
 
+/// The text of an expression, in which a `?` that is being described is a `?`.
+pub(super) fn as_written(text: String) -> String {
+    match text.contains(PLACEHOLDER) {
+        true => text.replace(PLACEHOLDER, "?"),
+        false => text,
+    }
+}
+
 /// Whether it is a `?` that is being described.
 pub(super) fn is_placeholder_null(value: &ValueWithSpan) -> bool {
     matches!(&value.value, Literal::Placeholder(name) if name == PLACEHOLDER)

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 use super::build::{call, keep_having};
 use super::from::parts;
 use super::limit::limit_clause;
-use super::literal::is_placeholder_null;
+use super::literal::{as_written, is_placeholder_null};
 use super::scope::{Alias, AliasUse, Column, Columns, Scope, quoted};
 use super::weight::Counts;
 use super::{Binder, Cte, Output};
@@ -414,7 +414,7 @@ impl Binder<'_> {
         }
         output.name = match alias {
             Some(alias) => alias.to_owned(),
-            None => shown.unwrap_or_else(|| expr.to_string()),
+            None => shown.unwrap_or_else(|| as_written(expr.to_string())),
         };
         output
     }
