@@ -74,16 +74,14 @@ pub async fn serve(
         ended = connection.run(login.database) => ended,
         () = kill.connection_killed() => Err(ConnectionError::Killed),
     };
-    let closed = || tracing::debug!(host, connection = id, "closed");
+    if ended.is_err() {
+        let counts = connection.session.engine().processes().counts();
+        counts.aborted_clients.add_one();
+    }
     match ended {
-        Ok(()) => closed(),
-        Err(ConnectionError::Closed) => {
-            let counts = connection.session.engine().processes().counts();
-            counts.aborted_clients.add_one();
-            closed();
-        }
+        Ok(()) | Err(ConnectionError::Closed) => tracing::debug!(host, connection = id, "closed"),
         Err(error) => {
-            if door.refused(Refusal::Ended) {
+            if door.is_news(Refusal::Ended) {
                 tracing::info!(host, connection = id, "connection ended: {error}");
             }
             if let Some(error) = last_words(&error) {

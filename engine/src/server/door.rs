@@ -121,14 +121,18 @@ impl Door {
         })
     }
 
-    /// A connection did not become a session, or ended ill. Whether the log is to say it: it is the first of a burst.
+    /// A connection did not become a session. Whether the log is to say it.
     pub fn refused(&self, refusal: Refusal) -> bool {
         let counts = self.processes.counts();
         match refusal {
             Refusal::NotAccepted => counts.accept_errors.add_one(),
-            Refusal::Ended => counts.aborted_clients.add_one(),
             _ => counts.aborted_connects.add_one(),
         }
+        self.is_news(refusal)
+    }
+
+    /// Whether the log is to say it: it is the first of a burst.
+    pub fn is_news(&self, refusal: Refusal) -> bool {
         lock(&self.bursts).is_first(self.now_ms(), refusal)
     }
 
