@@ -105,12 +105,8 @@ impl Config {
     /// What is wrong with a key that the file may set.
     #[must_use]
     pub fn wrong(&self, section: &'static str, name: &'static str, what: String) -> ConfigError {
-        let path = self.path.display();
-        let place = match self.lines.get(&(section, name)) {
-            Some(line) => format!("{path}:{line}"),
-            None => path.to_string(),
-        };
-        ConfigError { place, what }
+        let line = self.lines.get(&(section, name)).copied();
+        wrong_at(&self.path, line, what)
     }
 
     /// Reads and validates a file. `env` looks an environment variable up.
@@ -204,6 +200,15 @@ impl Config {
     }
 }
 
+fn wrong_at(path: &Path, line: Option<usize>, what: String) -> ConfigError {
+    let path = path.display();
+    let place = match line {
+        Some(line) => format!("{path}:{line}"),
+        None => path.to_string(),
+    };
+    ConfigError { place, what }
+}
+
 type Given<'a> = HashMap<(&'static str, &'static str), &'a Spanned<DeValue<'a>>>;
 
 struct File<'a> {
@@ -219,12 +224,7 @@ impl File<'_> {
     }
 
     fn error(&self, at: Option<Range<usize>>, what: String) -> ConfigError {
-        let path = self.path.display();
-        let place = match at {
-            Some(at) => format!("{path}:{}", self.line(at.start)),
-            None => path.to_string(),
-        };
-        ConfigError { place, what }
+        wrong_at(self.path, at.map(|at| self.line(at.start)), what)
     }
 
     /// Every value that is given, checked against its key's kind.
