@@ -4,6 +4,7 @@ use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp};
 use storage::format::parse_seal;
 use storage::ids::{Lineage, Offset};
 use storage::limits::{COLUMNS_MAX, FOOTER_BYTES_MAX, FULL_RETRY_MS, INDEX_BYTES_MAX};
+use storage::segment::SealState;
 use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
@@ -59,6 +60,29 @@ fn a_sealed_segment_holds_no_descriptor() {
     let read = snapshot.parts().iter().map(|part| part.read(&[0]));
     let rows: usize = read.map(|arrays| arrays.expect("readable")[0].len()).sum();
     assert_eq!(rows, 40);
+}
+
+/// An auditor takes a torn one for damage only where it was.
+#[test]
+fn a_seal_is_known_to_be_synced_where_this_process_did_that() {
+    let settings = StoreSettings {
+        segment_commits_max: 1,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("known", 1, settings);
+    let first = |rig: &Rig| {
+        let segments = rig.store.view().snapshot().segments();
+        segments[0].file.seal()
+    };
+    rig.load(2, "a");
+    rig.pass_but(rig.settings.flush_age_ms, |op| !op.is_sync());
+    assert_eq!(first(&rig), SealState::Written);
+    rig.pass(rig.settings.sync_age_ms);
+    assert_eq!(first(&rig), SealState::Durable);
+    // It may have been read from the page cache.
+    rig.again();
+    assert_eq!(first(&rig), SealState::Written);
 }
 
 #[test]
