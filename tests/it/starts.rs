@@ -56,6 +56,22 @@ impl Place {
         assert_eq!(self.names(), before, "something was written");
     }
 
+    /// What `pinleaf check` says of a configuration that is valid. It must leave the folder as it was.
+    fn checked(&self) -> String {
+        let before = self.names();
+        let ended = Command::new(binary())
+            .arg("check")
+            .arg(self.path("p.toml"))
+            .output()
+            .unwrap();
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{ended:?}"
+        );
+        assert_eq!(self.names(), before, "something was written");
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    }
+
     fn line(&self, line: &str) -> String {
         line.replace("{}", &self.path("p.toml").display().to_string())
     }
@@ -255,16 +271,9 @@ fn check_reads_startup_sql_and_runs_nothing() {
     place.is_refused_as(Command::new(binary()).arg("check"), &line);
     // What a statement refers to may be made by another before it.
     fs::write(&script, "CREATE DATABASE d;\nUSE d;\nSELECT a FROM t;\n").unwrap();
-    let before = place.names();
-    let ended = Command::new(binary())
-        .arg("check")
-        .arg(place.path("p.toml"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout);
     let line = format!("startup_sql     {}, 3 statements\n", script.display());
-    assert!(ended.status.success() && said.contains(&line), "{said}");
-    assert_eq!(place.names(), before);
+    let said = place.checked();
+    assert!(said.contains(&line), "{said}");
 }
 
 #[test]
@@ -330,16 +339,6 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
          [users]\nann = \"hunter2\"\n[listen]\nmysql = \"127.0.0.1:{port}\"\n"
     ));
     let check = |taken: &str| {
-        let before = place.names();
-        let ended = Command::new(binary())
-            .arg("check")
-            .arg(place.path("p.toml"))
-            .output()
-            .unwrap();
-        assert!(
-            ended.status.success() && ended.stderr.is_empty(),
-            "{ended:?}"
-        );
         let expected = format!(
             "{{}} is valid\n\
              cores           control and connections on CPU {cpu}, 1 leaf on CPU {cpu}, queries on CPU {cpu}\n\
@@ -351,11 +350,7 @@ fn check_prints_what_run_would_do_and_touches_nothing() {
              clients send\n",
             place.path("data").display()
         );
-        assert_eq!(
-            String::from_utf8_lossy(&ended.stdout),
-            place.line(&expected)
-        );
-        assert_eq!(place.names(), before);
+        assert_eq!(place.checked(), place.line(&expected));
     };
     check("");
     // As beside the server that it is to be the next configuration of.
