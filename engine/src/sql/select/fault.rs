@@ -85,17 +85,9 @@ pub fn unwrap(fault: &DataFusionError, memory: &QueryMemory) -> SqlError {
     }
 }
 
-/// What has no number of its own; a regular expression that does not compile is known by its text.
+/// What has no number of its own.
 fn unknown(text: &str) -> SqlError {
-    if is_regexp(text) {
-        regexp(text)
-    } else {
-        SqlError::new(Code::Unknown, first_line(text))
-    }
-}
-
-fn is_regexp(text: &str) -> bool {
-    text.contains("regex parse error") || text.contains("egular expression")
+    SqlError::new(Code::Unknown, first_line(text))
 }
 
 /// What the compiler of patterns says of one.
