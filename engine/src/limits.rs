@@ -43,8 +43,8 @@ pub const PLAN_STEPS_MAX: usize = 65_536;
 /// Steps of a statement that is planned beside the query threads, some 50 ms. Not of every one: an allocator keeps what is
 /// freed for each thread that ever planned.
 pub const PLAN_STEPS_BESIDE: usize = 1_024;
-/// Bytes of strings from which a statement is planned there too: they are copied, hashed and compared.
-pub const PLAN_TEXT_BESIDE_BYTES: usize = 1 << 20;
+/// Bytes of constants of which a function is evaluated there too while a statement is planned.
+pub const CONSTANTS_BESIDE_BYTES: usize = 1 << 20;
 /// An expression on level n takes n * n * n steps, divided by this, more: it is named and hashed with all below it, often.
 pub const PLAN_STEP_LEVELS: usize = 1_024;
 /// The n-th SELECT of a statement takes n steps, divided by this, more.

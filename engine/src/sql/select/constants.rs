@@ -4,44 +4,48 @@
 //! array that it was made in is gone by then, and with it what was reserved for it; an expression around it copies
 //! it, and a hundred of them may stand side by side before one that takes them all is reached. So each is counted
 //! here as it is made, also where another one swallows it, and what it takes is reserved until the statement ends.
+//! What is long is kept beside the plan before another rule sees it ([`super::long_text`]).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray};
 use datafusion::common::Result;
-use datafusion::execution::memory_pool::MemoryReservation;
 
 use super::fault::wrap;
-use super::memory::QueryMemory;
+use super::memory::{Held, QueryMemory};
 use crate::limits::{CONSTANT_COPIES, CONSTANTS_BATCH_BYTES_MAX};
 use crate::sql::error::{Code, SqlError};
 
 /// Those of one statement.
 #[derive(Debug)]
 pub(super) struct Constants {
+    memory: Arc<QueryMemory>,
     made: Mutex<Made>,
-    exhausted: SqlError,
 }
 
 #[derive(Debug)]
 struct Made {
     bytes: usize,
-    held: MemoryReservation,
+    held: Held,
     /// Why there may be no more. DataFusion leaves what cannot be evaluated for later, so it is asked for at the end.
     fault: Option<SqlError>,
 }
 
 impl Constants {
     /// None yet.
-    pub(super) fn new(memory: &QueryMemory) -> Constants {
-        Constants {
-            made: Mutex::new(Made {
-                bytes: 0,
-                held: memory.open("constants"),
-                fault: None,
-            }),
-            exhausted: memory.exhausted(),
-        }
+    ///
+    /// # Errors
+    /// 1038: there is no memory at all.
+    pub(super) fn new(memory: &Arc<QueryMemory>) -> Result<Constants> {
+        let made = Made {
+            bytes: 0,
+            held: memory.hold(0).map_err(wrap)?,
+            fault: None,
+        };
+        Ok(Constants {
+            memory: Arc::clone(memory),
+            made: Mutex::new(made),
+        })
     }
 
     /// Whether there may be more.
@@ -66,11 +70,13 @@ impl Constants {
         };
         let mut made = self.made();
         made.bytes += bytes;
-        if made.bytes > CONSTANTS_BATCH_BYTES_MAX {
-            made.fault = Some(too_long(made.bytes));
-        } else if made.held.try_grow(bytes * CONSTANT_COPIES).is_err() {
-            made.fault = Some(self.exhausted.clone());
-        }
+        let room = match made.bytes {
+            0..=CONSTANTS_BATCH_BYTES_MAX => {
+                self.memory.hold_more(&made.held, bytes * CONSTANT_COPIES)
+            }
+            more => Err(too_long(more)),
+        };
+        made.fault = made.fault.take().or(room.err());
         drop(made);
         self.check()
     }

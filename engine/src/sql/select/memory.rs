@@ -102,11 +102,6 @@ impl QueryMemory {
         }
     }
 
-    /// Nothing reserved yet.
-    pub(super) fn open(&self, name: &'static str) -> MemoryReservation {
-        MemoryConsumer::new(name).register(&self.environment.memory_pool)
-    }
-
     /// What DataFusion runs in.
     pub(super) fn environment(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.environment)
@@ -118,7 +113,8 @@ impl QueryMemory {
             Code::OutOfMemory,
             format!(
                 "Out of memory for queries: all of them together may use {} bytes (query_bytes in \
-                 [memory]), seven eighths of it for what reserves much; read fewer rows or columns, group by fewer values, or raise it",
+                 [memory]), seven eighths of it for what reserves much; read fewer rows or columns, group by fewer \
+                 values, or raise it",
                 self.bytes_max
             ),
         )

@@ -54,7 +54,7 @@ pub struct Planned {
 pub async fn plan(ctx: &SelectContext, bound: Bound) -> Result<Planned> {
     let mut state = state(ctx);
     let logical = logical(ctx, &state, bound.query, &bound.tables, &bound.texts)?;
-    let constants = Arc::new(Constants::new(&ctx.memory));
+    let constants = Arc::new(Constants::new(&ctx.memory)?);
     let purse = ctx.memory.purse(&ctx.cancel);
     set_purse(&mut state, purse.clone().while_planned(&constants));
     let logical = state.optimize(&logical)?;

@@ -23,11 +23,10 @@ use self::named::call_name;
 use self::texts::Texts;
 use super::beside::beside_the_workers;
 use super::cancel::check_planned;
-use super::constants::Constants;
 use super::fault::wrap;
 use super::long_text::is_long;
 use super::memory::Purse;
-use crate::limits::{LOWERED_LEVELS_MAX, PLAN_TEXT_BESIDE_BYTES, SHOWN_CHARS_MAX};
+use crate::limits::{CONSTANTS_BESIDE_BYTES, LOWERED_LEVELS_MAX, SHOWN_CHARS_MAX};
 use crate::sql::error::{Code, SqlError};
 
 pub mod compare;
@@ -101,11 +100,6 @@ impl Call {
         Texts::collect(&self.purse, self.name, self.rows, of)
     }
 
-    /// Where its result is counted, if it is a constant of a statement that is planned.
-    fn constants(&self, constant: bool) -> Option<&Constants> {
-        self.purse.constants().filter(|_| constant)
-    }
-
     /// What was made once for so many rows. A long text is an array, so that what was reserved for it goes with it.
     fn written_out(&self, array: ArrayRef, rows: usize) -> Result<ColumnarValue> {
         let long = array
@@ -125,7 +119,7 @@ impl Call {
     /// Whether it may take longer than others should wait.
     fn is_long(&self) -> bool {
         let bytes = self.args.iter().map(|arg| arg.get_buffer_memory_size());
-        MUCH_OF_LITTLE.contains(&self.name) || bytes.sum::<usize>() > PLAN_TEXT_BESIDE_BYTES
+        MUCH_OF_LITTLE.contains(&self.name) || bytes.sum::<usize>() > CONSTANTS_BESIDE_BYTES
     }
 
     /// An argument as strings.
@@ -362,29 +356,25 @@ impl ScalarUDFImpl for Ours {
             shown: args.return_field.name().clone(),
             purse,
         };
-        let array = match call.constants(constant) {
-            // An argument that is given back is no new string.
-            Some(constants) => {
-                constants.check()?;
-                let array = match call.is_long() {
-                    true => beside_the_workers(|| eval(&call))?,
-                    false => eval(&call)?,
-                };
-                if !call.args.iter().any(|arg| Arc::ptr_eq(arg, &array)) {
-                    constants.add(&array)?;
-                }
-                array
-            }
-            None if constant => return call.written_out(eval(&call)?, number_rows),
-            None => eval(&call)?,
-        };
-        if constant {
-            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &array, 0,
-            )?))
-        } else {
-            Ok(ColumnarValue::Array(array))
+        if !constant {
+            return Ok(ColumnarValue::Array(eval(&call)?));
         }
+        // While the statement is planned it stays in the plan.
+        let Some(constants) = call.purse.constants() else {
+            return call.written_out(eval(&call)?, number_rows);
+        };
+        constants.check()?;
+        let array = match call.is_long() {
+            true => beside_the_workers(|| eval(&call))?,
+            false => eval(&call)?,
+        };
+        // An argument that is given back is no new string.
+        if !call.args.iter().any(|arg| Arc::ptr_eq(arg, &array)) {
+            constants.add(&array)?;
+        }
+        Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+            &array, 0,
+        )?))
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
