@@ -329,8 +329,8 @@ plan and what its batches in flight may take (it takes shorter batches rather th
 holds it; what functions make of constants four times, until the statement ends, of which it may have 64 MiB (error 1301);
 a window over everything its input three times. What is not there to be reserved is error 1038 of that query. An eighth of
 `query_bytes` is kept for single reservations of a 16th, or 16 MiB, at most: one large one does not have each small one
-refused, but a query of dozens of operators has as many. Not reserved is what a pattern of LIKE or REGEXP is compiled to, up to some 20 MB each: one at a time of a batch, 16
-where those of REGEXP differ from row to row. Rows of a filter's or join's copies are sized by the mean of a sample of the
+refused, but a query of dozens of operators has as many. Not reserved is what a pattern of LIKE or REGEXP is compiled to,
+up to some 20 MB each: one at a time of a batch, 16 where those of LIKE differ from row to row. Rows of a filter's or join's copies are sized by the mean of a sample of the
 table's parts: a few strings that are far longer than all others can take more.
 
 Beside it stands what is stored: of each commit its places, checksums and statistics, at most 2 KiB and 256 bytes a

@@ -1,8 +1,8 @@
-//! The pool of bytes that queries share: none may take all of it.
+//! The pool of bytes that queries share: no large reservation may take all of it.
 //!
-//! An eighth is kept for reservations that stay small, so that a query which took whatever it could get does not
-//! have every other one refused: what `SELECT 1` reserves is small. A reservation is small up to a sixteenth, and
-//! [`STATEMENT_BATCHES_BYTES`] at most. Who comes first is served first, in both parts.
+//! An eighth is kept for reservations that stay small, so that a large one which took whatever it could get does not
+//! have each small query refused: what `SELECT 1` reserves is small. A reservation is small up to a sixteenth, and
+//! [`STATEMENT_BATCHES_BYTES`] at most. Who comes first is served first, in both parts; one query may have many.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
