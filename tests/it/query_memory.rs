@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::feed::{Feed, wait_for_rows};
 use crate::node::{Node, binary};
@@ -13,6 +13,10 @@ const LEAF_BYTES: u64 = 16 << 20;
 const QUERY_BYTES: u64 = 64 << 20;
 /// Of each query at once.
 const CLIENTS: usize = 3;
+/// Of these, each makes strings of 3 MB of constants.
+const CONSTANTS: usize = 15;
+/// What was freed has gone back to the kernel by then.
+const GOES_BACK: Duration = Duration::from_secs(20);
 /// Between two looks at what the process takes.
 const SAMPLE: Duration = Duration::from_millis(2);
 
@@ -33,6 +37,42 @@ fn times(count: usize, expr: &str) -> String {
         .map(|n| expr.replace('#', &n.to_string()))
         .collect();
     all.join(", ")
+}
+
+/// An idle node takes what it took before the queries: the allocator does not keep it.
+#[test]
+fn mysql_cli_what_queries_freed_goes_back_to_the_kernel() {
+    let home = tempfile::tempdir().unwrap();
+    let memory = format!("[memory]\nleaf_bytes = {LEAF_BYTES}\nquery_bytes = 268435456\n");
+    let mut node = Node::new(&home.path().join("node"), &memory);
+    node.start();
+    node.sql("SELECT 1");
+    let before = node.anonymous_bytes();
+    let sql = "SELECT LENGTH(REPEAT('a', 3000000)), LENGTH(UPPER(REPEAT('c', 3000000)))";
+    let most = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                for _ in 0..CONSTANTS {
+                    node.sql(sql);
+                    most.fetch_max(node.anonymous_bytes(), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let until = Instant::now() + GOES_BACK;
+    let mut after = node.anonymous_bytes();
+    while after > before + (24 << 20) && Instant::now() < until {
+        thread::sleep(SAMPLE);
+        after = node.anonymous_bytes();
+    }
+    let mib = [before, most.into_inner(), after].map(|bytes| bytes >> 20);
+    assert!(
+        after <= before + (24 << 20),
+        "before, most and after: {mib:?} MiB"
+    );
+    println!("before, most and after: {mib:?} MiB");
+    node.stop();
 }
 
 #[test]

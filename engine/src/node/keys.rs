@@ -318,7 +318,7 @@ kernel's page cache.
 {process} MiB
 + leaves     x (leaf_bytes + {leaf} MiB)
 + query_bytes
-+ query CPUs x {query} MiB        freed memory that the allocator keeps, and the array an expression is just making
++ query CPUs x {query} MiB        freed memory that goes back within a second, and the array an expression is just making
 ```
 
 More than the machine or its container has is refused at the start: with the defaults some 1.4 GiB for one leaf.

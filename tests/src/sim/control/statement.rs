@@ -348,7 +348,11 @@ impl Drive<'_> {
                 let paired = pipeline
                     .as_ref()
                     .map(|one| view.pairings_of(one.id).count());
-                match statement.lineages.keys().all(same) {
+                // A pipeline that fails meanwhile stops its partitions, whatever else is under way.
+                let failure = |one: &Arc<PipelineDef>| one.failure.clone();
+                let now = pipeline.as_ref().and_then(failure);
+                let failed = now.is_some() && now != statement.pipeline.as_ref().and_then(failure);
+                match failed || statement.lineages.keys().all(same) {
                     true if paired.is_none_or(|all| all == statement.lineages.len()) => Ok(()),
                     _ => not("leaf partitions were told something"),
                 }
