@@ -9,7 +9,8 @@
 //! It is gone on with where it was ended: a result is a line below the target directory ([`results`]).
 //! Survivors that change nothing stand in `tests/mutants/equivalent.txt`, each with its reason; one that is
 //! not explained is told, and makes it end with 1. `--seeds N` (100) is how much of the simulations a mutant
-//! meets before the tests, of 2,000 at most; `--at-once N` (2) how many run at a time, `--list` only tells what is known.
+//! meets before the tests, `--seeds-max N` (2,000) how much it meets in all; `--at-once N` (2) how many run at
+//! a time, `--list` only tells what is known.
 
 mod list;
 mod results;
@@ -17,7 +18,7 @@ mod rewrite;
 mod run;
 mod tree;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ use list::Mutant;
 use results::{Fate, Results};
 use run::{Ended, Step};
 
-const USAGE: &str = "usage: mutants [storage|leaf|kafka|pipeline|audit|PATH ...] [--seeds N] [--at-once N] [--list]";
+const USAGE: &str = "usage: mutants [storage|leaf|kafka|pipeline|audit|PATH ...] [--seeds N] [--seeds-max N] [--at-once N] [--list]";
 
 /// They are numbered from 1.
 const NO_MUTANT: u32 = 0;
@@ -37,6 +38,7 @@ struct Wanted {
     /// Paths begin with one of these, or hold it; none: all.
     paths: Vec<String>,
     seeds: u64,
+    seeds_max: u64,
     at_once: usize,
     list: bool,
 }
@@ -60,6 +62,7 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
     let mut wanted = Wanted {
         paths: Vec::new(),
         seeds: 100,
+        seeds_max: run::SEEDS_MAX,
         at_once: 2,
         list: false,
     };
@@ -74,6 +77,7 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, Stri
         };
         match argument.as_str() {
             "--seeds" => wanted.seeds = number()?,
+            "--seeds-max" => wanted.seeds_max = number()?,
             "--at-once" => wanted.at_once = usize::try_from(number()?.clamp(1, 256)).unwrap_or(1),
             "--list" => wanted.list = true,
             other if other.starts_with('-') => return Err(format!("unknown argument {other}")),
@@ -125,12 +129,18 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     run::tidy(&work);
     let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
     let built = tree::build(&root, &work, &mutants, &sources, &packages)?;
-    let mut steps = run::steps(built.programs, wanted.seeds)?;
-    let programs: Vec<u8> = (steps.iter())
-        .flat_map(|step| step.program.to_le_bytes())
+    let mut steps = run::steps(built.programs, wanted.seeds, wanted.seeds_max)?;
+    // In no order that cargo happens to tell them in.
+    let programs: BTreeSet<[u8; 8]> = (steps.iter())
+        .map(|step| step.program.to_le_bytes())
         .collect();
-    let programs = list::hash(&programs);
-    let results = Mutex::new(Results::open(&work.join("results"), &sources, programs)?);
+    let programs = list::hash(programs.into_iter().collect::<Vec<_>>().as_flattened());
+    let results = Mutex::new(Results::open(
+        &work.join("results"),
+        &sources,
+        programs,
+        &explained,
+    )?);
     if !wanted.list {
         steps.retain(|step| step.packages.iter().any(|one| packages.contains(one)));
         for step in &mut steps {

@@ -1,7 +1,8 @@
 //! What became of each mutant, kept from run to run, and the survivors that are explained.
 //!
 //! A result is a line: what became of it, who noticed, two hashes, the mutant. One that was noticed stays
-//! so while its file is what it was; one that was not is tried again once a program that is run has changed.
+//! so while its file is what it was, and so does one that is explained; any other is tried again once a program
+//! that is run has changed.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -82,7 +83,12 @@ impl Results {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn open(path: &Path, sources: &[Source], programs: u64) -> Result<Results, String> {
+    pub fn open(
+        path: &Path,
+        sources: &[Source],
+        programs: u64,
+        explained: &HashMap<String, String>,
+    ) -> Result<Results, String> {
         let told = |e: std::io::Error| format!("{}: {e}", path.display());
         let text = if path.exists() {
             fs::read_to_string(path).map_err(told)?
@@ -105,7 +111,8 @@ impl Results {
                 continue;
             };
             let same = hashes.get(path) == Some(&number(file));
-            if same && (fate.is_caught() || number(of_programs) == programs) {
+            let stays = fate.is_caught() || explained.contains_key(key);
+            if same && (stays || number(of_programs) == programs) {
                 known.insert(key.to_owned(), fate);
             }
         }

@@ -35,7 +35,7 @@ const ROOM_MIN: u64 = 8 << 30;
 /// How often it is looked at what a program wrote.
 const LOOK: Duration = Duration::from_secs(1);
 /// Seeds that whatever survives all else meets: within them every rule that a test takes out is missed.
-const SEEDS_MAX: u64 = 2_000;
+pub const SEEDS_MAX: u64 = 2_000;
 /// Ticks of the kernel's clock in a second, as Linux counts processor time for programs.
 const TICKS: u64 = 100;
 
@@ -80,7 +80,7 @@ pub enum Ended {
 ///
 /// # Errors
 /// A program does not tell its tests.
-pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
+pub fn steps(programs: Vec<Program>, seeds: u64, seeds_max: u64) -> Result<Vec<Step>, String> {
     const BOTH: &[&str] = &["storage", "ingest"];
     let mut steps = Vec::new();
     for program in programs {
@@ -107,7 +107,7 @@ pub fn steps(programs: Vec<Program>, seeds: u64) -> Result<Vec<Step>, String> {
         };
         if program.package == "tests" {
             for (only, packages) in [("storage", &BOTH[..1]), ("leaf", BOTH)] {
-                for (from, to) in [(0, seeds), (seeds, SEEDS_MAX)] {
+                for (from, to) in [(0, seeds), (seeds, seeds_max)] {
                     if from < to {
                         let seeds = format!("{from}..{to}");
                         let name = format!("simulate {only} {seeds}");
