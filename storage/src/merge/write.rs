@@ -205,3 +205,6 @@ fn merged_commit(
     };
     Ok(encode_commit(header, input, &block, mark))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use storage::disk::{DiskOp, Failure};
 use storage::ids::Lineage;
-use storage::limits::{INDEX_BYTES_MAX, MERGE_RETRY_MS};
+use storage::limits::{INDEX_BYTES_MAX, MERGE_COPY_BYTES, MERGE_RETRY_MS};
 use storage::merge::{Candidate, choose};
 use storage::store::{StoreEvent, StoreSettings};
 
@@ -109,6 +109,61 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
     rig.pass(MERGE_RETRY_MS);
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.names(), ["1.1.arrow"]);
+}
+
+/// Loads until a merge is due and has not begun.
+fn up_to_a_merge(rig: &mut Rig) {
+    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+    for _ in 0..3 {
+        rig.commit(3, "a");
+    }
+    rig.load(3, "a");
+    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+        rig.now_ms += ms;
+        rig.on(StoreEvent::Tick);
+        while !rig.disk.iter().any(merges) && rig.step() {}
+    }
+}
+
+/// It may take as much as its inputs have, beside what is kept for others; to the byte.
+#[test]
+fn a_merge_that_finds_too_little_room_is_given_up() {
+    for less in [0, 1, 2, 1_000] {
+        let mut rig = Rig::new("merge-room", 1, trickle());
+        up_to_a_merge(&mut rig);
+        let Some(DiskOp::Merge(merge)) = rig.disk.front() else {
+            panic!("a merge is due: {:?}", rig.disk);
+        };
+        let commits = merge.inputs.iter().flat_map(|input| &input.commits);
+        let bytes: u64 = commits.map(|commit| commit.record().message_bytes()).sum();
+        let disk = Watched::with_room(bytes + merge.reserve_bytes - less);
+        assert!(rig.finish_on(&disk, |_| true));
+        rig.settle();
+        let name = if less == 0 { "1.1.arrow" } else { "1.0.arrow" };
+        assert_eq!((rig.names(), rig.rows()), (vec![name.to_owned()], 12));
+        assert_eq!(rig.failed(), None);
+    }
+}
+
+#[test]
+fn a_commit_that_is_copied_a_part_at_a_time_is_copied_whole() {
+    let settings = StoreSettings {
+        segment_commits_max: 2,
+        merge_rows_max: 10,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("copied-in-parts", 1, settings);
+    let text = "0123456789abcde ".repeat(MERGE_COPY_BYTES / 16 / 8);
+    for _ in 0..2 {
+        rig.make_room(10 * text.len() as u32);
+        rig.commit(10, &text);
+    }
+    assert_eq!(rig.names(), ["1.1.arrow"]);
+    let bytes = fs::metadata(&rig.segments()[0]).expect("there").len();
+    assert!(bytes / 2 > MERGE_COPY_BYTES as u64, "{bytes}");
+    assert_eq!(rig.read().expect("sound"), 20);
+    rig.again();
+    assert_eq!(rig.read().expect("sound"), 20);
 }
 
 /// Turns a bit of a row that `load` made of "damage-me", in its place: a map sees it.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use storage::block::{BlockFull, BlockRegion};
 use storage::counts::Counts;
 use storage::disk::{Disk, DiskDone, DiskOp, Failure, RealDisk, perform};
 use storage::error::StorageError;
@@ -203,6 +204,14 @@ impl Rig {
         while self.finish(wanted) {
             self.sync();
         }
+    }
+
+    /// The next block has room for so many bytes of texts of the first column.
+    pub fn make_room(&mut self, needed: u32) {
+        let region = BlockRegion::Strings(0);
+        let full = BlockFull { region, needed };
+        self.store.block_full(self.now_ms, full, &mut self.out);
+        self.take();
     }
 
     /// One step of `rows` rows of an offset each, `text` in each column.

@@ -1,4 +1,5 @@
-//! A disk that tells what was done to names, in order, and maps or opens nothing of what it is told not to.
+//! A disk that tells what was done to names, in order, and maps or opens nothing of what it is told not to,
+//! and has as much room as it is told.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,7 @@ use storage::map::Pages;
 pub struct Watched {
     no_maps: bool,
     unreadable: Option<&'static str>,
+    free_bytes: Option<u64>,
     said: Mutex<Vec<String>>,
 }
 
@@ -27,6 +29,14 @@ impl Watched {
     pub fn unreadable(name: &'static str) -> Watched {
         Watched {
             unreadable: Some(name),
+            ..Watched::default()
+        }
+    }
+
+    /// One with so much room.
+    pub fn with_room(free_bytes: u64) -> Watched {
+        Watched {
+            free_bytes: Some(free_bytes),
             ..Watched::default()
         }
     }
@@ -82,6 +92,9 @@ impl Disk for Watched {
         RealDisk.sync_directory(path)
     }
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
-        RealDisk.free_bytes(path)
+        match self.free_bytes {
+            Some(free_bytes) => Ok(free_bytes),
+            None => RealDisk.free_bytes(path),
+        }
     }
 }
