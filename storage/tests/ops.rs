@@ -12,8 +12,8 @@ use sample::sample;
 use storage::block::{BlockLayout, BlockWriter};
 use storage::counts::Counts;
 use storage::disk::{
-    CommitWrite, Disk, DiskDone, DiskError, DiskFault, DiskFile, DiskOp, Entry, WrittenCommit,
-    perform,
+    CommitWrite, Disk, DiskAction, DiskDone, DiskError, DiskFault, DiskFile, DiskOp, Entry,
+    RealDisk, WrittenCommit, perform,
 };
 use storage::format::{CommitFacts, CommitInput, encode_commit};
 use storage::ids::{Offset, Sequence};
@@ -234,4 +234,35 @@ fn an_operation_says_how_it_is_to_be_run_and_what_it_changes() {
         reserve_bytes: 0,
     }));
     assert!(merge.is_background());
+}
+
+/// A crash came behind the last step of it: what is not there any more is dropped.
+#[test]
+fn a_drop_can_be_repeated_and_one_that_cannot_look_drops_nothing() {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ops-drop");
+    let _ = std::fs::remove_dir_all(&here);
+    let drop = |directory: &str| {
+        let op = DiskOp::Drop {
+            directory: here.join(directory),
+            orphans: here.join("orphans"),
+        };
+        match perform(&RealDisk, op) {
+            DiskDone::Dropped(result) => result,
+            other => panic!("{other:?}"),
+        }
+    };
+    std::fs::create_dir_all(here.join("1")).expect("the target directory can be written");
+    std::fs::write(here.join("1/1.0.arrow"), b"rows").expect("written");
+    for _ in 0..2 {
+        assert_eq!(drop("1"), Ok(()));
+        assert!(!here.join("1").exists());
+    }
+    // No directory, and there all the same.
+    std::fs::write(here.join("2"), b"somebody's").expect("written");
+    let error = drop("2").expect_err("it is not empty, for all that is known");
+    assert_eq!(
+        (error.fault, error.doing),
+        (DiskFault::Refused, DiskAction::List)
+    );
+    assert!(here.join("2").exists());
 }

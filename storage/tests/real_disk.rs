@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
 use storage::disk::{Disk, DiskAction, DiskError, DiskFault, RealDisk};
 use storage::error::StorageError;
 use storage::map::{Map, Pages};
@@ -98,6 +99,22 @@ fn a_full_disk_is_told_from_every_other_failure() {
     );
 }
 
+/// A device that neither syncs nor reserves, and memory that is not there.
+#[test]
+fn what_the_kernel_refuses_is_an_error_and_not_asked_again() {
+    let full = RealDisk.open(Path::new("/dev/full")).expect("there");
+    assert_eq!(refused(full.sync()).doing, DiskAction::Sync);
+    assert_eq!(refused(full.allocate(0, 1)).doing, DiskAction::Allocate);
+    let memory = RealDisk.open(Path::new("/proc/self/mem")).expect("Linux");
+    let error = refused(memory.read_at(&mut [0; 8], 0));
+    assert_eq!(
+        (error.fault, error.doing),
+        (DiskFault::Refused, DiskAction::Read)
+    );
+    let text = "/proc/self/mem: read failed: Input/output error (os error 5)";
+    assert_eq!(error.to_string(), text);
+}
+
 #[test]
 fn space_is_reserved_without_a_length_and_given_back_by_a_cut() {
     let path = directory("real-allocate").join("file");
@@ -107,10 +124,17 @@ fn space_is_reserved_without_a_length_and_given_back_by_a_cut() {
     file.allocate(0, 1 << 20)
         .expect("reserved, or a file system that cannot");
     assert_eq!(file.bytes(), Ok(5_000), "the length stays");
+    let blocks = |path: &Path| fs::metadata(path).expect("there").blocks() * 512;
+    let (here, other) = (blocks(&path), path.with_file_name("other"));
+    let asked = fs::File::create(&other).and_then(|file| {
+        let keep = FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, keep, 0, 1 << 20).map_err(Into::into)
+    });
+    assert!(asked.is_err() || here >= blocks(&other), "{here} bytes");
     file.truncate(4_096).expect("cut");
     assert_eq!(file.bytes(), Ok(4_096));
-    let blocks = fs::metadata(&path).expect("there").blocks() * 512;
-    assert!(blocks <= 64 << 10, "{blocks} bytes are kept");
+    let kept = blocks(&path);
+    assert!(kept <= 64 << 10, "{kept} bytes are kept");
     let mut read = [0; 8];
     assert_eq!(file.read_at(&mut read, 4_090), Ok(6));
     file.truncate(8_192).expect("longer");
