@@ -323,6 +323,40 @@ mod tests {
     }
 
     #[test]
+    fn it_hangs_on_the_one_that_ends_as_it_says() {
+        let newer = hole();
+        let older = |change: fn(&mut Hole)| {
+            let mut older = Hole {
+                id: SegmentId {
+                    sequence: Sequence(2),
+                    ..newer.id
+                },
+                first_offset: Offset(50),
+                next_offset: Offset(100),
+                next_commit_number: 11,
+                before: Before::Nothing,
+                ..newer.clone()
+            };
+            change(&mut older);
+            older
+        };
+        assert!(newer.hangs_on(&older(|_| ())));
+        let others: [fn(&mut Hole); 4] = [
+            |other| other.id.sequence.0 -= 1,
+            |other| other.lineage.0 -= 1,
+            |other| other.next_offset.0 -= 1,
+            |other| other.next_commit_number -= 1,
+        ];
+        for (case, change) in others.into_iter().enumerate() {
+            assert!(!newer.hangs_on(&older(change)), "{case}");
+        }
+        for before in [Before::Nothing, Before::Unknown] {
+            let other = Hole { before, ..hole() };
+            assert!(!other.hangs_on(&older(|_| ())));
+        }
+    }
+
+    #[test]
     fn it_says_what_is_missing() {
         let said = "offsets 100 to 199 are in quarantine/7-9-3.1.arrow (checksum mismatch in column 0, buffer 1 at byte 4096)";
         assert_eq!(hole().to_string(), said);

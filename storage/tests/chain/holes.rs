@@ -35,7 +35,7 @@ fn quarantine(rig: &Rig) -> PathBuf {
 }
 
 /// Turns a bit below whoever has the file mapped.
-fn flip(path: &Path, at: usize) {
+pub fn flip(path: &Path, at: usize) {
     let bytes = std::fs::read(path).expect("it is there");
     let file = OpenOptions::new().write(true).open(path);
     let file = file.expect("it can be written");
@@ -44,7 +44,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 /// A byte of the first commit's metadata, and one of its text.
-fn places(path: &Path) -> (usize, usize) {
+pub fn places(path: &Path) -> (usize, usize) {
     let bytes = std::fs::read(path).expect("it is there");
     let at = parse_header(&bytes).expect("a header").bytes as usize;
     let record = parse_commit(&bytes[at..]).expect("a commit");
@@ -64,7 +64,7 @@ fn damaged(rig: &mut Rig, number: usize) -> Hole {
     corrupt(rig)
 }
 
-fn corrupt(rig: &Rig) -> Hole {
+pub fn corrupt(rig: &Rig) -> Hole {
     match rig.failed() {
         Some(Failure::Corrupt {
             hole: Some(hole), ..
@@ -371,7 +371,7 @@ fn what_stood_before_a_torn_header_is_no_empty_segment() {
 }
 
 /// Three durable rows, and two behind them that are in the file and were taken back: their sync failed.
-fn taken_back(name: &str) -> Rig {
+pub fn taken_back(name: &str) -> Rig {
     let settings = StoreSettings {
         merge_rows_mean_min: 0,
         ..StoreSettings::default()
@@ -462,16 +462,15 @@ fn what_was_taken_back_says_what_before_it_was_durable() {
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
 }
 
-/// A segment was begun behind what was taken back, and a kill came before it was unlinked. It hangs on more than the
-/// hole of the damaged one tells, and nothing vouches for it: it goes.
-#[test]
-fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
+/// The same in segments of two commits, and the segment that was begun behind them before that, which goes once
+/// that one is durable: its path and its bytes.
+pub fn taken_back_with_one_behind(name: &str) -> (Rig, PathBuf, Vec<u8>) {
     let settings = StoreSettings {
         segment_commits_max: 2,
         merge_rows_mean_min: 0,
         ..StoreSettings::default()
     };
-    let mut rig = Rig::new("taken-back-hung-on", 1, settings);
+    let mut rig = Rig::new(name, 1, settings);
     rig.commit(3, "kept");
     for text in ["taken back", "behind it"] {
         rig.load(2, text);
@@ -498,9 +497,20 @@ fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
     })));
     let kept = std::fs::read(&behind).expect("it is there");
     rig.settle();
-    let void = rig.segments().pop().expect("begun behind the void");
+    (rig, behind, kept)
+}
+
+/// A segment was begun behind what was taken back, and a kill came before it was unlinked. It hangs on more than the
+/// hole of the damaged one tells, and nothing vouches for it: it goes.
+#[test]
+fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
+    let (mut rig, behind, kept) = taken_back_with_one_behind("taken-back-hung-on");
+    let segments = rig.segments();
+    let [first, _, void] = &segments[..] else {
+        panic!("one was begun behind the void: {segments:?}");
+    };
     std::fs::write(&behind, kept).expect("not unlinked");
-    flip(&first, places(&first).1);
+    flip(first, places(first).1);
     rig.again();
     assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
     std::fs::remove_file(void).expect("never durable");

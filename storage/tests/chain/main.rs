@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod before;
 mod dropped;
 mod due;
 mod holes;

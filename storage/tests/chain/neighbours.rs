@@ -42,7 +42,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 /// Where each commit begins.
-fn commits(path: &Path) -> Vec<usize> {
+pub fn commits(path: &Path) -> Vec<usize> {
     let bytes = fs::read(path).expect("readable");
     let mut at = parse_header(&bytes).expect("a header").bytes as usize;
     let mut commits = Vec::new();
@@ -288,7 +288,7 @@ fn planted(rig: &Rig, change: impl FnOnce(&mut Hole)) {
 }
 
 /// The second of three is in quarantine.
-fn with_hole(name: &str) -> Rig {
+pub fn with_hole(name: &str) -> Rig {
     let mut rig = Rig::new(name, 1, plain());
     for _ in 0..3 {
         rig.commit(2, "a");
