@@ -10,5 +10,6 @@ mod merges;
 mod neighbours;
 mod numbers;
 mod quarantines;
+mod repairs;
 mod seals;
 mod watched;

@@ -1,0 +1,126 @@
+//! What recovery mends, and that it is done when it ends.
+
+use std::fs;
+use std::path::Path;
+
+use storage::disk::{Disk, RealDisk};
+use storage::format::parse_seal;
+use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
+use storage::limits::SEGMENT_MAP_BYTES;
+use storage::recovery::{RecoverPartition, RecoveredPartition, recover};
+use storage::store::{LineageStart, StoreSettings};
+
+use crate::holes::flip;
+use crate::neighbours::with_hole;
+use crate::rig::Rig;
+use crate::watched::Watched;
+
+/// Segments of a commit each, left as they are.
+fn single() -> StoreSettings {
+    StoreSettings {
+        segment_commits_max: 1,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    }
+}
+
+/// Recovers what a rig left in its lineage 1, which begins at 0, or in a later one that begins at `start_offset`.
+fn recovered(
+    disk: &dyn Disk,
+    directory: &Path,
+    (lineage, start_offset): (u64, i64),
+    mapped: bool,
+) -> RecoveredPartition {
+    let partition = RecoverPartition {
+        table: TableId(1),
+        leaf_partition: LeafPartitionId(1),
+        directory: directory.to_path_buf(),
+        quarantine: directory.join("../../../quarantine"),
+        start: LineageStart {
+            lineage: Lineage(lineage),
+            live_lineage: Lineage(1),
+            start_offset: Offset(start_offset),
+            topic_id: TopicId::default(),
+        },
+        mapped,
+        pages_bytes_max: SEGMENT_MAP_BYTES,
+        unix_ms: 1_700_000_000_000,
+    };
+    recover(disk, &partition).expect("sound")
+}
+
+/// Before it was begun the names were made durable, and behind the last of what it did to them they are again.
+#[test]
+fn the_names_that_recovery_leaves_are_durable_when_it_ends() {
+    let rig = with_hole("names-durable");
+    let disk = Watched::default();
+    recovered(&disk, rig.directory(), (2, 6), false);
+    assert_eq!(disk.said(), ["sync 1", "rename to 2.0.bridge", "sync 1"]);
+}
+
+#[test]
+fn a_segment_that_gets_its_footer_again_is_mapped_as_far_as_it_goes() {
+    let mut rig = Rig::new("footer-again", 1, single());
+    for _ in 0..3 {
+        rig.commit(2, "a");
+    }
+    let first = rig.segments().remove(0);
+    let bytes = fs::read(&first).expect("it is there");
+    flip(&first, bytes.len() - 1);
+    let recovered = recovered(&RealDisk, rig.directory(), (1, 0), false);
+    assert_eq!(fs::read(&first).expect("it is there"), bytes);
+    drop(rig);
+    // A map holds a descriptor where its file may yet grow.
+    let names = fs::read_dir("/proc/self/fd").expect("procfs");
+    let links = names.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    assert_eq!(links.filter(|link| *link == first).count(), 0);
+    drop(recovered);
+}
+
+/// A whole footer whose flatbuffer is 64 bytes longer than ours: its readers do not mind what stands behind it.
+fn with_longer_footer(sealed: &[u8]) -> Vec<u8> {
+    let u32_at = |at: usize| u32::from_le_bytes(sealed[at..at + 4].try_into().expect("4 bytes"));
+    let tail = sealed.len() - 10;
+    let footer_at = tail - u32_at(tail) as usize;
+    let index_at = footer_at - u32_at(footer_at - 8) as usize;
+    let mut footer = sealed[footer_at..tail].to_vec();
+    footer.extend([0; 64]);
+    footer.extend((footer.len() as u32).to_le_bytes());
+    footer.extend(b"ARROW1");
+    let mut longer = sealed[..footer_at].to_vec();
+    // The footer's checksum behind the magic, the content's end and the commits; then the index's own.
+    longer[index_at + 20..index_at + 24].copy_from_slice(&crc32fast::hash(&footer).to_le_bytes());
+    let crc = crc32fast::hash(&longer[index_at..footer_at - 4]);
+    longer[footer_at - 4..].copy_from_slice(&crc.to_le_bytes());
+    longer.extend(footer);
+    longer
+}
+
+/// What another version wrote, of which no sync ever said anything: it is written again as this one does it, and
+/// nothing of the longer one stays behind it. Below a reader's map nothing is cut: that would be its end.
+#[test]
+fn a_longer_footer_is_written_over_and_cut_unless_it_is_mapped() {
+    for mapped in [false, true] {
+        let settings = StoreSettings {
+            sync_age_ms: 1 << 40,
+            ..single()
+        };
+        let mut rig = Rig::new("footer-longer", 1, settings);
+        rig.load(3, "a");
+        rig.pass(rig.settings.flush_age_ms);
+        let (path, directory) = (rig.segments().remove(0), rig.directory().to_path_buf());
+        drop(rig);
+        let sealed = fs::read(&path).expect("it is there");
+        let longer = with_longer_footer(&sealed);
+        let read = |at: u64, len: usize| Ok::<_, ()>(longer[at as usize..][..len].to_vec());
+        let seal = parse_seal(longer.len() as u64, read).expect("no error but damage");
+        assert_eq!(seal.expect("whole").commits.len(), 1);
+        fs::write(&path, &longer).expect("it can be written");
+        let recovered = recovered(&RealDisk, &directory, (1, 0), mapped);
+        assert!(recovered.segments[0].sealed);
+        let bytes = fs::read(&path).expect("it is there");
+        assert_eq!(bytes[..sealed.len()], sealed);
+        let kept = if mapped { longer.len() } else { sealed.len() };
+        assert_eq!(bytes.len(), kept, "mapped: {mapped}");
+    }
+}
