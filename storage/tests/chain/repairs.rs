@@ -77,6 +77,34 @@ fn a_segment_that_gets_its_footer_again_is_mapped_as_far_as_it_goes() {
     drop(recovered);
 }
 
+/// Cut before its content's end of stream is there again, a merged segment passes for a damaged one, should the node
+/// end just then.
+#[test]
+fn a_merged_segment_gets_its_footer_again_in_its_place_and_any_other_behind_a_cut() {
+    let merging = StoreSettings::default().merge_rows_mean_min;
+    for (merge_rows_mean_min, name, cut) in [(0, "1.0.arrow", true), (merging, "1.1.arrow", false)]
+    {
+        let settings = StoreSettings {
+            segment_commits_max: 4,
+            merge_rows_mean_min,
+            ..StoreSettings::default()
+        };
+        let mut rig = Rig::new("footer-place", 1, settings);
+        for _ in 0..5 {
+            rig.commit(3, "a");
+        }
+        assert_eq!(rig.names(), [name, "2.0.arrow"]);
+        let first = rig.segments().remove(0);
+        let bytes = fs::read(&first).expect("it is there");
+        flip(&first, bytes.len() - 1);
+        let disk = Watched::default();
+        recovered(&disk, rig.directory(), (1, 0), false);
+        assert_eq!(fs::read(&first).expect("it is there"), bytes);
+        let said = disk.said();
+        assert_eq!(said.contains(&format!("cut {name}")), cut, "{said:?}");
+    }
+}
+
 /// A whole footer whose flatbuffer is 64 bytes longer than ours: its readers do not mind what stands behind it.
 fn with_longer_footer(sealed: &[u8]) -> Vec<u8> {
     let u32_at = |at: usize| u32::from_le_bytes(sealed[at..at + 4].try_into().expect("4 bytes"));

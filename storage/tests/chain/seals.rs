@@ -32,7 +32,7 @@ fn a_segment_of_many_columns_is_sealed_before_its_index_is_too_large_to_read() {
 }
 
 /// Descriptors of this process that are open on files below a rig's directory.
-pub fn descriptors(rig: &Rig) -> usize {
+fn descriptors(rig: &Rig) -> usize {
     let directory = rig.segments()[0].parent().expect("a directory").to_owned();
     let entries = std::fs::read_dir("/proc/self/fd").expect("procfs");
     let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());

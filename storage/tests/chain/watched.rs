@@ -1,6 +1,7 @@
-//! A disk that tells what was done to names, in order, and maps or opens nothing of what it is told not to,
+//! A disk that tells what was done to names, and which files were cut, in order, and maps or opens nothing of what it is told not to,
 //! and has as much room as it is told.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,15 @@ pub struct Watched {
     no_maps: bool,
     unreadable: Option<&'static str>,
     free_bytes: Option<u64>,
-    said: Mutex<Vec<String>>,
+    said: Said,
+}
+
+type Said = Arc<Mutex<Vec<String>>>;
+
+fn say(said: &Said, call: &str, path: &Path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut said = said.lock().expect("nobody panicked");
+    said.push(format!("{call} {name}"));
 }
 
 impl Watched {
@@ -47,9 +56,35 @@ impl Watched {
     }
 
     fn say(&self, call: &str, path: &Path) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut said = self.said.lock().expect("nobody panicked");
-        said.push(format!("{call} {name}"));
+        say(&self.said, call, path);
+    }
+}
+
+#[derive(Debug)]
+struct WatchedFile(Arc<dyn DiskFile>, Said);
+
+impl DiskFile for WatchedFile {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+    fn bytes(&self) -> Result<u64, DiskError> {
+        self.0.bytes()
+    }
+    fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
+        self.0.read_at(buffer, at_byte)
+    }
+    fn write_at(&self, slices: &[IoSlice<'_>], at_byte: u64) -> Result<(), DiskError> {
+        self.0.write_at(slices, at_byte)
+    }
+    fn allocate(&self, at_byte: u64, bytes: u64) -> Result<(), DiskError> {
+        self.0.allocate(at_byte, bytes)
+    }
+    fn truncate(&self, bytes: u64) -> Result<(), DiskError> {
+        say(&self.1, "cut", self.path());
+        self.0.truncate(bytes)
+    }
+    fn sync(&self) -> Result<(), DiskError> {
+        self.0.sync()
     }
 }
 
@@ -64,7 +99,8 @@ impl Disk for Watched {
         if self.unreadable.is_some_and(|name| path.ends_with(name)) {
             return Err(DiskError::new(path, DiskAction::Open, 5));
         }
-        RealDisk.open(path)
+        let file = RealDisk.open(path)?;
+        Ok(Arc::new(WatchedFile(file, Arc::clone(&self.said))))
     }
     fn pages(&self, path: &Path, bytes_max: u64) -> Result<Arc<dyn Pages>, DiskError> {
         if self.no_maps {
