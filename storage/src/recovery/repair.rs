@@ -121,6 +121,10 @@ impl Repair<'_> {
             if action == FooterAction::Again {
                 end_of_file = write_footer(&scan)?;
                 (sealed, changed) = (true, true);
+                // What was torn may have been longer: the rest of it behind a footer is the end of none.
+                if in_place && end_of_file < opened.file_bytes {
+                    opened.file.truncate(end_of_file)?;
+                }
             }
             notes.extend(row.map(|row| note(row, &opened.path, scan.end_byte)));
         } else if sealed {

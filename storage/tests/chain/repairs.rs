@@ -152,3 +152,25 @@ fn a_longer_footer_is_written_over_and_cut_unless_it_is_mapped() {
         assert_eq!(bytes.len(), kept, "mapped: {mapped}");
     }
 }
+
+/// A merged one's torn footer is written over; where it was longer, its rest goes too: a start after this one finds
+/// a whole footer.
+#[test]
+fn a_longer_torn_footer_of_a_merged_segment_leaves_nothing_behind() {
+    let settings = StoreSettings {
+        segment_commits_max: 4,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("footer-merged-longer", 1, settings);
+    for _ in 0..5 {
+        rig.commit(3, "a");
+    }
+    assert_eq!(rig.names(), ["1.1.arrow", "2.0.arrow"]);
+    let (path, directory) = (rig.segments().remove(0), rig.directory().to_path_buf());
+    drop(rig);
+    let sealed = fs::read(&path).expect("it is there");
+    fs::write(&path, with_longer_footer(&sealed)).expect("it can be written");
+    flip(&path, sealed.len());
+    recovered(&RealDisk, &directory, (1, 0), false);
+    assert_eq!(fs::read(&path).expect("it is there"), sealed);
+}
