@@ -23,7 +23,7 @@ const SLACK: Duration = Duration::from_secs(3);
 /// A program that uses no processor time for so long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 /// However it goes about it, a program has ended by then.
-const WALL_MAX: Duration = Duration::from_secs(900);
+const WALL_MAX: Duration = Duration::from_secs(300);
 /// Memory, in KiB, and the size of a file, in blocks of 512 bytes: `ulimit`'s units. Not the address space:
 /// segments are mapped generously.
 const LIMITS: &str = "ulimit -d 4000000; ulimit -f 2000000";
