@@ -1,5 +1,6 @@
 //! A leaf partition's chain over a real directory: seals, merges, and what a restart makes of them.
 
+mod forged;
 mod rig;
 
 mod before;
@@ -11,5 +12,7 @@ mod neighbours;
 mod numbers;
 mod quarantines;
 mod repairs;
+mod scanned;
 mod seals;
+mod vouched;
 mod watched;

@@ -10,7 +10,7 @@ use storage::format::{
     CommitFacts, CommitInput, SegmentHeader, SegmentId, encode_commit, encode_header,
 };
 use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId, TopicId};
-use storage::limits::{COMMIT_NUMBER_MAX, SEQUENCE_MAX};
+use storage::limits::{COMMIT_NUMBER_MAX, NUMBERS_LEFT_MIN, SEQUENCE_MAX};
 use storage::store::StoreSettings;
 
 use crate::rig::Rig;
@@ -55,6 +55,51 @@ fn mismatch(rig: &Rig) -> (PathBuf, String) {
 fn named(rig: &Rig, what: &str) {
     let what = format!("{what}: no leaf counts so far, nothing is written behind it");
     assert_eq!(mismatch(rig), (rig.directory().to_path_buf(), what));
+}
+
+/// The last numbers behind which something is written: a long life is not refused, and no number more.
+#[test]
+fn numbers_are_given_as_long_as_enough_are_left() {
+    let last = SEQUENCE_MAX - NUMBERS_LEFT_MIN;
+    for sequence in [1 << 20, last, last + 1] {
+        let mut rig = rig("sequences-left");
+        let path = rig.directory().join(format!("{sequence}.0.arrow"));
+        std::fs::write(path, b"").expect("it can be written");
+        rig.again();
+        match sequence > last {
+            true => named(&rig, &format!("holds a segment {sequence}")),
+            false => assert_eq!((rig.failed(), rig.rows()), (None, 3), "{sequence}"),
+        }
+    }
+    // The number that would follow counts.
+    let last = COMMIT_NUMBER_MAX - NUMBERS_LEFT_MIN - 1;
+    for number in [1 << 20, last, last + 1] {
+        let mut rig = rig("commits-left");
+        std::fs::write(&rig.segments()[0], forged(&rig, number)).expect("written");
+        rig.again();
+        match number > last {
+            true => named(&rig, &format!("holds a commit {number}")),
+            false => assert_eq!((rig.failed(), rig.rows()), (None, 1), "{number}"),
+        }
+    }
+}
+
+/// A directory is nobody's segment, hole or temporary, whatever its name: neither read nor touched.
+#[test]
+fn a_directory_that_is_named_as_a_file_of_ours_is_left_alone() {
+    let mut rig = rig("named-directories");
+    let names = ["7.0.arrow", "8.0.hole", "8.0.bridge", "9.0.arrow.tmp"];
+    for name in names {
+        std::fs::create_dir(rig.directory().join(name)).expect("made");
+    }
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    rig.commit(2, "b");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 5));
+    for name in names {
+        assert!(rig.directory().join(name).is_dir(), "{name}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub struct Watched {
     no_maps: bool,
     unreadable: Option<&'static str>,
     free_bytes: Option<u64>,
+    unlinks: bool,
     said: Said,
 }
 
@@ -46,6 +47,14 @@ impl Watched {
     pub fn with_room(free_bytes: u64) -> Watched {
         Watched {
             free_bytes: Some(free_bytes),
+            ..Watched::default()
+        }
+    }
+
+    /// One that tells what is unlinked too.
+    pub fn with_unlinks() -> Watched {
+        Watched {
+            unlinks: true,
             ..Watched::default()
         }
     }
@@ -114,6 +123,9 @@ impl Disk for Watched {
         RealDisk.rename(from, to)
     }
     fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        if self.unlinks {
+            self.say("unlink", path);
+        }
         RealDisk.unlink(path)
     }
     fn make_directory(&self, path: &Path) -> Result<(), DiskError> {

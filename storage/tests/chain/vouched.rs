@@ -1,0 +1,172 @@
+//! What is known durable, and who says so: read no more than it must be, and never taken for what was not.
+
+use std::fs;
+use std::path::Path;
+
+use storage::disk::{DiskOp, Failure};
+use storage::format::{CommitRecord, Hole, parse_commit, parse_header};
+use storage::store::StoreSettings;
+
+use crate::rig::Rig;
+use crate::watched::Watched;
+
+/// Segments of two commits, left as they are; so many of them, of three offsets each.
+fn rig(name: &str, segments: usize) -> Rig {
+    let settings = StoreSettings {
+        segment_commits_max: 2,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new(name, 1, settings);
+    for _ in 0..segments {
+        rig.commit(2, "some text");
+        rig.commit(1, "some text");
+    }
+    assert_eq!(rig.segments().len(), segments);
+    rig
+}
+
+/// Where each commit begins, and its record.
+fn commits(path: &Path) -> Vec<(usize, CommitRecord)> {
+    let bytes = fs::read(path).expect("readable");
+    let mut at = parse_header(&bytes).expect("a header").bytes as usize;
+    let mut commits = Vec::new();
+    while let Ok(record) = parse_commit(&bytes[at..]) {
+        let next = at + record.message_bytes() as usize;
+        commits.push((at, record));
+        at = next;
+    }
+    commits
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).expect("readable");
+    bytes[at] ^= 1;
+    // A new file: what is mapped stays as it is.
+    fs::remove_file(path).expect("it goes");
+    fs::write(path, bytes).expect("writable");
+}
+
+fn corrupt(rig: &Rig) -> Hole {
+    match rig.failed() {
+        Some(Failure::Corrupt {
+            hole: Some(hole), ..
+        }) => Hole::clone(hole),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The last commit of a segment is past what that says itself; what follows it says that it was durable, and will
+/// at the next start too. A start reads no bodies of what is known durable: a query does, and finds it.
+#[test]
+fn bodies_of_what_is_known_durable_wait_for_a_reader() {
+    for number in 1..=3 {
+        let mut rig = rig("bodies", 4);
+        let path = &rig.segments()[number - 1];
+        let (at, last) = commits(path).pop().expect("a commit");
+        let text = last.columns[0].buffers[2].at as usize;
+        flip(path, at + last.head_bytes as usize + text);
+        rig.again();
+        assert_eq!((rig.failed(), rig.rows()), (None, 12));
+        let error = rig.read().expect_err("never fewer rows").to_string();
+        assert!(error.contains("checksum mismatch in column 0"), "{error}");
+        assert_eq!(corrupt(&rig).next_offset.0, 3 * number as i64);
+    }
+}
+
+/// No record of a merged segment says what was durable; that it is there does. What stood before it is never taken
+/// for what was not durable yet, and the merged one not for what hangs on nothing.
+#[test]
+fn a_merged_segment_says_that_what_stood_before_it_was_durable() {
+    let settings = StoreSettings {
+        segment_commits_max: 4,
+        merge_rows_mean_min: 10,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("merged-vouches", 1, settings);
+    for rows in [60, 60, 60, 60, 3, 3, 3, 3] {
+        rig.commit(rows, "a");
+    }
+    assert_eq!(rig.names(), ["1.0.arrow", "2.1.arrow"]);
+    let merged = commits(&rig.directory().join("2.1.arrow"));
+    assert!(merged.iter().all(|(_, record)| record.durable_end == 0));
+    let first = rig.directory().join("1.0.arrow");
+    let (at, _) = commits(&first)[3];
+    flip(&first, at + 20);
+    rig.again();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 239");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 12));
+    assert_eq!(rig.told(), ["offsets 0 to 239"]);
+}
+
+/// What is told of damage is what stands there, and where.
+#[test]
+fn damage_that_a_newer_segment_alone_vouches_for_is_named_for_what_it_is() {
+    for (number, name) in [(1, "named-1"), (2, "named-2")] {
+        let mut rig = rig(name, 3);
+        let path = &rig.segments()[number - 1];
+        let (at, _) = commits(path)[1];
+        flip(path, at + 20);
+        rig.again();
+        let says = format!("BadMetadata at byte {at}, which was durable");
+        assert_eq!(corrupt(&rig).reason, says);
+    }
+}
+
+/// The body of the last commit is cut off, and its metadata is not: what is left of it is no content.
+#[test]
+fn a_commit_whose_body_is_cut_off_is_damaged_where_it_begins() {
+    let mut rig = rig("body-cut", 3);
+    let path = &rig.segments()[1];
+    let (at, last) = commits(path).pop().expect("a commit");
+    let mut bytes = fs::read(path).expect("readable");
+    bytes.truncate(at + last.message_bytes() as usize - 64);
+    fs::remove_file(path).expect("it goes");
+    fs::write(path, bytes).expect("writable");
+    rig.again();
+    let hole = corrupt(&rig);
+    assert_eq!(
+        hole.reason,
+        format!("BadBody at byte {at}, which was durable")
+    );
+    assert_eq!(hole.offsets(), "offsets 3 to 5");
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 6));
+    assert_eq!(rig.told(), ["offsets 3 to 5"]);
+}
+
+/// A merged segment got its name, and a kill came before that was synced. Its inputs go only once it is: a power
+/// loss would take the name back.
+#[test]
+fn the_names_that_a_start_finds_are_durable_before_anything_goes_by_them() {
+    let settings = StoreSettings {
+        segment_commits_max: 4,
+        ..StoreSettings::default()
+    };
+    let mut rig = Rig::new("names-synced", 1, settings.clone());
+    let mut inputs = Vec::new();
+    for _ in 0..8 {
+        rig.load(3, "a");
+        for ms in [settings.flush_age_ms, settings.sync_age_ms] {
+            rig.pass_but(ms, |op| !matches!(op, DiskOp::Unlink { .. }));
+        }
+        let files = rig.segments().into_iter();
+        inputs.extend(files.map(|path| (fs::read(&path).expect("readable"), path)));
+        rig.settle();
+    }
+    let merged = rig.names();
+    let gone = inputs.into_iter().filter(|(_, path)| !path.exists());
+    let gone: Vec<_> = gone.collect();
+    assert!(!gone.is_empty(), "{merged:?}");
+    gone.into_iter()
+        .for_each(|(bytes, path)| fs::write(path, bytes).expect("writable"));
+    let disk = Watched::with_unlinks();
+    rig.again_on(&disk);
+    assert_eq!((rig.failed(), rig.names()), (None, merged));
+    let said = disk.said();
+    let first = |call: &str| said.iter().position(|said| said == call);
+    let (synced, gone) = (first("sync 1"), first("unlink 1.0.arrow"));
+    assert!(gone.is_some() && synced < gone, "{said:?}");
+    assert!(synced.is_some(), "{said:?}");
+}
