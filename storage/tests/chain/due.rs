@@ -52,6 +52,20 @@ fn the_next_deadline_is_the_first_of_those_that_wait() {
     assert_eq!((durable(&rig), rig.history().len()), (1, 2));
 }
 
+/// A sync that is on its way is not due again: nothing wakes the store for what time cannot start.
+#[test]
+fn a_file_that_is_being_synced_has_no_deadline() {
+    let mut rig = Rig::new("due-syncing", 1, StoreSettings::default());
+    rig.load(1, "a");
+    rig.pass(rig.settings.flush_age_ms);
+    rig.now_ms += rig.settings.sync_age_ms;
+    rig.sync();
+    assert_eq!((rig.disk.len(), rig.store.next_deadline_ms()), (1, None));
+    assert_eq!(rig.store.sync_wanted(rig.now_ms + 1_000_000), None);
+    rig.settle();
+    assert_eq!((durable(&rig), rig.store.next_deadline_ms()), (1, None));
+}
+
 #[test]
 fn a_file_is_synced_at_once_when_so_many_bytes_wait() {
     let written = |name: &str, sync_bytes: u64| {

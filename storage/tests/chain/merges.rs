@@ -106,7 +106,10 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
     rig.settle();
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.names(), ["1.0.arrow"]);
+    let again_ms = rig.now_ms + MERGE_RETRY_MS;
+    assert_eq!(rig.store.next_deadline_ms(), Some(again_ms));
     rig.pass(MERGE_RETRY_MS);
+    assert_eq!(rig.store.next_deadline_ms(), None);
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.names(), ["1.1.arrow"]);
 }

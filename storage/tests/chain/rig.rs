@@ -22,7 +22,7 @@ pub struct Rig {
     pub store: Store,
     pub settings: StoreSettings,
     identity: StoreIdentity,
-    pool: BlockPool,
+    pub pool: BlockPool,
     out: StoreEffects,
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<DiskOp>,
@@ -126,9 +126,15 @@ impl Rig {
     /// Another process over the same directory.
     pub fn again(&mut self) {
         assert!(self.disk.is_empty(), "a clean stop");
-        self.store = Store::new(self.identity.clone(), self.settings.clone());
-        self.said.clear();
+        self.kill();
         self.open();
+    }
+
+    /// The process is gone, with what was on its way, and another is there that has opened nothing yet.
+    pub fn kill(&mut self) {
+        self.disk.clear();
+        self.said.clear();
+        self.store = Store::new(self.identity.clone(), self.settings.clone());
     }
 
     /// The same, where recovery finds another disk.
@@ -229,6 +235,23 @@ impl Rig {
             next_offset: Offset(first + rows),
             counts: Counts {
                 loaded: rows as u64,
+                ..Counts::default()
+            },
+            leader_epoch: 0,
+            extracted_bytes: 100,
+            unix_ms: 1_700_000_000_000 + self.clock_ahead_ms + self.now_ms as i64,
+        };
+        self.store.publish(self.now_ms, &step, &mut self.out);
+        self.take();
+    }
+
+    /// One step of so many offsets, each of them rejected.
+    pub fn reject(&mut self, offsets: u64) {
+        self.store.tail(&mut self.pool).expect("a tail");
+        let step = Step {
+            next_offset: Offset(self.store.cursors().visible.0 + offsets as i64),
+            counts: Counts {
+                rejected: offsets,
                 ..Counts::default()
             },
             leader_epoch: 0,

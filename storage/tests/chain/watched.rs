@@ -15,6 +15,7 @@ pub struct Watched {
     unreadable: Option<&'static str>,
     free_bytes: Option<u64>,
     unlinks: bool,
+    no_directory_syncs: bool,
     said: Said,
 }
 
@@ -55,6 +56,14 @@ impl Watched {
     pub fn with_unlinks() -> Watched {
         Watched {
             unlinks: true,
+            ..Watched::default()
+        }
+    }
+
+    /// One that syncs no directory.
+    pub fn without_directory_syncs() -> Watched {
+        Watched {
+            no_directory_syncs: true,
             ..Watched::default()
         }
     }
@@ -137,6 +146,9 @@ impl Disk for Watched {
     }
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
         self.say("sync", path);
+        if self.no_directory_syncs {
+            return Err(DiskError::new(path, DiskAction::SyncDirectory, 5));
+        }
         RealDisk.sync_directory(path)
     }
     fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {

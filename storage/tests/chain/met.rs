@@ -1,0 +1,314 @@
+//! Damage that a reader meets while the store runs: who looks at it and when, and what its hole says.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use storage::disk::{DiskOp, Failure};
+use storage::format::{Before, Hole, SegmentId, encode_hole, parse_commit, parse_header};
+use storage::ids::{Lineage, Offset, Sequence};
+use storage::limits::FAULTS_WAITING_MAX;
+use storage::recovery::hole_path;
+use storage::store::{StoreEffect, StoreEvent, StoreSettings};
+
+use crate::rig::Rig;
+
+/// Segments of two commits, left as they are.
+fn plain() -> StoreSettings {
+    StoreSettings {
+        segment_commits_max: 2,
+        merge_rows_mean_min: 0,
+        ..StoreSettings::default()
+    }
+}
+
+/// So many of them, of three offsets each.
+fn rig(name: &str, segments: usize) -> Rig {
+    let mut rig = Rig::new(name, 1, plain());
+    for _ in 0..segments {
+        rig.commit(2, "some text");
+        rig.commit(1, "some text");
+    }
+    assert_eq!(rig.segments().len(), segments);
+    rig
+}
+
+/// Turns a bit of the first commit's text in its place: a map sees it.
+fn damage(path: &Path) {
+    let bytes = fs::read(path).expect("readable");
+    let at = parse_header(&bytes).expect("a header").bytes as usize;
+    let record = parse_commit(&bytes[at..]).expect("a commit");
+    let at = at + record.head_bytes as usize + record.columns[0].buffers[2].at as usize;
+    let file = fs::OpenOptions::new().write(true).open(path);
+    let wrote = file
+        .expect("writable")
+        .write_all_at(&[bytes[at] ^ 1], at as u64);
+    wrote.expect("written");
+}
+
+/// A query meets it, and the store is not told yet.
+fn meet(rig: &Rig) {
+    let snapshot = rig.store.view().snapshot();
+    let mut parts = snapshot.parts().iter().map(|part| part.read(&[0, 1, 2]));
+    assert!(parts.any(|read| read.is_err()), "damaged");
+}
+
+fn corrupt(rig: &Rig) -> Hole {
+    match rig.failed() {
+        Some(Failure::Corrupt {
+            hole: Some(hole), ..
+        }) => Hole::clone(hole),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the history has of the partition's own.
+fn faults(rig: &Rig) -> Vec<String> {
+    let snapshot = rig.store.view().snapshot();
+    let faults = snapshot.rejects().map(|one| one.expect("sound").text);
+    faults.collect()
+}
+
+fn pass(rig: &mut Rig) {
+    rig.pass(rig.settings.flush_age_ms);
+    rig.pass(rig.settings.sync_age_ms);
+}
+
+#[test]
+fn damage_is_looked_at_once_and_not_while_the_partition_rests() {
+    let mut rig = rig("met-once", 2);
+    assert!(!rig.store.is_alarmed());
+    damage(&rig.segments()[0]);
+    // Whatever is checked first is trusted from then on: another process looks.
+    rig.again();
+    assert!(!rig.store.is_alarmed());
+    // Something is on its way, and is waited for.
+    rig.load(1, "a");
+    rig.now_ms += rig.settings.flush_age_ms;
+    rig.on(StoreEvent::Tick);
+    assert_eq!(rig.disk.len(), 1);
+    rig.store.set_resting(true);
+    meet(&rig);
+    assert!(!rig.store.is_alarmed());
+    rig.store.set_resting(false);
+    assert!(rig.store.is_alarmed());
+    rig.on(StoreEvent::Tick);
+    assert!(!rig.store.is_alarmed());
+    assert_eq!((rig.disk.len(), rig.failed()), (1, None));
+    rig.settle();
+    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+}
+
+/// What is written once damage was met is not counted: loading goes back to before the hole.
+#[test]
+fn a_commit_that_ends_behind_an_alarm_is_not_said() {
+    let mut rig = Rig::new("met-writing", 1, StoreSettings::default());
+    rig.commit(2, "some text");
+    rig.said.clear();
+    damage(&rig.segments()[0]);
+    rig.load(1, "more");
+    rig.now_ms += rig.settings.flush_age_ms;
+    rig.on(StoreEvent::Tick);
+    assert!(rig.disk.iter().any(|op| matches!(op, DiskOp::Write(_))));
+    meet(&rig);
+    rig.on(StoreEvent::Tick);
+    rig.settle();
+    let committed = |said: &StoreEffect| matches!(said, StoreEffect::Committed { .. });
+    assert!(!rig.said.iter().any(committed));
+    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 1");
+}
+
+#[test]
+fn a_hole_says_when_it_was_found_and_whether_another_segment_follows() {
+    for (number, bridged) in [(1, true), (2, false)] {
+        let mut rig = rig("met-found", 2);
+        damage(&rig.segments()[number - 1]);
+        rig.again();
+        rig.pass(4_321);
+        rig.commit(1, "a clock");
+        if !bridged {
+            // The newest again.
+            rig = self::rig("met-found-newest", 2);
+            damage(&rig.segments()[1]);
+            rig.again();
+        }
+        meet(&rig);
+        rig.on(StoreEvent::Tick);
+        rig.settle();
+        let hole = corrupt(&rig);
+        assert_eq!(
+            hole.found_unix_ms,
+            1_700_000_000_000 + rig.now_ms as i64,
+            "{number}"
+        );
+        let known: Vec<bool> = rig.store.holes().iter().map(|one| one.bridged).collect();
+        assert_eq!(known, [bridged], "{number}");
+    }
+}
+
+/// It vouches for what stood before it where all of that is durable, and for nothing else.
+#[test]
+fn a_hole_vouches_for_what_was_durable_before_it() {
+    for number in 1..=2 {
+        let mut rig = rig("met-vouches", 2);
+        damage(&rig.segments()[number - 1]);
+        rig.again();
+        meet(&rig);
+        rig.on(StoreEvent::Tick);
+        rig.settle();
+        assert!(corrupt(&rig).vouches, "{number}");
+    }
+    for (number, vouches) in [(1, true), (2, false)] {
+        let settings = StoreSettings {
+            sync_age_ms: 1 << 40,
+            ..plain()
+        };
+        let mut rig = Rig::new("met-undurable", 1, settings);
+        for _ in 0..3 {
+            rig.load(2, "some text");
+            rig.pass(rig.settings.flush_age_ms);
+        }
+        assert_eq!(rig.store.cursors().durable, Offset(0));
+        damage(&rig.segments()[number - 1]);
+        meet(&rig);
+        rig.on(StoreEvent::Tick);
+        rig.settle();
+        assert_eq!(corrupt(&rig).vouches, vouches, "{number}");
+    }
+}
+
+/// The catalog has the next lineage, from behind the damage, and the one before is being drained: who chose it did not
+/// know of the hole, which is not given up by that.
+#[test]
+fn damage_that_is_met_in_the_midst_of_set_offsets_is_not_given_up_by_it() {
+    let mut rig = rig("met-rewinding", 2);
+    damage(&rig.segments()[0]);
+    rig.again();
+    rig.load(1, "a");
+    rig.start.lineage = Lineage(2);
+    rig.start.start_offset = Offset(50);
+    rig.on(StoreEvent::Rewind(rig.start));
+    assert_eq!(rig.disk.len(), 1, "the one before is not drained");
+    meet(&rig);
+    rig.on(StoreEvent::Tick);
+    rig.settle();
+    assert_eq!(corrupt(&rig).standing, Lineage(2));
+    rig.open();
+    for _ in 0..2 {
+        assert_eq!(rig.told(), ["offsets 0 to 2"]);
+        rig.again();
+        assert_eq!(rig.failed(), None);
+    }
+}
+
+#[test]
+fn the_history_says_what_became_of_a_hole() {
+    for (rewind_to, became) in [
+        (None, "they are loaded again"),
+        (Some(9), "they are loaded again"),
+        (Some(10), "1 of them are given up, the others loaded again"),
+        (Some(12), "they are given up"),
+        (Some(40), "they are given up"),
+    ] {
+        let mut rig = rig("met-became", 4);
+        damage(&rig.segments()[3]);
+        rig.again();
+        meet(&rig);
+        rig.on(StoreEvent::Tick);
+        rig.settle();
+        rig.open();
+        assert_eq!(rig.told(), ["offsets 9 to 11"]);
+        if let Some(offset) = rewind_to {
+            rig.rewind(offset, false);
+        }
+        rig.commit(5, "again");
+        pass(&mut rig);
+        assert_eq!(rig.told(), Vec::<String>::new());
+        let faults = faults(&rig);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].ends_with(&format!("): {became}")), "{faults:?}");
+    }
+}
+
+/// They wait for a block; one more than may wait is dropped, and nothing waits for ever.
+#[test]
+fn of_many_holes_that_are_given_up_at_once_the_history_has_as_many_as_may_wait() {
+    let mut rig = rig("met-many", 1);
+    let mut before = None;
+    for number in 1..=FAULTS_WAITING_MAX as i64 + 2 {
+        let hole = Hole {
+            id: SegmentId {
+                leaf_partition: storage::ids::LeafPartitionId(1),
+                sequence: Sequence(number as u64 + 1),
+                rewrite: storage::ids::Rewrite(0),
+            },
+            table: storage::ids::TableId(1),
+            lineage: Lineage(1),
+            first_offset: Offset(3 * number),
+            next_offset: Offset(3 * number + 3),
+            next_commit_number: 2 * number as u64 + 3,
+            before: Before::Segment(before.unwrap_or(storage::format::Predecessor {
+                sequence: Sequence(1),
+                lineage: Lineage(1),
+                next_offset: Offset(3),
+                next_commit_number: 3,
+            })),
+            vouches: true,
+            standing: Lineage(1),
+            found_unix_ms: 0,
+            moved_to: "a name".to_owned(),
+            reason: "a test".to_owned(),
+        };
+        before = Some(hole.end());
+        let path = hole_path(rig.directory(), hole.id.sequence, hole.id.rewrite);
+        fs::write(path, encode_hole(&hole)).expect("writable");
+    }
+    rig.again();
+    assert_eq!(
+        (rig.failed(), rig.told().len()),
+        (None, FAULTS_WAITING_MAX + 2)
+    );
+    rig.rewind(100, false);
+    pass(&mut rig);
+    assert_eq!(rig.told(), Vec::<String>::new());
+    assert_eq!(faults(&rig).len(), FAULTS_WAITING_MAX);
+}
+
+/// What holds the directory is told by its ticket: another sync's end would let it go.
+#[test]
+fn no_two_operations_have_one_ticket() {
+    let mut rig = rig("met-tickets", 4);
+    damage(&rig.segments()[3]);
+    rig.again();
+    meet(&rig);
+    rig.on(StoreEvent::Tick);
+    rig.settle();
+    rig.open();
+    let mut tickets = Vec::new();
+    let mut closed = 0;
+    for _ in 0..8 {
+        rig.load(1, "again");
+        for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+            rig.now_ms += ms;
+            rig.on(StoreEvent::Tick);
+            rig.sync();
+            while let Some(op) = rig.disk.front() {
+                match op {
+                    DiskOp::Sync { ticket, .. } => tickets.push(*ticket),
+                    DiskOp::CloseHoles(holes) => {
+                        tickets.push(holes.ticket);
+                        closed += 1;
+                    }
+                    _ => {}
+                }
+                rig.finish(|_| true);
+                rig.sync();
+            }
+        }
+    }
+    assert_eq!((rig.told(), closed), (vec![], 1));
+    let mut once = tickets.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), tickets.len(), "{tickets:?}");
+}
