@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use storage::limits::FULL_RETRY_MS;
-use storage::store::StoreSettings;
+use storage::counts::Counts;
+use storage::limits::{BLOCK_MARKS_MIN, BLOCK_ROWS_MIN, FULL_RETRY_MS, SYNCS_PER_LEAF_MAX};
+use storage::store::{StoreSettings, SyncGate};
 
 use crate::rig::Rig;
 
@@ -114,4 +115,75 @@ fn a_name_that_is_taken_is_passed_later_each_time() {
     }
     assert_eq!(rig.history().len(), 1);
     assert!(rig.names().contains(&"17.0.arrow".to_owned()));
+}
+
+#[test]
+fn a_leafs_gate_lets_so_many_syncs_through_at_a_time() {
+    let mut gate = SyncGate::new();
+    for _ in 0..2 {
+        for _ in 0..SYNCS_PER_LEAF_MAX {
+            assert!(gate.is_open());
+            gate.begin();
+        }
+        assert!(!gate.is_open());
+        gate.end();
+        assert!(gate.is_open());
+        gate.begin();
+        (0..SYNCS_PER_LEAF_MAX).for_each(|_| gate.end());
+    }
+}
+
+/// Whatever it is that is used up.
+#[test]
+fn a_block_that_takes_no_further_step_is_written_at_once() {
+    let settings = StoreSettings {
+        flush_bytes: 1_000,
+        offsets_max: 1_000,
+        ..StoreSettings::default()
+    };
+    let rig = |name: &str| Rig::new(name, 1, settings.clone());
+    let rows = i64::from(BLOCK_ROWS_MIN);
+    for (name, steps, rows) in [("due-rows", 1, rows), ("due-flush-bytes", 10, 1)] {
+        let mut rig = rig(name);
+        for step in 1..=steps {
+            assert!(rig.disk.is_empty(), "{name}");
+            let rows = if step == steps { rows } else { 1 };
+            rig.load(rows, "a");
+        }
+        assert_eq!(rig.disk.len(), 1, "{name}");
+    }
+    // A step has a mark, with or without a row.
+    let mut marks = Rig::new("due-marks", 1, StoreSettings::default());
+    for _ in 0..BLOCK_MARKS_MIN {
+        assert!(marks.disk.is_empty());
+        marks.count(Counts {
+            gap: 1,
+            ..Counts::default()
+        });
+    }
+    assert_eq!(marks.disk.len(), 1);
+    // Of nothing but offsets.
+    let mut offsets = rig("due-offsets");
+    for gap in [999, 1] {
+        assert!(offsets.disk.is_empty());
+        offsets.count(Counts {
+            gap,
+            ..Counts::default()
+        });
+    }
+    assert_eq!(offsets.disk.len(), 1);
+    // What was lost ends its commit: how far the leader epoch before it reaches is known then.
+    let mut lost = rig("due-lost");
+    lost.load(2, "a");
+    assert!(lost.disk.is_empty());
+    lost.count(Counts {
+        lost: 5,
+        ..Counts::default()
+    });
+    assert_eq!(lost.disk.len(), 1);
+    lost.settle();
+    lost.load(1, "a");
+    lost.pass(lost.settings.flush_age_ms);
+    let offsets: Vec<i64> = lost.history().iter().map(|one| one.next_offset.0).collect();
+    assert_eq!(offsets, [7, 8]);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
+use storage::counts::Counts;
 use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
 use storage::format::{parse_commit, parse_header};
 use storage::segment::SealState;
@@ -57,10 +58,18 @@ fn fail_sync(rig: &mut Rig) {
     })));
 }
 
+/// One step of so many offsets, each of them rejected.
+fn reject(rig: &mut Rig, rejected: u64) {
+    rig.count(Counts {
+        rejected,
+        ..Counts::default()
+    });
+}
+
 /// A commit of so many rows and rejects, durable.
 fn commit(rig: &mut Rig, rows: i64, rejects: u64) {
     rig.load(rows, "a");
-    rig.reject(rejects);
+    reject(rig, rejects);
     rig.pass(rig.settings.flush_age_ms);
     rig.pass(rig.settings.sync_age_ms);
 }
@@ -87,7 +96,7 @@ fn rows_rejects_and_bytes_are_those_of_the_segments_that_are_there() {
     // What a failed sync leaves is taken back, in a segment that stays and one that goes.
     commit(&mut rig, 1, 1);
     rig.load(2, "taken back");
-    rig.reject(3);
+    reject(&mut rig, 3);
     rig.pass_but(rig.settings.flush_age_ms, |op| !op.is_sync());
     fail_sync(&mut rig);
     while rig.finish(|_| true) {}
@@ -151,4 +160,22 @@ fn a_void_leaves_a_durable_seal_and_writes_none_into_a_file_in_doubt() {
     }
     rig.pass(rig.settings.sync_age_ms);
     assert_eq!((seal(&rig), rig.rows()), (SealState::Unknown, 1));
+}
+
+#[test]
+fn what_waits_to_be_synced_says_since_when() {
+    let mut rig = Rig::new("gauges-dirty", 1, StoreSettings::default());
+    let since = |rig: &Rig| {
+        let gauges = &rig.store.view().gauges;
+        gauges.dirty_since_unix_ms.load(Ordering::Relaxed)
+    };
+    assert_eq!(since(&rig), -1);
+    rig.load(1, "a");
+    rig.pass(rig.settings.flush_age_ms);
+    let written_ms = 1_700_000_000_000 + rig.now_ms as i64;
+    assert_eq!(since(&rig), written_ms);
+    rig.pass(rig.settings.sync_age_ms - 1);
+    assert_eq!(since(&rig), written_ms);
+    rig.pass(1);
+    assert_eq!(since(&rig), -1);
 }

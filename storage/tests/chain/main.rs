@@ -16,6 +16,7 @@ mod numbers;
 mod quarantines;
 mod repairs;
 mod reopened;
+mod room;
 mod scanned;
 mod seals;
 mod vouched;

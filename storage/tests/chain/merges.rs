@@ -350,3 +350,36 @@ fn a_torn_hole_of_a_merge_is_refused_before_its_input_goes() {
         assert!(input.exists() && hole.exists());
     }
 }
+
+/// It waits as long as behind any other that was given up, and not for ever.
+#[test]
+fn a_merge_that_met_damage_is_not_the_last_one() {
+    let mut rig = Rig::new("damage-not-last", 1, trickle());
+    for _ in 0..3 {
+        rig.commit(3, "damage-me");
+    }
+    rig.load(3, "damage-me");
+    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+        rig.now_ms += ms;
+        rig.on(StoreEvent::Tick);
+        while !rig.disk.iter().any(merges) && rig.step() {}
+    }
+    turn_a_bit(&rig);
+    let until_ms = rig.now_ms + MERGE_RETRY_MS;
+    rig.settle();
+    assert!(matches!(rig.failed(), Some(Failure::Corrupt { .. })));
+    rig.said.clear();
+    rig.open();
+    for _ in 0..5 {
+        rig.commit(3, "again");
+    }
+    assert_eq!((rig.failed(), rig.rows()), (None, 15));
+    assert!(rig.now_ms < until_ms);
+    assert_eq!(rig.names(), ["2.0.arrow", "3.0.arrow"]);
+    rig.pass(until_ms - rig.now_ms - 1);
+    assert_eq!(rig.names(), ["2.0.arrow", "3.0.arrow"]);
+    assert_eq!(rig.store.next_deadline_ms(), Some(until_ms));
+    rig.pass(1);
+    assert_eq!(rig.names(), ["2.1.arrow", "3.0.arrow"]);
+}

@@ -276,7 +276,7 @@ fn of_many_holes_that_are_given_up_at_once_the_history_has_as_many_as_may_wait()
 
 /// What holds the directory is told by its ticket: another sync's end would let it go.
 #[test]
-fn no_two_operations_have_one_ticket() {
+fn what_becomes_of_holes_has_its_own_ticket_and_ends_before_a_drain_does() {
     let mut rig = rig("met-tickets", 4);
     damage(&rig.segments()[3]);
     rig.again();
@@ -286,6 +286,10 @@ fn no_two_operations_have_one_ticket() {
     rig.open();
     let mut tickets = Vec::new();
     let mut closed = 0;
+    let drained = |rig: &Rig| {
+        let drained = |said: &StoreEffect| matches!(said, StoreEffect::Drained { .. });
+        rig.said.iter().any(drained)
+    };
     for _ in 0..8 {
         rig.load(1, "again");
         for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
@@ -298,6 +302,12 @@ fn no_two_operations_have_one_ticket() {
                     DiskOp::CloseHoles(holes) => {
                         tickets.push(holes.ticket);
                         closed += 1;
+                        // Nothing is drained while what becomes of them is on its way.
+                        rig.on(StoreEvent::Drain);
+                        while rig.finish(|op| !matches!(op, DiskOp::CloseHoles(_))) {
+                            rig.sync();
+                        }
+                        assert!(!drained(&rig));
                     }
                     _ => {}
                 }
@@ -307,6 +317,7 @@ fn no_two_operations_have_one_ticket() {
         }
     }
     assert_eq!((rig.told(), closed), (vec![], 1));
+    assert!(drained(&rig));
     let mut once = tickets.clone();
     once.sort_unstable();
     once.dedup();

@@ -245,15 +245,12 @@ impl Rig {
         self.take();
     }
 
-    /// One step of so many offsets, each of them rejected.
-    pub fn reject(&mut self, offsets: u64) {
+    /// One step without a row.
+    pub fn count(&mut self, counts: Counts) {
         self.store.tail(&mut self.pool).expect("a tail");
         let step = Step {
-            next_offset: Offset(self.store.cursors().visible.0 + offsets as i64),
-            counts: Counts {
-                rejected: offsets,
-                ..Counts::default()
-            },
+            next_offset: Offset(self.store.cursors().visible.0 + counts.offsets() as i64),
+            counts,
             leader_epoch: 0,
             extracted_bytes: 100,
             unix_ms: 1_700_000_000_000 + self.clock_ahead_ms + self.now_ms as i64,
