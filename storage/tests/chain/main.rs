@@ -19,5 +19,6 @@ mod reopened;
 mod room;
 mod scanned;
 mod seals;
+mod turns;
 mod vouched;
 mod watched;

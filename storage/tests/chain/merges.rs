@@ -383,3 +383,29 @@ fn a_merge_that_met_damage_is_not_the_last_one() {
     rig.pass(1);
     assert_eq!(rig.names(), ["2.1.arrow", "3.0.arrow"]);
 }
+
+/// One that rests leaves the damage where it is, and nothing wakes it for a merge that is not made.
+#[test]
+fn a_merge_that_met_damage_is_forgotten_while_the_partition_rests() {
+    let mut rig = Rig::new("damage-rests", 1, trickle());
+    for _ in 0..3 {
+        rig.commit(3, "damage-me");
+    }
+    rig.load(3, "damage-me");
+    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
+    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
+        rig.now_ms += ms;
+        rig.on(StoreEvent::Tick);
+        while !rig.disk.iter().any(merges) && rig.step() {}
+    }
+    rig.store.set_resting(true);
+    turn_a_bit(&rig);
+    rig.settle();
+    assert_eq!(rig.failed(), None);
+    assert_eq!(
+        rig.store.next_deadline_ms(),
+        Some(rig.now_ms + MERGE_RETRY_MS)
+    );
+    rig.pass(MERGE_RETRY_MS);
+    assert_eq!((rig.failed(), rig.store.next_deadline_ms()), (None, None));
+}
