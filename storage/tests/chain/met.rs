@@ -5,8 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use storage::disk::{DiskOp, Failure};
-use storage::format::{Before, Hole, SegmentId, encode_hole, parse_commit, parse_header};
-use storage::ids::{Lineage, Offset, Sequence};
+use storage::format::{
+    Before, Hole, Predecessor, SegmentId, encode_hole, parse_commit, parse_header,
+};
+use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId};
 use storage::limits::FAULTS_WAITING_MAX;
 use storage::recovery::hole_path;
 use storage::store::{StoreEffect, StoreEvent, StoreSettings};
@@ -124,14 +126,7 @@ fn a_hole_says_when_it_was_found_and_whether_another_segment_follows() {
         let mut rig = rig("met-found", 2);
         damage(&rig.segments()[number - 1]);
         rig.again();
-        rig.pass(4_321);
-        rig.commit(1, "a clock");
-        if !bridged {
-            // The newest again.
-            rig = self::rig("met-found-newest", 2);
-            damage(&rig.segments()[1]);
-            rig.again();
-        }
+        rig.now_ms += 4_321;
         meet(&rig);
         rig.on(StoreEvent::Tick);
         rig.settle();
@@ -238,16 +233,16 @@ fn of_many_holes_that_are_given_up_at_once_the_history_has_as_many_as_may_wait()
     for number in 1..=FAULTS_WAITING_MAX as i64 + 2 {
         let hole = Hole {
             id: SegmentId {
-                leaf_partition: storage::ids::LeafPartitionId(1),
+                leaf_partition: LeafPartitionId(1),
                 sequence: Sequence(number as u64 + 1),
-                rewrite: storage::ids::Rewrite(0),
+                rewrite: Rewrite(0),
             },
-            table: storage::ids::TableId(1),
+            table: TableId(1),
             lineage: Lineage(1),
             first_offset: Offset(3 * number),
             next_offset: Offset(3 * number + 3),
             next_commit_number: 2 * number as u64 + 3,
-            before: Before::Segment(before.unwrap_or(storage::format::Predecessor {
+            before: Before::Segment(before.unwrap_or(Predecessor {
                 sequence: Sequence(1),
                 lineage: Lineage(1),
                 next_offset: Offset(3),

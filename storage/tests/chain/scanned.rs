@@ -2,8 +2,9 @@
 //! records behind damage still say.
 
 use std::fs;
+use std::sync::Arc;
 
-use storage::format::{Before, Hole};
+use storage::format::{Before, CommitFacts, Hole};
 use storage::ids::{Lineage, Offset, Rewrite, Sequence};
 use storage::limits::{REPLACED_MAX, SEARCH_BYTES};
 use storage::recovery::decide::Row;
@@ -109,15 +110,15 @@ fn a_record_that_is_longer_than_what_is_read_at_a_time_is_found() {
         nullable: false,
         annotation: "a".repeat(1_000),
     };
-    of.schema = std::sync::Arc::new(Schema {
+    of.schema = Arc::new(Schema {
         version: 1,
         columns: (0..480).map(column).collect(),
     });
     let mut merged = Forged::new(&of);
-    let facts = |number: usize| storage::format::CommitFacts {
+    let facts = |number: usize| CommitFacts {
         commit_number: number as u64 + 1,
         lineage: Lineage(1),
-        ..Default::default()
+        ..CommitFacts::default()
     };
     merged.push(Commit {
         replaced: (0..REPLACED_MAX).map(facts).collect(),
@@ -208,42 +209,32 @@ fn a_footer_that_says_other_commits_is_none() {
     assert_eq!(left, segment.bytes);
 }
 
-/// A segment that no commit was ever taken back from, of its lineage; the second and third hang on the first.
-fn three(lineage: u64, prev: Option<u64>) -> [Forged; 3] {
-    let of = |sequence: u64, first: (i64, u64), prev| {
-        let mut of = header(sequence, first, prev);
-        of.lineage = Lineage(lineage);
-        let mut segment = Forged::new(&of);
-        segment.push(commit(first.1, first.0 + 3, 0));
+/// Segments of one commit each. The second was taken back: the third follows the first.
+fn three() -> [Forged; 3] {
+    let first = (header(1, (0, 1), None), commit(1, 3, 0));
+    let second = (header(2, (3, 2), Some(end(1, 3, 2))), commit(2, 6, 0));
+    let third = (header(3, (3, 3), Some(end(1, 3, 2))), commit(3, 6, 0));
+    [first, second, third].map(|(header, commit)| {
+        let mut segment = Forged::new(&header);
+        segment.push(commit);
         segment
-    };
-    let hangs = |mut end: storage::format::Predecessor| {
-        end.lineage = Lineage(lineage);
-        Some(end)
-    };
-    let prev = prev.map(|sequence| end(sequence, 0, 1));
-    [
-        of(1, (0, 1), prev),
-        of(2, (3, 2), hangs(end(1, 3, 2))),
-        of(3, (3, 3), hangs(end(1, 3, 2))),
-    ]
+    })
 }
 
 /// What is unlinked is told by its reason.
 #[test]
 fn what_is_below_the_live_lineage_is_told_from_what_is_off_the_chain() {
-    // 2 was taken back, and 3 follows 1.
     let off = |place: &Place, name: &str| {
         let recovered = place.recover();
         assert_eq!(rows_of(&recovered, "2.0.arrow"), [Row::OffChain], "{name}");
         recovered
     };
     let place = Place::new("off-chain");
-    three(1, None).iter().for_each(|one| place.put(one));
+    three().iter().for_each(|one| place.put(one));
     assert_eq!(off(&place, "none before").segments.len(), 2);
     // The same where 1 is in quarantine.
     let place = Place::new("off-chain-hole");
-    let [first, second, third] = three(1, None);
+    let [first, second, third] = three();
     place.put(&second);
     place.put(&third);
     place.put_hole(&Hole {
@@ -256,7 +247,7 @@ fn what_is_below_the_live_lineage_is_told_from_what_is_off_the_chain() {
     assert_eq!((recovered.segments.len(), recovered.holes.len()), (1, 1));
     // Below: the newest of them keeps the numbers.
     let mut place = Place::new("below-live");
-    three(1, None).iter().for_each(|one| place.put(one));
+    three().iter().for_each(|one| place.put(one));
     place.start.lineage = Lineage(2);
     place.start.live_lineage = Lineage(2);
     let recovered = place.recover();
