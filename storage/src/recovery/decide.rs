@@ -25,7 +25,7 @@
 //! | | the same, it does not | unlink |
 //!
 //! *Over it*: something newer in the chain, or a hole that stays, names the segment in quarantine as the one
-//! before it.
+//! before it; or nothing newer is there yet that keeps its sequence and its commits' numbers from coming twice.
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, is a merge's, or begins
 //! a lineage, which says that all before it was durable when it was written; or the segment's own hole is there,

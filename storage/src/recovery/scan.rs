@@ -265,10 +265,8 @@ impl Opened {
             .iter()
             .rev()
             .for_each(|record| beyond.take(record));
-        if !ends {
-            self.search_into(&mut beyond, walked_end + ALIGN_BYTES as u64)?;
-        } else if successor && walk.stop != Found::ContentEnd {
-            // What was taken back says how much before it was durable.
+        // What stands there may have gone astray, or was taken back: it says all the same how much before it was durable.
+        if !ends || successor && walk.stop != Found::ContentEnd {
             self.search_into(&mut beyond, walked_end)?;
         }
         // The content of what a successor vouches for reaches the end that it names.

@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
                         vouched,
                     });
                 }
-                Member::Hole(..) if newest => {}
+                // The newest stays too, until a segment follows: it alone keeps its numbers from coming twice.
                 Member::Hole(sequence, rewrite) => {
                     self.holes.lead_over((sequence, rewrite), segment);
                 }

@@ -97,6 +97,25 @@ fn a_record_far_behind_damage_is_found() {
     assert_eq!(place.recover().next_commit_number, 3);
 }
 
+/// A write went to the place of another, and what it should have followed never came: nothing else says any more that
+/// both were durable.
+#[test]
+fn a_record_that_went_astray_to_where_the_content_ends_is_heard() {
+    let place = Place::new("astray");
+    let mut segment = Forged::new(&header(1, (0, 1), None));
+    segment.push(commit(1, 3, 0));
+    let content = segment.end_byte() as usize;
+    segment.push(commit(2, 5, 0));
+    segment.push(commit(3, 6, 0));
+    let durable_end = segment.end_byte();
+    segment.push(commit(4, 9, durable_end));
+    let astray = segment.bytes[durable_end as usize..].to_vec();
+    segment.bytes.truncate(content);
+    segment.bytes.extend(astray);
+    place.put(&segment);
+    assert_eq!(place.corrupt().offsets(), "offsets 0 to 8");
+}
+
 /// What a merge wrote first stands for so many batches that its metadata is longer than what is left of the bytes
 /// that were read where the search met it: it is read by itself.
 #[test]

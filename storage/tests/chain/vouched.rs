@@ -5,7 +5,7 @@ use std::path::Path;
 
 use storage::disk::{DiskOp, Failure};
 use storage::format::{CommitRecord, Hole, parse_commit, parse_header};
-use storage::store::StoreSettings;
+use storage::store::{StoreEvent, StoreSettings};
 
 use crate::rig::Rig;
 use crate::watched::Watched;
@@ -134,6 +134,46 @@ fn a_commit_whose_body_is_cut_off_is_damaged_where_it_begins() {
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 6));
     assert_eq!(rig.told(), ["offsets 3 to 5"]);
+}
+
+/// The catalog has a lineage from behind it, and a power loss comes before that one's segment is there: the hole alone
+/// keeps its sequence and its commits' numbers from coming twice.
+#[test]
+fn the_newest_hole_stays_until_a_segment_follows_it() {
+    let mut rig = rig("newest-hole", 4);
+    let path = &rig.segments()[3];
+    let (at, first) = commits(path)[0].clone();
+    let text = first.columns[0].buffers[2].at as usize;
+    flip(path, at + first.head_bytes as usize + text);
+    rig.again();
+    rig.read().expect_err("damaged");
+    corrupt(&rig);
+    rig.again();
+    assert_eq!(rig.told(), ["offsets 9 to 11"]);
+    rig.start.lineage.0 += 1;
+    rig.start.start_offset.0 = 12;
+    // Recovered, and no more.
+    rig.kill();
+    rig.on(StoreEvent::Open(rig.start));
+    assert!(rig.finish(|op| matches!(op, DiskOp::Recover(_))));
+    rig.kill();
+    rig.open();
+    assert_eq!((rig.failed(), rig.rows(), rig.told()), (None, 9, vec![]));
+    rig.commit(2, "b");
+    let numbers: Vec<u64> = rig.history().iter().map(|one| one.commit_number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 9]);
+    assert!(
+        rig.names().contains(&"5.0.arrow".to_owned()),
+        "{:?}",
+        rig.names()
+    );
+    // Then it goes.
+    rig.again();
+    let names = rig.names();
+    assert!(
+        names.iter().all(|name| name.ends_with(".arrow")),
+        "{names:?}"
+    );
 }
 
 /// A merged segment got its name, and a kill came before that was synced. Its inputs go only once it is: a power
