@@ -117,7 +117,7 @@ fn a_leaf_ends_while_a_name_is_still_looked_up() {
     });
     let ended = ended.recv_timeout(LONG);
     drop(release);
-    waiting.join().unwrap();
     ended.expect("it ends before the look-up does").unwrap();
+    waiting.join().unwrap();
     fs::remove_dir_all(data_dir).unwrap();
 }
