@@ -81,3 +81,24 @@ impl LeafHandle {
         self.thread.join().map_err(|_| LeafError::Ended { index })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+
+    fn joined(leaf: impl FnOnce() + Send + 'static) -> Result<(), LeafError> {
+        let (orders, _) = channel(1);
+        let (_, reports) = channel(1);
+        LeafHandle::new(7, orders, reports, std::thread::spawn(leaf)).join()
+    }
+
+    #[test]
+    fn a_leaf_that_ended_in_a_panic_did_not_end_well() {
+        assert!(joined(|| {}).is_ok());
+        // The panic's message is nobody's here.
+        let ended = joined(|| std::panic::resume_unwind(Box::new("a panic")));
+        assert!(matches!(ended, Err(LeafError::Ended { index: 7 })));
+    }
+}

@@ -132,3 +132,20 @@ impl RowCounts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_two_runs_add_up() {
+        let (mut one, mut two) = (RowCounts::default(), RowCounts::default());
+        one.count(Row::Sent);
+        for row in [Row::Sent, Row::Sent, Row::Fetched] {
+            two.count(row);
+        }
+        one.add(&two);
+        let of = |row| one.of(row);
+        assert_eq!([of(Row::Sent), of(Row::Fetched), of(Row::Stale)], [3, 1, 0]);
+    }
+}

@@ -319,6 +319,23 @@ mod tests {
         assert_eq!(list.changed()[0].leader_epoch, 4);
     }
 
+    /// A broker that were told an epoch would answer that the log diverges, by itself and unasked.
+    #[test]
+    fn a_request_tells_the_leaders_epoch_and_none_of_what_was_loaded() {
+        let mut list = ToldList::default();
+        request(&mut list, true, &[("a", 1, 2, 0, 10)]);
+        let told = list.iter().next().expect("it is asked for");
+        let asks = told.fetch_partition();
+        assert_eq!(
+            (asks.topic, asks.partition, asks.offset),
+            ("a", 2, Offset(10))
+        );
+        assert_eq!(
+            (asks.current_leader_epoch, asks.last_fetched_epoch),
+            (3, -1)
+        );
+    }
+
     #[test]
     fn names_are_found_as_the_answer_gives_them() {
         let mut list = ToldList::default();
@@ -343,14 +360,16 @@ mod tests {
             ("a", 1, 2, 2, 0),
             ("b", 2, 0, 3, 0),
         ];
-        request(&mut list, false, &all);
-        let order = |turn| -> Vec<u32> {
-            let all = list.all_in_turn(turn).into_iter();
-            all.map(|told| told.asked.slot.index).collect()
-        };
-        assert_eq!(order(0), [0, 1, 2, 3]);
-        assert_eq!(order(1), [3, 1, 2, 0]);
-        assert_eq!(order(2), [2, 0, 1, 3]);
+        for by_id in [false, true] {
+            request(&mut list, by_id, &all);
+            let order = |turn| -> Vec<u32> {
+                let all = list.all_in_turn(turn).into_iter();
+                all.map(|told| told.asked.slot.index).collect()
+            };
+            assert_eq!(order(0), [0, 1, 2, 3]);
+            assert_eq!(order(1), [3, 1, 2, 0]);
+            assert_eq!(order(2), [2, 0, 1, 3]);
+        }
         assert!(ToldList::default().all_in_turn(1).is_empty());
     }
 }

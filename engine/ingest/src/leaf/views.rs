@@ -367,6 +367,9 @@ mod tests {
         // What is known to wait waits, and perhaps more by now.
         assert_eq!(lag(5, 61_000), (Some(2), Some(60_600)));
         assert_eq!(lag(9, 61_000), (Some(-2), Some(0)));
+        // A message of 1970 has a timestamp too.
+        standing.last_timestamp_ms.store(0, Ordering::Relaxed);
+        assert_eq!(lag(5, 1_000), (Some(2), Some(1_000)));
         // The clock was set back: as fresh as can be.
         assert_eq!((end.age_ms(0), end.lag(7, 0)), (0, Some(0)));
     }
