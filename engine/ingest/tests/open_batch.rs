@@ -225,3 +225,87 @@ fn the_scratch_that_stays_is_bounded_also_behind_a_large_batch() {
     assert!(side.inflate.scratch_bytes() <= DECOMPRESS_SCRATCH_KEPT_BYTES_MAX);
     assert_eq!(side.inflate.unpackings(), 1);
 }
+
+#[test]
+fn what_a_batch_unpacked_to_goes_back_where_it_ends_and_where_it_is_given_up() {
+    let mut builder = BatchBuilder::new(0);
+    builder.codec = Codec::Zstd;
+    for _ in 0..100 {
+        builder.push(1, None, Some(b"{\"v\":1}"));
+    }
+    let bytes = builder.build();
+    let mut limits = Limits {
+        from: Offset(0),
+        offsets_end: Offset(i64::MAX),
+        bytes_max: 100,
+        skip: SkipErrors::None,
+        parse_errors_max: u64::MAX,
+        now_unix_ms: 0,
+    };
+    let mut side = Side::new(true);
+    let (_, ended, _) = side.load(&bytes, &limits);
+    assert_eq!((ended, side.inflate.scratch_bytes()), (Ended::Turn, 0));
+    let open = side.open.take().expect("it goes on");
+    side.inflate.give(open.into_unpacked().expect("zstd"));
+    let scratch_bytes = side.inflate.scratch_bytes();
+    assert!(scratch_bytes >= 100 * 7);
+    // The cursor was taken past the end of one that is open.
+    side.load(&bytes, &limits);
+    limits.from = Offset(100);
+    let (gains, ended, _) = side.load(&bytes, &limits);
+    assert_eq!((ended, gains.next_offset), (Ended::Batch, Offset(100)));
+    assert_eq!(side.inflate.scratch_bytes(), scratch_bytes);
+    (limits.from, limits.bytes_max) = (Offset(0), 1_000_000);
+    while side.load(&bytes, &limits).1 != Ended::Batch {
+        limits.from = Offset(limits.from.0 + 24);
+    }
+    assert_eq!(side.inflate.scratch_bytes(), scratch_bytes);
+}
+
+#[test]
+fn timestamps_are_those_of_the_records_that_were_taken() {
+    let mut builder = BatchBuilder::new(0);
+    for (delta, timestamp_ms) in [(0, 5_000), (1, 4_000), (2, 9_000)] {
+        builder.push_at(delta, timestamp_ms, None, Some(b"{\"v\":1}"));
+    }
+    let bytes = builder.build();
+    let limits = |from| Limits {
+        from: Offset(from),
+        offsets_end: Offset(i64::MAX),
+        bytes_max: u64::MAX,
+        skip: SkipErrors::None,
+        parse_errors_max: u64::MAX,
+        now_unix_ms: 0,
+    };
+    let timestamps_ms = |from| Side::new(true).load(&bytes, &limits(from)).0.timestamps_ms;
+    assert_eq!(timestamps_ms(0), Some((5_000, 9_000)));
+    assert_eq!(timestamps_ms(3), None, "it lies below the cursor");
+    let mut none = BatchBuilder::new(0);
+    none.cover(3);
+    let (gains, ended, _) = Side::new(true).load(&none.build(), &limits(0));
+    assert_eq!((ended, gains.next_offset), (Ended::Batch, Offset(3)));
+    assert_eq!(gains.timestamps_ms, None, "no record is left of it");
+}
+
+#[test]
+fn what_calls_gained_adds_up() {
+    let one = |next_offset, of: u64, leader_epoch, timestamps_ms| Gains {
+        next_offset: Offset(next_offset),
+        rows: of as u32,
+        parse_errors: of * 10,
+        bytes: of * 100,
+        leader_epoch,
+        timestamps_ms,
+        ..Gains::nothing(Offset(0))
+    };
+    let mut sum = Gains::nothing(Offset(0));
+    sum.counts.gap = 1;
+    let mut second = one(8, 3, 4, Some((70, 90)));
+    second.counts.gap = 2;
+    sum.add(&one(5, 2, 6, None));
+    sum.add(&second);
+    sum.add(&one(9, 1, -1, Some((60, 80))));
+    let mut all = one(9, 6, 6, Some((60, 90)));
+    all.counts.gap = 3;
+    assert_eq!(sum, all);
+}

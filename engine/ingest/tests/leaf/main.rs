@@ -3,11 +3,13 @@
 mod log;
 mod rig;
 
+mod broker;
 mod deadlines;
 mod disk;
 mod ends;
 mod epochs;
 mod large;
+mod limit;
 mod messages;
 mod offsets;
 mod partitions;

@@ -97,6 +97,32 @@ fn parse_errors_count_for_the_commit_that_they_go_into() {
 }
 
 #[test]
+fn parse_errors_of_a_commit_that_is_void_do_not_count() {
+    let mut setup = Setup::new("threshold-void");
+    setup.settings.skip_errors = SkipErrors::Parser;
+    setup.settings.parse_errors_threshold = 2;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.hold_disk = true;
+    let two = Said::records(20, &[batch(0, &["{", "{", "{}"])]);
+    rig.answer(&two);
+    rig.pass(200);
+    while rig.finish_disk_if(|op| !op.is_sync()) {}
+    rig.pass(200);
+    rig.fail_sync();
+    rig.hold_disk = false;
+    rig.settle();
+    rig.pass(200);
+    assert_eq!((rig.visible(), rig.failed()), (0, None), "it is void");
+    // The fetch that was on its way is void too.
+    rig.answer(&Said::nothing(20));
+    rig.answer(&two);
+    rig.pass(200);
+    assert_eq!((rig.visible(), rig.failed()), (3, None));
+    assert_eq!(rig.counts().rejected, 2);
+}
+
+#[test]
 fn rejects_count_what_was_committed_as_one_and_not_each_attempt_at_a_poison_message() {
     let rejects = |rig: &Rig| {
         let attached = rig.attached();

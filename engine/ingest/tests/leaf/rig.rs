@@ -520,6 +520,18 @@ impl Rig {
         self.settle();
     }
 
+    /// The connection that was asked for first of those that are up or on their way.
+    pub fn connection(&self) -> Connection {
+        self.connections[0]
+    }
+
+    /// Every leaf partition that others may see.
+    pub fn seen(&self) -> Vec<u64> {
+        let mut seen: Vec<u64> = self.views.all().keys().map(|id| id.0).collect();
+        seen.sort_unstable();
+        seen
+    }
+
     /// How many disk operations of a kind are on their way.
     pub fn disk_count(&self, wanted: fn(&DiskOp) -> bool) -> usize {
         self.disk.iter().filter(|(_, op)| wanted(op)).count()

@@ -112,6 +112,7 @@ fn each_way_a_session_ends_asks_for_everything_anew_and_nothing_is_lost() {
         rig.answer_in(SESSION, GOOD, 0, &parts);
     }
     assert_eq!(rig.leaf.rows().of(Row::SessionLost), 3);
+    assert_eq!(rig.leaf.rows().of(Row::SessionMade), 4, "one each time");
     // The broker closes it with its answer, which counts.
     rig.answer_in(0, GOOD, 0, &[(1, GOOD, &some)]);
     assert_eq!(rig.visible_of(2), 2);
