@@ -281,7 +281,7 @@ fn timestamps_are_those_of_the_records_that_were_taken() {
     assert_eq!(timestamps_ms(0), Some((5_000, 9_000)));
     assert_eq!(timestamps_ms(3), None, "it lies below the cursor");
     let mut none = BatchBuilder::new(0);
-    none.cover(3);
+    none.cover(2);
     let (gains, ended, _) = Side::new(true).load(&none.build(), &limits(0));
     assert_eq!((ended, gains.next_offset), (Ended::Batch, Offset(3)));
     assert_eq!(gains.timestamps_ms, None, "no record is left of it");
