@@ -342,3 +342,70 @@ impl Regions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of ten bytes behind its length, of which so many have arrived in a region of so many.
+    fn arrived(bytes: usize, region_bytes: usize) -> Frame {
+        let mut region = vec![7; region_bytes];
+        region[..LENGTH_BYTES].copy_from_slice(&10_i32.to_be_bytes());
+        let mut frame = Frame::new(region);
+        frame.received(bytes).expect("a length that a frame has");
+        frame
+    }
+
+    #[test]
+    fn a_frame_takes_what_is_its_own_and_what_came_beyond_it_is_the_next_ones() {
+        const WHOLE: usize = LENGTH_BYTES + 10;
+        for (bytes, space_bytes, is_whole, excess) in [
+            (3, 17, false, &[][..]),
+            (WHOLE - 1, 7, false, &[]),
+            (WHOLE, 0, true, &[]),
+            (WHOLE + 2, 0, true, &[7, 7]),
+        ] {
+            let mut frame = arrived(bytes, 20);
+            assert_eq!(frame.excess(), excess, "{bytes}");
+            assert_eq!(frame.space().len(), space_bytes, "{bytes}");
+            assert_eq!(frame.is_whole(), is_whole, "{bytes}");
+            assert!(!frame.is_region_full() && frame.fits(), "{bytes}");
+        }
+        let mut full = arrived(8, 8);
+        assert!(full.is_region_full() && !full.fits());
+        assert_eq!(full.space().len(), 0);
+    }
+
+    #[test]
+    fn the_address_of_a_broker_is_kept_once_and_only_where_a_partition_moved_to_it() {
+        let mut frame = arrived(0, 20);
+        assert!(!frame.wants_endpoint(2), "nobody moved");
+        let slot = Slot { index: 0, turn: 1 };
+        for leader_id in [2, 3] {
+            let leader = CurrentLeader {
+                leader_id,
+                leader_epoch: 5,
+            };
+            frame.moved.push((slot, leader));
+        }
+        let wants = |frame: &Frame| [1, 2, 3].map(|id| frame.wants_endpoint(id));
+        assert_eq!(wants(&frame), [false, true, true]);
+        frame.endpoints.push((2, "two".to_owned(), 9_092));
+        assert_eq!(wants(&frame), [false, false, true]);
+        frame.endpoints.push((3, "three".to_owned(), 9_092));
+        assert_eq!(wants(&frame), [false; 3]);
+    }
+
+    #[test]
+    fn regions_that_are_given_back_are_kept_up_to_a_bound() {
+        let mut regions = Regions::new(u64::MAX);
+        let taken: Vec<Vec<u8>> = (0..limits::REGIONS_FREE_MAX + 2)
+            .filter_map(|_| regions.take())
+            .collect();
+        for (given, region) in (1..).zip(taken) {
+            regions.give(region);
+            assert_eq!(regions.free.len(), limits::REGIONS_FREE_MAX.min(given));
+        }
+        assert_eq!(regions.taken, 0);
+    }
+}

@@ -1,7 +1,8 @@
 //! When the leaf wants to be woken: never later because somebody asked late.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::order::Goal;
+use ingest::leaf::Event;
+use ingest::leaf::order::{Goal, Order, Report};
 
 use crate::rig::{Rig, Said, Setup, rows};
 
@@ -29,4 +30,24 @@ fn a_pause_that_ends_before_anybody_asks_is_still_a_deadline() {
     assert_eq!(rig.leaf.deadline_us(), Some(due_us));
     rig.pass(0);
     assert_eq!(rig.fetches.len(), 1, "it left with the tick");
+}
+
+/// The aggregator takes none now: they are offered again, and the leaf wants to be woken for that.
+#[test]
+fn reports_that_nobody_takes_wait() {
+    let mut rig = Rig::new(Setup::new("reports-wait"));
+    assert!(!rig.leaf.has_reports());
+    let mut effects = Vec::new();
+    let end = Event::Order(Order::Shutdown);
+    rig.leaf.on(rig.now, end, &mut effects);
+    assert!(rig.leaf.has_reports());
+    rig.leaf.reports(Err);
+    assert!(rig.leaf.has_reports());
+    let mut reports = Vec::new();
+    rig.leaf.reports(|report| {
+        reports.push(report);
+        Ok(())
+    });
+    assert_eq!(reports.last(), Some(&Report::Ended));
+    assert!(!rig.leaf.has_reports());
 }

@@ -3,6 +3,7 @@
 mod log;
 mod rig;
 
+mod arriving;
 mod broker;
 mod deadlines;
 mod disk;

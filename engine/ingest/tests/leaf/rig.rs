@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ingest::kafka::fetch::{FetchResponse, ResponsePartition, encode_response};
+use ingest::kafka::fetch::{CurrentLeader, FetchResponse, ResponsePartition, encode_response};
 use ingest::kafka::{BatchBuilder, ErrorCode};
 use ingest::leaf::order::{Failure, Goal, Leader, Order, Pairing, Report, Settings, TableColumn};
 use ingest::leaf::{Attached, Connection, Effect, Event, Leaf, LeafConfig, Now, Slot, Views};
@@ -21,7 +21,7 @@ use storage::ids::{LeafPartitionId, TopicId};
 use storage::map::Pages;
 use storage::store::StoreSettings;
 
-/// The Fetch version that the test's broker speaks.
+/// The Fetch version that most tests' broker speaks.
 const FETCH_VERSION: i16 = 11;
 /// The first leaf partition.
 pub const PARTITION: u64 = 1;
@@ -139,6 +139,8 @@ pub struct Setup {
     pub start_offset: i64,
     /// When segments are sealed and merged.
     pub stores: StoreSettings,
+    /// The Fetch version that the broker speaks.
+    pub fetch_version: i16,
 }
 
 impl Setup {
@@ -156,6 +158,7 @@ impl Setup {
             lineage: 1,
             start_offset: 0,
             stores: StoreSettings::default(),
+            fetch_version: FETCH_VERSION,
         }
     }
 }
@@ -168,6 +171,9 @@ pub struct Rig {
     pub data_dir: PathBuf,
     partitions: u64,
     brokers: u64,
+    fetch_version: i16,
+    /// Where the connections go, oldest first.
+    pub addresses: Vec<(String, u16)>,
     effects: Vec<Effect>,
     /// Disk operations on their way, oldest first.
     pub disk: VecDeque<(Slot, Box<DiskOp>)>,
@@ -243,6 +249,8 @@ impl Rig {
             },
             partitions: setup.partitions,
             brokers: setup.brokers,
+            fetch_version: setup.fetch_version,
+            addresses: Vec::new(),
             effects: Vec::new(),
             disk: VecDeque::new(),
             hold_disk: false,
@@ -348,7 +356,8 @@ impl Rig {
     fn perform(&mut self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Connect(connection, ..) => {
+                Effect::Connect(connection, host, port) => {
+                    self.addresses.push((host, port));
                     self.connections.push(connection);
                     self.connecting.push(connection);
                 }
@@ -378,7 +387,7 @@ impl Rig {
         let api = i16::from_be_bytes([bytes[4], bytes[5]]);
         let version = i16::from_be_bytes([bytes[6], bytes[7]]);
         let mut frame = bytes::Bytes::copy_from_slice(&bytes[4..]);
-        let header = if api == 18 { 2 } else { 1 };
+        let header = if api == 18 || version >= 12 { 2 } else { 1 };
         let header = RequestHeader::decode(&mut frame, header).expect("a header");
         match api {
             18 => {
@@ -393,7 +402,7 @@ impl Rig {
                     0,
                     4,
                     0,
-                    FETCH_VERSION as u8,
+                    self.fetch_version as u8,
                     0,
                     0,
                     0,
@@ -581,6 +590,25 @@ impl Rig {
         throttle_ms: i32,
         parts: &[Part<'_>],
     ) {
+        let (connection, bytes) = self.response(session_id, error, throttle_ms, parts, None);
+        self.arrive(connection, &bytes);
+    }
+
+    /// Bytes arrive, in one piece where the leaf has room for it.
+    pub fn arrive(&mut self, connection: Connection, bytes: &[u8]) {
+        self.receive(connection, bytes);
+        self.settle();
+    }
+
+    /// The answer to the oldest fetch, which has not arrived yet. `moved`: who leads instead, and where.
+    pub fn response(
+        &mut self,
+        session_id: i32,
+        error: ErrorCode,
+        throttle_ms: i32,
+        parts: &[Part<'_>],
+        moved: Option<(CurrentLeader, (&str, u16))>,
+    ) -> (Connection, Vec<u8>) {
         let fetch = self.fetches.pop_front().expect("a fetch waits");
         let partitions: Vec<ResponsePartition<'_>> = parts
             .iter()
@@ -594,25 +622,25 @@ impl Rig {
                 log_start_offset: 0,
                 aborted: &[],
                 diverging: None,
-                current_leader: None,
+                current_leader: moved.map(|(leader, _)| leader),
                 records: &said.records,
             })
             .collect();
+        let endpoint = moved.map(|(leader, (host, port))| (leader.leader_id, host, port));
         let mut bytes = Vec::new();
         encode_response(
             &mut bytes,
             &FetchResponse {
-                version: FETCH_VERSION,
+                version: self.fetch_version,
                 correlation_id: fetch.correlation,
                 throttle_ms,
                 error,
                 session_id,
                 partitions: &partitions,
-                endpoints: &[],
+                endpoints: endpoint.as_slice(),
             },
         );
-        self.receive(fetch.connection, &bytes);
-        self.settle();
+        (fetch.connection, bytes)
     }
 
     pub fn attached(&self) -> Arc<Attached> {

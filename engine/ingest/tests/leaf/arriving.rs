@@ -1,0 +1,130 @@
+//! Responses as they arrive: in pieces, two in one read, and larger than any may be.
+
+use ingest::kafka::ErrorCode;
+use ingest::kafka::fetch::CurrentLeader;
+use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::{Connection, Event};
+use ingest::limits;
+
+use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows};
+
+const GOOD: ErrorCode = ErrorCode::None;
+
+fn running(name: &'static str) -> Rig {
+    let mut rig = Rig::new(Setup::new(name));
+    rig.run(Goal::Run);
+    rig
+}
+
+/// The answer to the oldest fetch, for its one partition.
+fn response(rig: &mut Rig, said: &Said) -> (Connection, Vec<u8>) {
+    rig.response(0, GOOD, 0, &[(0, GOOD, said)], None)
+}
+
+/// The next fetch leaves while a response is read: both answers may come in one read.
+#[test]
+fn two_responses_in_one_read_are_both_read() {
+    let mut rig = running("two-in-one");
+    let (connection, first) = response(&mut rig, &Said::records(9, &[rows(0, 4)]));
+    // But for the last byte it is here, its record batch's header as well: what follows is asked for.
+    rig.arrive(connection, &first[..first.len() - 1]);
+    rig.pass(1);
+    assert_eq!((rig.visible(), rig.fetches.len()), (0, 1));
+    assert_eq!(rig.fetches[0].asked, [(0, 4)]);
+    let (same, second) = response(&mut rig, &Said::records(9, &[rows(4, 5)]));
+    assert_eq!(same, connection);
+    let rest = [&first[first.len() - 1..], &second].concat();
+    rig.arrive(connection, &rest);
+    rig.pass(1);
+    assert_eq!((rig.visible(), rig.failed()), (9, None));
+    assert_eq!(rig.fetches[0].asked, [(0, 9)]);
+}
+
+/// The length that a response gives itself is beyond what the leaf may hold. What stands at its beginning is
+/// loaded, and it is given up where it would need more than a usual response.
+#[test]
+fn a_response_that_is_too_large_is_read_as_far_as_a_usual_one_and_given_up() {
+    let mut rig = running("too-large");
+    let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(100_000));
+    let batches: Vec<Vec<u8>> = (0..30).map(|at| batch(at, &[&message])).collect();
+    let records = batches.concat();
+    let (connection, mut bytes) = response(&mut rig, &Said::records(30, &batches));
+    let more = limits::BATCH_BYTES_MAX as i32;
+    let records_at = bytes.len() - records.len();
+    for at in [0, records_at - 4] {
+        let length: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
+        let longer = i32::from_be_bytes(length) + more;
+        bytes[at..at + 4].copy_from_slice(&longer.to_be_bytes());
+    }
+    let mut arrived = 0;
+    for piece in bytes.chunks(limits::RECEIVE_BYTES) {
+        let at = rig.visible();
+        rig.arrive(connection, piece);
+        arrived += piece.len();
+        if arrived > limits::FETCH_RESPONSE_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES {
+            break;
+        }
+        assert!(rig.visible() > at, "it is loaded while it arrives");
+        assert!(!rig.words().contains("no connection"), "at {arrived}");
+    }
+    let words = rig.words();
+    let bound = limits::BATCH_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES;
+    let why = format!("bytes, more than {bound}");
+    assert!(words.ends_with(&why), "{words}");
+    assert_eq!(rig.failed(), None);
+}
+
+/// A partition that is refused has not been said to be empty: FOREGROUND waits for it.
+#[test]
+fn refusals_are_no_answers_without_a_record() {
+    let mut rig = Rig::new(Setup::new("refused-not-empty"));
+    rig.run(Goal::Foreground { batches_max: None });
+    rig.answer(&Said::records(9, &[rows(0, 4)]));
+    let caught_up = |report: &Report| matches!(report, Report::CaughtUp { .. });
+    for _ in 0..limits::EMPTY_ANSWERS_MAX + 1 {
+        let refused = [(0, ErrorCode::KafkaStorageError, &Said::nothing(9))];
+        rig.answer_with(0, &refused);
+        rig.pass(2_000);
+        assert!(!rig.reports.iter().any(caught_up), "{:?}", rig.reports);
+    }
+    rig.answer(&Said::records(9, &[rows(4, 5)]));
+    rig.pass(200);
+    assert!(rig.reports.iter().any(caught_up), "{:?}", rig.reports);
+    assert_eq!(rig.visible(), 9);
+}
+
+/// From version 16 on the broker that is no leader says who is, and where.
+#[test]
+fn who_leads_instead_is_asked_where_the_answer_says_without_asking_anybody_else() {
+    let mut setup = Setup::new("moved-there");
+    setup.fetch_version = 17;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(9, &[rows(0, 4)]));
+    assert_eq!(rig.visible(), 4);
+    let leader = CurrentLeader {
+        leader_id: 2,
+        leader_epoch: 1,
+    };
+    let moved = [(0, ErrorCode::NotLeaderOrFollower, &Said::nothing(-1))];
+    let there = Some((leader, ("elsewhere", 9_999)));
+    let (connection, bytes) = rig.response(0, GOOD, 0, &moved, there);
+    rig.arrive(connection, &bytes);
+    rig.pass(1);
+    let known = rig.attached().standing.leader.load_full();
+    let known = known.expect("it was said");
+    assert_eq!(
+        (known.broker, known.host.as_str(), known.port, known.epoch),
+        (2, "elsewhere", 9_999, 1)
+    );
+    rig.on(Event::Order(Order::EpochEnd {
+        leaf_partition: PARTITION,
+        leader_epoch: 1,
+        epoch: 0,
+        end_offset: 4,
+    }));
+    rig.settle();
+    assert_eq!(rig.addresses.last(), Some(&("elsewhere".to_owned(), 9_999)));
+    rig.answer(&Said::records(9, &[rows(4, 5)]));
+    assert_eq!((rig.visible(), rig.failed()), (9, None));
+}
