@@ -3,6 +3,8 @@
 use ingest::kafka::ErrorCode;
 use ingest::leaf::Event;
 use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::rows::Row;
+use ingest::limits;
 
 use crate::rig::{Rig, Said, Setup, rows};
 
@@ -36,7 +38,7 @@ fn a_pause_that_ends_before_anybody_asks_is_still_a_deadline() {
 #[test]
 fn reports_that_nobody_takes_wait() {
     let mut rig = Rig::new(Setup::new("reports-wait"));
-    assert!(!rig.leaf.has_reports());
+    assert!(!rig.leaf.has_reports() && !rig.leaf.is_ended());
     let mut effects = Vec::new();
     let end = Event::Order(Order::Shutdown);
     rig.leaf.on(rig.now, end, &mut effects);
@@ -50,4 +52,109 @@ fn reports_that_nobody_takes_wait() {
     });
     assert_eq!(reports.last(), Some(&Report::Ended));
     assert!(!rig.leaf.has_reports());
+    assert!(rig.leaf.is_ended());
+    assert_eq!(rig.leaf.deadline_us(), None);
+}
+
+fn count(rig: &Rig, row: Row) -> u64 {
+    rig.leaf.rows().of(row)
+}
+
+/// Nothing happens but what time brings: a commit and its sync are due when their ages say, to the millisecond.
+#[test]
+fn commits_and_syncs_come_in_time_though_nothing_else_happens() {
+    let mut rig = Rig::new(Setup::new("woken"));
+    rig.run(Goal::Run);
+    let ages_us = 100_000..=101_000;
+    for round in 1..=3 {
+        let base = (round - 1) * 4;
+        let some = Said::records(base + 4, &[rows(base, 4)]);
+        rig.answer_at_once(0, &[(0, ErrorCode::None, &some)]);
+        assert_eq!(rig.visible(), base + 4);
+        let round = round as u64;
+        let committed_us = rig.wake_until(|rig| count(rig, Row::Committed) == round);
+        assert!(ages_us.contains(&committed_us), "after {committed_us} us");
+        let durable_us = rig.wake_until(|rig| count(rig, Row::Durable) == round);
+        assert!(ages_us.contains(&durable_us), "after {durable_us} us");
+    }
+}
+
+#[test]
+fn freshness_is_shown_in_time_though_nothing_else_happens() {
+    let mut rig = Rig::new(Setup::new("woken-fresh"));
+    rig.run(Goal::Run);
+    let shown = |rig: &Rig| rig.views.freshness().len();
+    let mut at_us = Vec::new();
+    for round in 1..=3_i64 {
+        rig.wake_until(|rig| !rig.fetches.is_empty());
+        let base = (round - 1) * 4;
+        let some = Said::records(base + 4, &[rows(base, 4)]);
+        rig.answer_at_once(0, &[(0, ErrorCode::None, &some)]);
+        rig.wake_until(|rig| shown(rig) == round as u64 * 4);
+        at_us.push(rig.now.us);
+    }
+    let age_us = limits::GAUGES_AGE_MS * 1_000;
+    for pair in at_us.windows(2) {
+        let passed_us = pair[1] - pair[0];
+        assert!(
+            (age_us - 1_000..=age_us + 1_000).contains(&passed_us),
+            "{at_us:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() {
+    let mut rig = Rig::new(Setup::new("woken-held"));
+    rig.goal(Goal::Run);
+    let asked = |rig: &Rig| {
+        let unknown = |report: &&Report| matches!(report, Report::LeaderUnknown { .. });
+        rig.reports.iter().filter(unknown).count()
+    };
+    for times in 1..=3 {
+        assert_eq!(asked(&rig), times);
+        let passed_us = rig.wake_until(|rig| asked(rig) > times);
+        assert_eq!(passed_us, limits::ASK_AGAIN_MS * 1_000);
+    }
+    rig.run(Goal::Run);
+    let nothing = Said::nothing(0);
+    rig.answer_at_once(0, &[(0, ErrorCode::KafkaStorageError, &nothing)]);
+    assert_eq!(rig.fetches.len(), 0);
+    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
+    assert_eq!(passed_us, limits::RETRIABLE_FIRST_MS * 1_000);
+
+    // What the log holds is asked as often, but behind what was fetched before, which is loaded first.
+    let asked = |rig: &Rig| {
+        let unknown = |report: &&Report| matches!(report, Report::RangeUnknown { .. });
+        rig.reports.iter().filter(unknown).count()
+    };
+    rig.hold_turns = true;
+    let some = Said::records(9, &[rows(0, 4)]);
+    rig.answer_at_once(0, &[(0, ErrorCode::None, &some)]);
+    rig.wake_until(|rig| !rig.fetches.is_empty());
+    rig.answer_at_once(0, &[(0, ErrorCode::OffsetOutOfRange, &nothing)]);
+    rig.pass(30);
+    let due_us = rig.leaf.deadline_us();
+    assert!(due_us.is_none_or(|due_us| due_us > rig.now.us));
+    assert_eq!((asked(&rig), rig.visible()), (0, 0));
+    rig.hold_turns = false;
+    rig.settle();
+    rig.pass(0);
+    assert_eq!(rig.visible(), 4);
+    for times in 1..=2 {
+        assert_eq!(asked(&rig), times);
+        let passed_us = rig.wake_until(|rig| asked(rig) > times);
+        assert_eq!(passed_us, limits::ASK_AGAIN_MS * 1_000);
+    }
+}
+
+#[test]
+fn a_leaf_that_has_nothing_to_do_is_not_woken() {
+    let mut rig = Rig::new(Setup::new("woken-never"));
+    rig.run(Goal::Run);
+    rig.answer(&Said::records(4, &[rows(0, 4)]));
+    rig.goal(Goal::Stop);
+    rig.pass(2_000);
+    assert_eq!(rig.words(), "Stopped");
+    assert_eq!(rig.leaf.deadline_us(), None);
 }

@@ -11,6 +11,7 @@ mod ends;
 mod epochs;
 mod large;
 mod limit;
+mod memory;
 mod messages;
 mod offsets;
 mod partitions;

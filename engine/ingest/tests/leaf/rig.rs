@@ -166,7 +166,7 @@ impl Setup {
 /// See the module.
 pub struct Rig {
     pub leaf: Leaf,
-    views: Arc<Views>,
+    pub views: Arc<Views>,
     pub now: Now,
     pub data_dir: PathBuf,
     partitions: u64,
@@ -505,6 +505,28 @@ impl Rig {
         self.now.unix_us += ms as i64 * 1_000;
         self.on(Event::Tick);
         self.settle();
+    }
+
+    /// Time passes until the leaf wants to be woken, and no longer: how long, in microseconds.
+    pub fn wake(&mut self) -> u64 {
+        let due_us = self.leaf.deadline_us().expect("it waits for a time");
+        let passed_us = due_us.saturating_sub(self.now.us);
+        self.now.us += passed_us;
+        self.now.unix_us += passed_us as i64;
+        self.on(Event::Tick);
+        self.settle();
+        passed_us
+    }
+
+    /// The same until something is so, which is soon: how long, in microseconds.
+    pub fn wake_until(&mut self, is_so: impl Fn(&Rig) -> bool) -> u64 {
+        let (from_us, mut times) = (self.now.us, 0);
+        while !is_so(self) {
+            self.wake();
+            times += 1;
+            assert!(times < 100, "it is woken for nothing");
+        }
+        self.now.us - from_us
     }
 
     fn receive(&mut self, connection: Connection, mut bytes: &[u8]) {
