@@ -93,6 +93,35 @@ fn refusals_are_no_answers_without_a_record() {
     assert_eq!(rig.visible(), 9);
 }
 
+/// What was fetched before an answer without a record is loaded first: nothing is said of where the cursor stands.
+#[test]
+fn an_answer_without_a_record_says_nothing_while_what_was_fetched_before_it_waits() {
+    let mut rig = Rig::new(Setup::new("empty-behind-records"));
+    rig.run(Goal::Foreground { batches_max: None });
+    let caught_up = |rig: &Rig| {
+        let cursor = |report: &Report| match report {
+            Report::CaughtUp { cursor, .. } => Some(*cursor),
+            _ => None,
+        };
+        rig.reports.iter().find_map(cursor)
+    };
+    rig.hold_turns = true;
+    rig.answer(&Said::records(9, &[rows(0, 4)]));
+    for _ in 0..2 * limits::EMPTY_ANSWERS_MAX {
+        assert_eq!(rig.fetches[0].asked, [(0, 4)]);
+        rig.answer(&Said::nothing(9));
+    }
+    rig.hold_turns = false;
+    rig.settle();
+    assert_eq!((rig.visible(), caught_up(&rig)), (4, None));
+    for _ in 0..limits::EMPTY_ANSWERS_MAX {
+        assert_eq!(caught_up(&rig), None);
+        rig.answer(&Said::nothing(9));
+    }
+    rig.pass(200);
+    assert_eq!(caught_up(&rig), Some(4));
+}
+
 /// From version 16 on the broker that is no leader says who is, and where.
 #[test]
 fn who_leads_instead_is_asked_where_the_answer_says_without_asking_anybody_else() {

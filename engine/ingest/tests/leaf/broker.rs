@@ -101,6 +101,23 @@ fn refusals_count_in_a_row_and_an_answer_ends_the_row() {
     );
 }
 
+#[test]
+fn a_leader_that_moved_and_a_topic_that_is_unknown_are_told_apart() {
+    let mut rig = Rig::new(Setup::new("moved-or-unknown"));
+    rig.run(Goal::Run);
+    let nothing = Said::nothing(-1);
+    for (code, counts) in [
+        (ErrorCode::NotLeaderOrFollower, (1, 0)),
+        (ErrorCode::UnknownTopicOrPartition, (1, 1)),
+    ] {
+        rig.answer_with(0, &[(0, code, &nothing)]);
+        let of = |row| rig.leaf.rows().of(row);
+        assert_eq!((of(Row::LeaderMoved), of(Row::TopicUnknown)), counts);
+        rig.run(Goal::Run);
+        rig.pass(3_000);
+    }
+}
+
 /// One that is named last each time would get what room the others leave.
 #[test]
 fn each_partition_is_named_first_in_its_turn() {

@@ -56,6 +56,39 @@ fn reports_that_nobody_takes_wait() {
     assert_eq!(rig.leaf.deadline_us(), None);
 }
 
+/// While it ends, what is attached would begin what nobody ends.
+#[test]
+fn an_order_behind_the_last_is_not_taken() {
+    let mut rig = answered("orders-behind-the-end");
+    rig.on(Event::Order(Order::Shutdown));
+    assert!(!rig.leaf.is_ended(), "its rows are not durable yet");
+    let setup = Setup::new("orders-behind-the-end");
+    let Order::Attach {
+        generation,
+        mut pairing,
+        schema_version,
+        columns,
+        settings,
+    } = Rig::attach_order(&setup)
+    else {
+        panic!("an Attach");
+    };
+    pairing.leaf_partition = 2;
+    rig.on(Event::Order(Order::Attach {
+        generation,
+        pairing,
+        schema_version,
+        columns,
+        settings,
+    }));
+    assert!(rig.leaf.partition(2).is_none());
+    rig.hold_disk = false;
+    rig.settle();
+    rig.pass(200);
+    assert!(rig.leaf.is_ended());
+    assert_eq!(rig.reports.last(), Some(&Report::Ended));
+}
+
 fn count(rig: &Rig, row: Row) -> u64 {
     rig.leaf.rows().of(row)
 }
