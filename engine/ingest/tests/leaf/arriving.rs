@@ -2,7 +2,8 @@
 
 use ingest::kafka::ErrorCode;
 use ingest::kafka::fetch::CurrentLeader;
-use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::order::{Goal, Leader, Order, Report};
+use ingest::leaf::rows::Row;
 use ingest::leaf::{Connection, Event};
 use ingest::limits;
 
@@ -25,11 +26,14 @@ fn response(rig: &mut Rig, said: &Said) -> (Connection, Vec<u8>) {
 #[test]
 fn two_responses_in_one_read_are_both_read() {
     let mut rig = running("two-in-one");
-    let (connection, first) = response(&mut rig, &Said::records(9, &[rows(0, 4)]));
+    let (connection, first) = response(
+        &mut rig,
+        &Said::records(9, &[rows(0, 1), rows(1, 2), rows(3, 1)]),
+    );
     // But for the last byte it is here, its record batch's header as well: what follows is asked for.
     rig.arrive(connection, &first[..first.len() - 1]);
     rig.pass(1);
-    assert_eq!((rig.visible(), rig.fetches.len()), (0, 1));
+    assert_eq!((rig.visible(), rig.fetches.len()), (3, 1));
     assert_eq!(rig.fetches[0].asked, [(0, 4)]);
     let (same, second) = response(&mut rig, &Said::records(9, &[rows(4, 5)]));
     assert_eq!(same, connection);
@@ -38,40 +42,53 @@ fn two_responses_in_one_read_are_both_read() {
     rig.pass(1);
     assert_eq!((rig.visible(), rig.failed()), (9, None));
     assert_eq!(rig.fetches[0].asked, [(0, 9)]);
+    let of = |row| rig.leaf.rows().of(row);
+    assert_eq!((of(Row::Fetched), of(Row::FetchedNothing)), (2, 0));
+}
+
+/// Its length and its records' length say that so many bytes more follow.
+fn longer(bytes: &mut [u8], records_bytes: usize, more: usize) {
+    let records_at = bytes.len() - records_bytes;
+    for at in [0, records_at - 4] {
+        let length: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
+        let longer = i32::from_be_bytes(length) + more as i32;
+        bytes[at..at + 4].copy_from_slice(&longer.to_be_bytes());
+    }
 }
 
 /// The length that a response gives itself is beyond what the leaf may hold. What stands at its beginning is
 /// loaded, and it is given up where it would need more than a usual response.
 #[test]
 fn a_response_that_is_too_large_is_read_as_far_as_a_usual_one_and_given_up() {
-    let mut rig = running("too-large");
-    let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(100_000));
-    let batches: Vec<Vec<u8>> = (0..30).map(|at| batch(at, &[&message])).collect();
-    let records = batches.concat();
-    let (connection, mut bytes) = response(&mut rig, &Said::records(30, &batches));
-    let more = limits::BATCH_BYTES_MAX as i32;
-    let records_at = bytes.len() - records.len();
-    for at in [0, records_at - 4] {
-        let length: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
-        let longer = i32::from_be_bytes(length) + more;
-        bytes[at..at + 4].copy_from_slice(&longer.to_be_bytes());
-    }
-    let mut arrived = 0;
-    for piece in bytes.chunks(limits::RECEIVE_BYTES) {
-        let at = rig.visible();
-        rig.arrive(connection, piece);
-        arrived += piece.len();
-        if arrived > limits::FETCH_RESPONSE_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES {
-            break;
-        }
-        assert!(rig.visible() > at, "it is loaded while it arrives");
-        assert!(!rig.words().contains("no connection"), "at {arrived}");
-    }
-    let words = rig.words();
     let bound = limits::BATCH_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES;
-    let why = format!("bytes, more than {bound}");
-    assert!(words.ends_with(&why), "{words}");
-    assert_eq!(rig.failed(), None);
+    for (name, beyond) in [("as-large-as-may-be", 0), ("too-large", 1)] {
+        let mut rig = running(name);
+        let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(100_000));
+        let batches: Vec<Vec<u8>> = (0..30).map(|at| batch(at, &[&message])).collect();
+        let (connection, mut bytes) = response(&mut rig, &Said::records(30, &batches));
+        let more = bound + beyond - bytes.len();
+        longer(&mut bytes, batches.concat().len(), more);
+        let mut arrived = 0;
+        for piece in bytes.chunks(limits::RECEIVE_BYTES) {
+            let at = rig.visible();
+            rig.arrive(connection, piece);
+            arrived += piece.len();
+            if arrived > limits::FETCH_RESPONSE_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES {
+                break;
+            }
+            assert!(rig.visible() > at, "it is loaded while it arrives");
+            assert!(!rig.words().contains("no connection"), "at {arrived}");
+        }
+        let words = rig.words();
+        let why = format!("a response of {} bytes, more than {bound}", bound + 1);
+        assert_eq!(words.ends_with(&why), beyond > 0, "{name}: {words}");
+        assert_eq!(
+            words.contains("no connection"),
+            beyond > 0,
+            "{name}: {words}"
+        );
+        assert_eq!(rig.failed(), None);
+    }
 }
 
 /// A partition that is refused has not been said to be empty: FOREGROUND waits for it.
@@ -91,6 +108,86 @@ fn refusals_are_no_answers_without_a_record() {
     rig.pass(200);
     assert!(rig.reports.iter().any(caught_up), "{:?}", rig.reports);
     assert_eq!(rig.visible(), 9);
+}
+
+#[test]
+fn a_record_batch_of_more_than_may_be_is_named_by_its_offset() {
+    let mut rig = running("oversize");
+    let some = Said::records(9, &[rows(3, 4)]);
+    let (connection, mut bytes) = response(&mut rig, &some);
+    longer(&mut bytes, some.records.len(), limits::BATCH_BYTES_MAX);
+    // The record batch's own length stands behind its base offset, and counts neither.
+    let length_at = bytes.len() - some.records.len() + 8;
+    let length = limits::BATCH_BYTES_MAX as i32 + 1 - 12;
+    bytes[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+    rig.arrive(connection, &bytes);
+    let failure = rig.failed().expect("it is refused");
+    let text = format!(
+        "the record batch at offset 3 has {} bytes, more than {}",
+        limits::BATCH_BYTES_MAX + 1,
+        limits::BATCH_BYTES_MAX
+    );
+    assert!(failure.text.starts_with(&text), "{}", failure.text);
+    assert_eq!((failure.offset, failure.deterministic), (3, true));
+}
+
+/// The rest of it would take the cursor past what is given up with its beginning.
+#[test]
+fn the_rest_of_a_response_is_void_when_another_leader_is_known() {
+    let mut rig = running("void-within");
+    rig.hold_turns = true;
+    let both = Said::records(8, &[rows(0, 4), rows(4, 4)]);
+    let (connection, bytes) = response(&mut rig, &both);
+    let second = rows(4, 4).len();
+    rig.arrive(connection, &bytes[..bytes.len() - second]);
+    rig.on(Event::Order(Order::Leader {
+        leaf_partition: PARTITION,
+        leader: Leader {
+            broker: 1,
+            host: "broker".to_owned(),
+            port: 9_092,
+            epoch: 1,
+        },
+    }));
+    rig.settle();
+    rig.arrive(connection, &bytes[bytes.len() - second..]);
+    rig.hold_turns = false;
+    rig.settle();
+    rig.pass(1);
+    assert_eq!((rig.visible(), rig.fetches.len()), (0, 1));
+    assert_eq!(rig.fetches[0].asked, [(0, 0)]);
+    rig.answer(&both);
+    rig.pass(200);
+    assert_eq!((rig.visible(), rig.failed()), (8, None));
+    assert_eq!((rig.counts().loaded, rig.counts().gap), (8, 0));
+}
+
+/// From version 12 on fields follow a partition's records: they may come when the records are loaded.
+#[test]
+fn what_was_loaded_before_its_partitions_end_is_loaded() {
+    let mut setup = Setup::new("loaded-before-its-end");
+    setup.fetch_version = 17;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let (connection, bytes) = response(&mut rig, &Said::records(4, &[rows(0, 4)]));
+    let (records, rest) = bytes.split_at(bytes.len() - 3);
+    rig.arrive(connection, records);
+    assert_eq!(rig.visible(), 4);
+    rig.arrive(connection, rest);
+    assert_eq!(rig.words(), "Running: caught up");
+}
+
+#[test]
+fn a_topic_without_an_id_goes_by_its_name_also_where_the_broker_knows_better() {
+    for (name, topic_id, version) in [("named", [0; 16], 12), ("by-id", [7; 16], 17)] {
+        let mut setup = Setup::new(name);
+        (setup.fetch_version, setup.topic_id) = (17, topic_id);
+        let mut rig = Rig::new(setup);
+        rig.run(Goal::Run);
+        assert_eq!(rig.fetches[0].version, version);
+        rig.answer(&Said::records(4, &[rows(0, 4)]));
+        assert_eq!((rig.visible(), rig.failed()), (4, None));
+    }
 }
 
 /// What was fetched before an answer without a record is loaded first: nothing is said of where the cursor stands.

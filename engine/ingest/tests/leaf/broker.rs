@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use ingest::kafka::ErrorCode;
 use ingest::leaf::Event;
-use ingest::leaf::order::{Goal, Leader, Order};
+use ingest::leaf::order::{Goal, Leader, Order, Report};
 use ingest::leaf::rows::Row;
+use ingest::limits;
 use ingest::pipeline::SkipErrors;
 
 use crate::rig::{PARTITION, Part, Rig, Said, Setup, batch, rows};
@@ -20,7 +21,7 @@ fn what_comes_of_a_connection_that_is_none_any_more_is_not_heard() {
     rig.pass(200);
     let new = rig.connection();
     assert_eq!(new.lane, old.lane);
-    assert_ne!(new, old);
+    assert_eq!((old.attempt, new.attempt), (1, 2));
     assert_eq!(rig.leaf.rows().of(Row::ConnectionLost), 1);
     assert_eq!(rig.leaf.space(old).len(), 0, "nothing is read of it");
     for late in [
@@ -35,6 +36,70 @@ fn what_comes_of_a_connection_that_is_none_any_more_is_not_heard() {
     assert_eq!(rig.connection(), new);
     rig.answer(&Said::records(4, &[rows(0, 4)]));
     assert_eq!((rig.visible(), rig.failed()), (4, None));
+}
+
+#[test]
+fn a_connection_that_breaks_takes_what_was_asked_on_it_alone() {
+    let mut setup = Setup::new("breaks-alone");
+    (setup.partitions, setup.brokers) = (2, 2);
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    assert_eq!(rig.fetches.len(), 2);
+    let broken = rig.connection();
+    rig.break_connection("gone");
+    assert_ne!(rig.connection(), broken);
+    assert_eq!(rig.leaf.rows().of(Row::ConnectionLost), 1);
+    assert_eq!(rig.fetches.len(), 1);
+    let other = u64::from(rig.fetches[0].asked == [(1, 0)]) + PARTITION;
+    rig.answer(&Said::records(4, &[rows(0, 4)]));
+    assert_eq!(rig.visible_of(other), 4);
+    assert_eq!(rig.leaf.rows().of(Row::Stale), 0);
+}
+
+/// Part of an answer is none: what it brought is asked for anew with the rest.
+#[test]
+fn a_connection_that_breaks_within_an_answer_was_asked_something() {
+    let mut rig = Rig::new(Setup::new("breaks-within"));
+    rig.run(Goal::Run);
+    let both = Said::records(8, &[rows(0, 4), rows(4, 4)]);
+    let (connection, bytes) =
+        rig.response(0, ErrorCode::None, 0, &[(0, ErrorCode::None, &both)], None);
+    rig.arrive(connection, &bytes[..bytes.len() - rows(4, 4).len()]);
+    assert_eq!(rig.visible(), 4);
+    rig.break_connection("gone");
+    assert_eq!(rig.leaf.rows().of(Row::ConnectionLost), 1);
+    rig.pass(200);
+    assert_eq!(rig.fetches[0].asked, [(0, 4)]);
+}
+
+/// Each of a topic's partitions that is refused would ask who leads: one question answers for all.
+#[test]
+fn who_leads_is_asked_at_once_for_a_topic_and_again_when_it_may_be() {
+    let mut setup = Setup::new("asks-once");
+    setup.partitions = 2;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    rig.pass(1_000);
+    rig.reports.clear();
+    let asked = |rig: &Rig| -> Vec<(u64, i32)> {
+        let unknown = |report: &Report| match *report {
+            Report::LeaderUnknown {
+                leaf_partition,
+                epoch,
+            } => Some((leaf_partition, epoch)),
+            _ => None,
+        };
+        rig.reports.iter().filter_map(unknown).collect()
+    };
+    let nothing = Said::nothing(0);
+    let refused: [Part<'_>; 2] = [0, 1].map(|at| (at, ErrorCode::KafkaStorageError, &nothing));
+    rig.answer_at_once(0, &refused);
+    assert_eq!(asked(&rig), [(1, 0)]);
+    // The pause is as long as a topic's question holds.
+    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
+    assert_eq!(passed_us, limits::ASK_INTERVAL_MS * 1_000);
+    rig.answer_at_once(0, &refused);
+    assert_eq!(asked(&rig), [(1, 0), (1, 0)]);
 }
 
 #[test]

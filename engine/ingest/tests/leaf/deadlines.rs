@@ -6,7 +6,7 @@ use ingest::leaf::order::{Goal, Order, Report};
 use ingest::leaf::rows::Row;
 use ingest::limits;
 
-use crate::rig::{Rig, Said, Setup, rows};
+use crate::rig::{PARTITION, Rig, Said, Setup, rows};
 
 /// A leaf that has just taken four rows: its next fetch waits for a pause.
 fn answered(name: &'static str) -> Rig {
@@ -155,6 +155,21 @@ fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() 
     assert_eq!(rig.fetches.len(), 0);
     let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
     assert_eq!(passed_us, limits::RETRIABLE_FIRST_MS * 1_000);
+
+    // A broker that says "not I" while the aggregator knows no other is asked again as late, and so is one that
+    // refuses.
+    let first_us = limits::RETRIABLE_FIRST_MS * 1_000;
+    rig.answer_at_once(0, &[(0, ErrorCode::None, &nothing)]);
+    rig.wake_until(|rig| !rig.fetches.is_empty());
+    rig.answer_at_once(0, &[(0, ErrorCode::NotLeaderOrFollower, &nothing)]);
+    rig.run_one(PARTITION);
+    assert_eq!(rig.fetches.len(), 0);
+    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
+    assert_eq!(passed_us, first_us);
+    rig.answer_at_once(0, &[(0, ErrorCode::TopicAuthorizationFailed, &nothing)]);
+    assert_eq!(rig.fetches.len(), 0);
+    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
+    assert_eq!(passed_us, first_us, "the settings say as much");
 
     // What the log holds is asked as often, but behind what was fetched before, which is loaded first.
     let asked = |rig: &Rig| {

@@ -63,6 +63,7 @@ fn a_stop_that_waits_for_a_block_goes_on_when_a_query_lets_one_go() {
         // Other events in between bring it no nearer and put it off no longer.
         rig.pass(4);
         assert_eq!(rig.wake(), again_us - 4_000);
+        assert_eq!(rig.wake(), again_us);
     }
     assert!(!stopped(&rig));
     held.remove(0);

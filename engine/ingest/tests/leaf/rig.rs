@@ -33,6 +33,8 @@ pub const MEMORY_BYTES: u64 = 64 << 20;
 pub struct Fetch {
     connection: Connection,
     correlation: i32,
+    /// The Fetch version that it is written in.
+    pub version: i16,
     /// How long the broker may hold it, ms.
     pub wait_ms: i32,
     /// Its session and its number in it.
@@ -137,6 +139,8 @@ pub struct Setup {
     /// Of each leaf partition.
     pub lineage: u64,
     pub start_offset: i64,
+    /// All zero where the topic has none.
+    pub topic_id: [u8; 16],
     /// When segments are sealed and merged.
     pub stores: StoreSettings,
     /// The Fetch version that the broker speaks.
@@ -157,6 +161,7 @@ impl Setup {
             end_offset: None,
             lineage: 1,
             start_offset: 0,
+            topic_id: [7; 16],
             stores: StoreSettings::default(),
             fetch_version: FETCH_VERSION,
         }
@@ -420,6 +425,7 @@ impl Rig {
                 self.fetches.push_back(Fetch {
                     connection,
                     correlation: header.correlation_id,
+                    version,
                     wait_ms: fetch.max_wait_ms,
                     session: (fetch.session_id, fetch.session_epoch),
                     forgotten: forgotten.flat_map(|one| one.partitions.clone()).collect(),
@@ -653,7 +659,7 @@ impl Rig {
         encode_response(
             &mut bytes,
             &FetchResponse {
-                version: self.fetch_version,
+                version: fetch.version,
                 correlation_id: fetch.correlation,
                 throttle_ms,
                 error,
@@ -777,7 +783,7 @@ fn attach(setup: &Setup, leaf_partition: u64) -> Order {
             pipeline: 1,
             kafka_partition: (leaf_partition - PARTITION) as i32,
             topic: "orders".to_owned(),
-            topic_id: [7; 16],
+            topic_id: setup.topic_id,
             lineage: setup.lineage,
             live_lineage: 1,
             start_offset: setup.start_offset,
