@@ -28,7 +28,7 @@ fn two_responses_in_one_read_are_both_read() {
     let mut rig = running("two-in-one");
     let (connection, first) = response(
         &mut rig,
-        &Said::records(9, &[rows(0, 1), rows(1, 2), rows(3, 1)]),
+        &Said::records(9, &[rows(0, 1), rows(1, 1), rows(2, 1), rows(3, 1)]),
     );
     // But for the last byte it is here, its record batch's header as well: what follows is asked for.
     rig.arrive(connection, &first[..first.len() - 1]);

@@ -16,4 +16,5 @@ mod messages;
 mod offsets;
 mod partitions;
 mod sessions;
+mod turns;
 mod waits;

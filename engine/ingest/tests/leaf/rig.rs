@@ -562,6 +562,11 @@ impl Rig {
         self.connections[0]
     }
 
+    /// How many connections are up or on their way.
+    pub fn connected(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Every leaf partition that others may see.
     pub fn seen(&self) -> Vec<u64> {
         let mut seen: Vec<u64> = self.views.all().keys().map(|id| id.0).collect();
