@@ -21,6 +21,8 @@ use storage::ids::{LeafPartitionId, TopicId};
 use storage::map::Pages;
 use storage::store::StoreSettings;
 
+use crate::log::may_be_heard;
+
 /// The Fetch version that most tests' broker speaks.
 const FETCH_VERSION: i16 = 11;
 /// The first leaf partition.
@@ -239,6 +241,7 @@ impl Rig {
     }
 
     fn begin(setup: Setup, disk_full: bool) -> Rig {
+        may_be_heard();
         let config = Rig::config(&setup);
         let views = Views::new();
         let data_dir = config.data_dir.clone();
