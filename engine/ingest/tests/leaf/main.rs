@@ -15,6 +15,7 @@ mod memory;
 mod messages;
 mod offsets;
 mod partitions;
+mod questions;
 mod sessions;
 mod turns;
 mod waits;
