@@ -14,6 +14,7 @@ mod limit;
 mod memory;
 mod messages;
 mod offsets;
+mod orders;
 mod partitions;
 mod questions;
 mod sessions;
