@@ -18,5 +18,6 @@ mod orders;
 mod partitions;
 mod questions;
 mod sessions;
+mod standings;
 mod turns;
 mod waits;
