@@ -8,8 +8,8 @@ use storage::format::{Before, Predecessor, parse_header};
 use storage::ids::{Lineage, Offset, Sequence};
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::holes::{corrupt, flip, taken_back, taken_back_with_one_behind};
-use crate::neighbours::commits;
+use crate::damage::{commits_of, flip};
+use crate::holes::{taken_back, taken_back_with_one_behind};
 use crate::rig::Rig;
 
 /// A byte of its header.
@@ -27,7 +27,7 @@ fn what_begins_behind_a_torn_one_of_its_lineage_was_taken_back() {
     assert_eq!(rig.segments().len(), 3, "{:?}", rig.names());
     flip(&torn, HEADER);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(hole.offsets(), "offsets 3 to 5");
     let kept = Predecessor {
         sequence: Sequence(1),
@@ -55,10 +55,10 @@ fn what_was_taken_back_is_not_what_stood_before_where_the_one_between_is_damaged
     let [_, between, torn] = &segments[..] else {
         panic!("three segments: {segments:?}");
     };
-    flip(between, commits(between)[1] + 20);
+    flip(between, commits_of(between)[1].0 + 20);
     flip(torn, HEADER);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(hole.offsets(), "offsets 5 to 7");
     assert_eq!(hole.before, Before::Unknown);
 }
@@ -84,7 +84,7 @@ fn a_segment_whose_records_are_all_lost_is_no_empty_one() {
     assert_eq!(segments.len(), 3, "{segments:?}");
     lose_all(&segments[1]);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(hole.next_offset, Offset(5));
     assert_eq!(hole.before, Before::Unknown);
 }
@@ -110,16 +110,16 @@ fn a_hole_of_an_earlier_lineage_is_not_what_stood_before() {
     let [_, last, torn] = &segments[..] else {
         panic!("three segments: {segments:?}");
     };
-    flip(last, commits(last)[0] + 20);
+    flip(last, commits_of(last)[0].0 + 20);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(
         (hole.offsets().as_str(), hole.lineage),
         ("offsets 3 to 5", Lineage(1))
     );
     flip(torn, HEADER);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(
         (hole.offsets().as_str(), hole.lineage),
         ("offsets 6 to 8", Lineage(2))
@@ -148,14 +148,14 @@ fn what_ends_where_the_first_record_that_is_left_begins_stood_before_it() {
     }
     assert_eq!(rig.names(), ["2.1.arrow"]);
     let merged = rig.segments().remove(0);
-    let [first, _] = commits(&merged)[..] else {
+    let [(first, _), _] = commits_of(&merged)[..] else {
         panic!("two commits of twelve rows");
     };
     fs::write(&input, bytes).expect("writable");
     flip(&merged, first + 20);
     flip(&merged, HEADER);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(hole.offsets(), "offsets 12 to 23");
     let prev = Predecessor {
         sequence: Sequence(1),

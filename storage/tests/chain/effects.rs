@@ -1,6 +1,6 @@
 //! What a store says, when, and how often; what it says nothing of.
 
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
+use storage::disk::{DiskOp, Failure};
 use storage::ids::{Lineage, Offset, Sequence};
 use storage::limits::SEGMENTS_UNDURABLE_MAX;
 use storage::pool::BlockPool;
@@ -152,23 +152,6 @@ fn a_lineage_is_answered_when_it_is_there_and_begun_once() {
     assert_eq!(rig.segments().len(), segments + 1);
 }
 
-/// Fails the oldest operation of this kind.
-fn fail(rig: &mut Rig, wanted: fn(&DiskOp) -> bool) {
-    let at = rig.disk.iter().position(wanted).expect("it is there");
-    let done = match rig.disk.remove(at) {
-        Some(DiskOp::Write(write)) => DiskDone::Written {
-            sequence: write.header.header.id.sequence,
-            result: Err(DiskError::new(write.file.path(), DiskAction::Write, 5)),
-        },
-        Some(DiskOp::Seal { sequence, file, .. }) => DiskDone::Sealed {
-            sequence,
-            result: Err(DiskError::new(file.path(), DiskAction::Write, 5)),
-        },
-        other => panic!("{other:?}"),
-    };
-    rig.on(StoreEvent::Done(Box::new(done)));
-}
-
 fn voided(rig: &Rig) -> usize {
     let said = rig.said.iter();
     let voided = said.filter(|said| matches!(said, StoreEffect::Voided { .. }));
@@ -188,7 +171,7 @@ fn a_footer_that_the_disk_refuses_voids_as_any_write_does() {
     rig.pass_but(rig.settings.flush_age_ms, |op| {
         !op.is_sync() && !matches!(op, DiskOp::Seal { .. })
     });
-    fail(&mut rig, seals);
+    rig.fail(seals, 5);
     assert_eq!((voided(&rig), rig.store.is_disk_full()), (1, false));
     assert_eq!(rig.store.blocked(), Some(Blocked::Voiding));
     rig.settle();
@@ -210,7 +193,7 @@ fn a_lineage_that_came_while_the_disk_failed_is_begun_when_it_is_opened_again() 
         while !rig.disk.iter().any(|op| matches!(op, DiskOp::Write(_))) {
             assert!(rig.step());
         }
-        fail(&mut rig, |op| matches!(op, DiskOp::Write(_)));
+        rig.fail(|op| matches!(op, DiskOp::Write(_)), 5);
         rig.settle();
     }
     assert!(matches!(rig.failed(), Some(Failure::Again(_))));

@@ -181,15 +181,7 @@ impl Place {
         let _ = fs::remove_dir_all(&data_dir);
         let directory = data_dir.join("tables/1/1");
         fs::create_dir_all(&directory).expect("the target directory can be written");
-        Place {
-            directory,
-            start: LineageStart {
-                lineage: Lineage(1),
-                live_lineage: Lineage(1),
-                start_offset: Offset(0),
-                topic_id: TopicId::default(),
-            },
-        }
+        Place::at(&directory, 1, 0)
     }
 
     pub fn put(&self, forged: &Forged) {
@@ -206,14 +198,32 @@ impl Place {
         segment_path(&self.directory, id.sequence, id.rewrite)
     }
 
-    pub fn recover_on(&self, disk: &dyn Disk) -> Result<RecoveredPartition, RecoverFailure> {
+    /// One that is there already, where the catalog says that its first lineage alone is alive.
+    pub fn at(directory: &Path, lineage: u64, start_offset: i64) -> Place {
+        Place {
+            directory: directory.to_path_buf(),
+            start: LineageStart {
+                lineage: Lineage(lineage),
+                live_lineage: Lineage(1),
+                start_offset: Offset(start_offset),
+                topic_id: TopicId::default(),
+            },
+        }
+    }
+
+    /// `mapped`: whether readers have maps of what is there.
+    pub fn recover_on(
+        &self,
+        disk: &dyn Disk,
+        mapped: bool,
+    ) -> Result<RecoveredPartition, RecoverFailure> {
         let partition = RecoverPartition {
             table: TableId(1),
             leaf_partition: LeafPartitionId(1),
             directory: self.directory.clone(),
             quarantine: self.directory.join("../../../quarantine"),
             start: self.start,
-            mapped: false,
+            mapped,
             pages_bytes_max: SEGMENT_MAP_BYTES,
             unix_ms: 1_700_000_000_000,
         };
@@ -221,12 +231,15 @@ impl Place {
     }
 
     pub fn recover(&self) -> RecoveredPartition {
-        self.recover_on(&RealDisk).expect("it recovers")
+        self.recover_on(&RealDisk, false).expect("it recovers")
     }
 
     /// The hole of what it finds damaged.
     pub fn corrupt(&self) -> Hole {
-        match self.recover_on(&RealDisk).map_err(|failed| failed.failure) {
+        match self
+            .recover_on(&RealDisk, false)
+            .map_err(|failed| failed.failure)
+        {
             Err(Failure::Corrupt {
                 hole: Some(hole), ..
             }) => *hole,

@@ -4,22 +4,23 @@ use std::fs;
 use std::sync::atomic::Ordering;
 
 use storage::counts::Counts;
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
-use storage::format::{parse_commit, parse_header};
+use storage::disk::DiskOp;
+use storage::format::parse_header;
 use storage::segment::SealState;
 use storage::store::{StoreEvent, StoreSettings};
 
+use crate::damage::commits;
 use crate::rig::Rig;
 
 /// Rows, rejects and bytes: those of the commits in its files, and its rows in memory.
 fn check(rig: &Rig, rows: u64, rejects: u64) {
     let bytes = rig.segments().into_iter().map(|path| {
         let bytes = fs::read(path).expect("readable");
-        let mut at = parse_header(&bytes).expect("a header").bytes as usize;
-        while let Ok(record) = parse_commit(&bytes[at..]) {
-            at += record.message_bytes() as usize;
-        }
-        at as u64
+        let last = commits(&bytes).pop();
+        last.map_or_else(
+            || u64::from(parse_header(&bytes).expect("a header").bytes),
+            |(at, record)| at as u64 + record.message_bytes(),
+        )
     });
     let bytes: u64 = bytes.sum();
     let view = rig.store.view();
@@ -39,23 +40,7 @@ fn check(rig: &Rig, rows: u64, rejects: u64) {
 fn fail_sync(rig: &mut Rig) {
     rig.now_ms += rig.settings.sync_age_ms;
     rig.sync();
-    let at = rig.disk.iter().position(DiskOp::is_sync);
-    let op = rig.disk.remove(at.expect("a sync is due"));
-    let Some(DiskOp::Sync {
-        sequence,
-        ticket,
-        file,
-        ..
-    }) = op
-    else {
-        panic!("it is one");
-    };
-    let error = DiskError::new(file.path(), DiskAction::Sync, 5);
-    rig.on(StoreEvent::Done(Box::new(DiskDone::Synced {
-        sequence,
-        ticket,
-        result: Err(Failure::File(error)),
-    })));
+    rig.fail(DiskOp::is_sync, 5);
 }
 
 /// One step of so many offsets, each of them rejected.
@@ -135,13 +120,7 @@ fn a_void_leaves_a_durable_seal_and_writes_none_into_a_file_in_doubt() {
     rig.load(1, "a");
     rig.now_ms += rig.settings.flush_age_ms;
     rig.on(StoreEvent::Tick);
-    let Some(DiskOp::Create(segment)) = rig.disk.pop_front() else {
-        panic!("a segment is made");
-    };
-    rig.on(StoreEvent::Done(Box::new(DiskDone::Created {
-        sequence: segment.header.id.sequence,
-        result: Err(DiskError::new(&segment.path, DiskAction::Create, 5)),
-    })));
+    rig.fail(|op| matches!(op, DiskOp::Create(_)), 5);
     rig.settle();
     assert_eq!((seal(&rig), rig.rows()), (SealState::Durable, 2));
 

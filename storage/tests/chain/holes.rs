@@ -1,55 +1,19 @@
 //! What a segment in quarantine held is told at every start, until it is loaded again or given up.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
-use storage::format::{Before, Hole, parse_commit, parse_header, parse_hole};
+use storage::disk::{DiskOp, Failure};
+use storage::format::{Before, Hole, parse_hole};
 use storage::ids::Sequence;
 use storage::store::{StoreEvent, StoreSettings};
 
+use crate::damage::{flip, places, segments};
 use crate::rig::Rig;
 use crate::watched::Watched;
-
-/// Four segments of two rows and one each: offsets 0 to 11, all of it durable. The second commit of each
-/// says that the first was.
-fn rig(name: &str) -> Rig {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new(name, 1, settings);
-    for _ in 0..4 {
-        rig.commit(2, "some text");
-        rig.commit(1, "some text");
-    }
-    assert_eq!((rig.rows(), rig.segments().len()), (12, 4));
-    rig
-}
 
 fn quarantine(rig: &Rig) -> PathBuf {
     let data_dir = rig.directory().ancestors().nth(3).expect("data_dir");
     data_dir.join("quarantine")
-}
-
-/// Turns a bit below whoever has the file mapped.
-pub fn flip(path: &Path, at: usize) {
-    let bytes = std::fs::read(path).expect("it is there");
-    let file = OpenOptions::new().write(true).open(path);
-    let file = file.expect("it can be written");
-    file.write_all_at(&[bytes[at] ^ 1], at as u64)
-        .expect("written");
-}
-
-/// A byte of the first commit's metadata, and one of its text.
-pub fn places(path: &Path) -> (usize, usize) {
-    let bytes = std::fs::read(path).expect("it is there");
-    let at = parse_header(&bytes).expect("a header").bytes as usize;
-    let record = parse_commit(&bytes[at..]).expect("a commit");
-    let text = record.columns[0].buffers[2].at as usize;
-    (at + 20, at + record.head_bytes as usize + text)
 }
 
 /// Turns a bit of a text of segment `number` and starts again: a reader meets it.
@@ -61,21 +25,12 @@ fn damaged(rig: &mut Rig, number: usize) -> Hole {
     assert_eq!(rig.failed(), None);
     let error = rig.read().expect_err("never fewer rows").to_string();
     assert!(error.contains("checksum mismatch in column 0"), "{error}");
-    corrupt(rig)
-}
-
-pub fn corrupt(rig: &Rig) -> Hole {
-    match rig.failed() {
-        Some(Failure::Corrupt {
-            hole: Some(hole), ..
-        }) => Hole::clone(hole),
-        other => panic!("{other:?}"),
-    }
+    rig.corrupt()
 }
 
 #[test]
 fn the_newest_segments_damage_is_told_at_every_start_until_it_is_loaded_again() {
-    let mut rig = rig("hole-newest");
+    let mut rig = segments("hole-newest", 4);
     let hole = damaged(&mut rig, 4);
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (9, 12));
     let moved = rig.failed().expect("it failed").to_string();
@@ -129,7 +84,7 @@ fn the_newest_segments_damage_is_told_at_every_start_until_it_is_loaded_again() 
 
 #[test]
 fn a_segment_in_the_middle_is_told_and_what_follows_it_stays() {
-    let mut rig = rig("hole-middle");
+    let mut rig = segments("hole-middle", 4);
     let hole = damaged(&mut rig, 2);
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (3, 6));
     for restart in 0..2 {
@@ -172,7 +127,7 @@ fn a_segment_in_the_middle_is_told_and_what_follows_it_stays() {
 fn set_offsets_past_it_gives_it_up() {
     for (number, kept) in [(4, 9), (2, 9), (1, 9)] {
         for restart in [false, true] {
-            let mut rig = rig("hole-given-up");
+            let mut rig = segments("hole-given-up", 4);
             let hole = damaged(&mut rig, number);
             if restart {
                 rig.again();
@@ -202,7 +157,7 @@ fn set_offsets_past_it_gives_it_up() {
 #[test]
 fn truncate_gives_it_up() {
     for number in [4, 1] {
-        let mut rig = rig("hole-truncated");
+        let mut rig = segments("hole-truncated", 4);
         damaged(&mut rig, number);
         rig.again();
         rig.rewind(12, true);
@@ -215,7 +170,7 @@ fn truncate_gives_it_up() {
 #[test]
 fn a_segment_that_is_put_back_whole_closes_its_hole() {
     for number in [2, 4] {
-        let mut rig = rig("hole-put-back");
+        let mut rig = segments("hole-put-back", 4);
         let path = rig.segments()[number - 1].clone();
         let (_, text) = places(&path);
         let hole = damaged(&mut rig, number);
@@ -233,7 +188,7 @@ fn a_segment_that_is_put_back_whole_closes_its_hole() {
 /// What a crash between the hole and the move leaves, and what damage still there makes of it.
 #[test]
 fn a_hole_beside_its_segment_says_nothing() {
-    let mut rig = rig("hole-beside");
+    let mut rig = segments("hole-beside", 4);
     let path = rig.segments()[3].clone();
     let hole = damaged(&mut rig, 4);
     rig.again();
@@ -241,7 +196,7 @@ fn a_hole_beside_its_segment_says_nothing() {
     rig.again();
     assert_eq!((rig.failed(), rig.told(), rig.rows()), (None, vec![], 12));
     rig.read().expect_err("still damaged");
-    assert_eq!(corrupt(&rig).next_offset.0, 12);
+    assert_eq!(rig.corrupt().next_offset.0, 12);
     rig.again();
     assert_eq!(
         (rig.told(), rig.rows()),
@@ -252,11 +207,11 @@ fn a_hole_beside_its_segment_says_nothing() {
 #[test]
 fn damage_that_recovery_meets_leaves_the_same_hole() {
     for number in 1..=3 {
-        let mut rig = rig("hole-recovered");
+        let mut rig = segments("hole-recovered", 4);
         let path = rig.segments()[number - 1].clone();
         flip(&path, places(&path).0);
         rig.again();
-        let hole = corrupt(&rig);
+        let hole = rig.corrupt();
         let first = 3 * (number as i64 - 1);
         assert_eq!(
             (hole.first_offset.0, hole.next_offset.0),
@@ -273,11 +228,11 @@ fn damage_that_recovery_meets_leaves_the_same_hole() {
 #[test]
 fn a_torn_header_leaves_a_hole_by_its_records() {
     for number in 2..=3 {
-        let mut rig = rig("hole-header");
+        let mut rig = segments("hole-header", 4);
         let path = rig.segments()[number - 1].clone();
         flip(&path, 40);
         rig.again();
-        let hole = corrupt(&rig);
+        let hole = rig.corrupt();
         let first = 3 * (number as i64 - 1);
         assert_eq!(
             (hole.first_offset.0, hole.next_offset.0),
@@ -289,10 +244,10 @@ fn a_torn_header_leaves_a_hole_by_its_records() {
         assert_eq!(rig.told(), [format!("offsets {first} to {}", first + 2)]);
     }
     // Of the first nothing says what was before it: named each time, and nothing is guessed.
-    let mut rig = rig("hole-header-first");
+    let mut rig = segments("hole-header-first", 4);
     flip(&rig.segments()[0].clone(), 40);
     rig.again();
-    assert_eq!(corrupt(&rig).before, Before::Unknown);
+    assert_eq!(rig.corrupt().before, Before::Unknown);
     for _ in 0..2 {
         rig.again();
         match rig.failed() {
@@ -311,7 +266,7 @@ fn a_torn_header_leaves_a_hole_by_its_records() {
 /// A disk that will not read the one before it for now once made that one unknown, which nothing mends.
 #[test]
 fn what_stood_before_a_torn_header_is_asked_again_where_the_disk_refuses_a_read() {
-    let mut rig = rig("hole-header-unread");
+    let mut rig = segments("hole-header-unread", 4);
     flip(&rig.segments()[3].clone(), 40);
     rig.again_on(&Watched::unreadable("3.0.arrow"));
     match rig.failed() {
@@ -326,7 +281,7 @@ fn what_stood_before_a_torn_header_is_asked_again_where_the_disk_refuses_a_read(
     }
     assert_eq!(rig.segments().len(), 4, "nothing is moved");
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (9, 12));
     assert!(matches!(hole.before, Before::Segment(_)), "{hole:?}");
     rig.again();
@@ -347,14 +302,7 @@ fn what_stood_before_a_torn_header_is_no_empty_segment() {
     rig.sync();
     assert!(rig.finish(|op| matches!(op, DiskOp::Sync { .. })));
     let writes = |op: &DiskOp| matches!(op, DiskOp::Write(_));
-    let at = rig.disk.iter().position(writes).expect("a write");
-    rig.disk.remove(at);
-    let empty = rig.segments().remove(0);
-    let failed = DiskDone::Written {
-        sequence: Sequence(1),
-        result: Err(DiskError::new(&empty, DiskAction::Write, 5)),
-    };
-    rig.on(StoreEvent::Done(Box::new(failed)));
+    rig.fail(writes, 5);
     rig.settle();
     rig.commit(2, "b");
     rig.commit(1, "b");
@@ -362,7 +310,7 @@ fn what_stood_before_a_torn_header_is_no_empty_segment() {
     assert_eq!(segments.len(), 2, "{segments:?}");
     flip(&segments[1], 40);
     rig.again();
-    assert_eq!(corrupt(&rig).before, Before::Nothing);
+    assert_eq!(rig.corrupt().before, Before::Nothing);
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 0));
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
@@ -384,19 +332,7 @@ pub fn taken_back(name: &str) -> Rig {
     assert!(rig.finish(|op| matches!(op, DiskOp::Write(_))));
     rig.now_ms += rig.settings.sync_age_ms;
     rig.sync();
-    let Some(DiskOp::Sync {
-        sequence, ticket, ..
-    }) = rig.disk.pop_front()
-    else {
-        panic!("a sync is due");
-    };
-    let error = DiskError::new(&rig.segments()[0], DiskAction::Sync, 5);
-    let failed = DiskDone::Synced {
-        sequence,
-        ticket,
-        result: Err(Failure::File(error)),
-    };
-    rig.on(StoreEvent::Done(Box::new(failed)));
+    rig.fail(DiskOp::is_sync, 5);
     rig.settle();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
     rig
@@ -413,7 +349,7 @@ fn what_was_taken_back_stays_so_where_the_segment_behind_it_loses_its_header() {
     assert_eq!(segments.len(), 2, "{segments:?}");
     flip(&segments[1], 40);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (3, 6));
     assert!(matches!(hole.before, Before::Segment(_)), "{hole:?}");
     rig.again();
@@ -438,7 +374,7 @@ fn what_was_taken_back_stays_so_in_the_midst_of_set_offsets() {
     assert_eq!(segments.len(), 3, "{segments:?}");
     flip(&segments[1], 40);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (3, 3));
     for _ in 0..2 {
         rig.again();
@@ -456,7 +392,7 @@ fn what_was_taken_back_says_what_before_it_was_durable() {
     assert_eq!(segments.len(), 2, "{segments:?}");
     flip(&segments[0], places(&segments[0]).1);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
@@ -478,23 +414,12 @@ pub fn taken_back_with_one_behind(name: &str) -> (Rig, PathBuf, Vec<u8>) {
         rig.on(StoreEvent::Tick);
         while rig.finish(|op| !op.is_sync()) {}
     }
-    let (first, behind) = (rig.segments()[0].clone(), rig.segments()[1].clone());
+    let behind = rig.segments().remove(1);
     rig.now_ms += rig.settings.sync_age_ms;
     rig.sync();
-    let Some(DiskOp::Sync {
-        sequence: Sequence(1),
-        ticket,
-        ..
-    }) = rig.disk.pop_front()
-    else {
-        panic!("the first segment's sync is due");
-    };
-    let error = DiskError::new(&first, DiskAction::Sync, 5);
-    rig.on(StoreEvent::Done(Box::new(DiskDone::Synced {
-        sequence: Sequence(1),
-        ticket,
-        result: Err(Failure::File(error)),
-    })));
+    let first =
+        |op: &DiskOp| matches!(op, DiskOp::Sync { sequence, .. } if *sequence == Sequence(1));
+    rig.fail(first, 5);
     let kept = std::fs::read(&behind).expect("it is there");
     rig.settle();
     (rig, behind, kept)
@@ -512,7 +437,7 @@ fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
     std::fs::write(&behind, kept).expect("not unlinked");
     flip(first, places(first).1);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     std::fs::remove_file(void).expect("never durable");
     for _ in 0..2 {
         rig.again();
@@ -546,7 +471,7 @@ fn what_was_taken_back_is_no_predecessor_where_the_first_record_is_lost_too() {
         flip(&path, record);
         flip(&path, 40);
         rig.again();
-        assert_eq!(corrupt(&rig).before, Before::Unknown);
+        assert_eq!(rig.corrupt().before, Before::Unknown);
     }
 }
 
@@ -560,13 +485,13 @@ fn a_torn_header_beside_its_hole_goes_to_quarantine() {
     let path = rig.segments()[1].clone();
     flip(&path, 40);
     rig.again();
-    let moved = quarantine(&rig).join(corrupt(&rig).moved_to);
+    let moved = quarantine(&rig).join(rig.corrupt().moved_to);
     // Back where it was, and its records are zeros now.
     let torn = std::fs::read(&moved).expect("it is there");
     std::fs::remove_file(&moved).expect("it goes");
     std::fs::write(&path, &torn[..960]).expect("written");
     rig.again();
-    assert_eq!(corrupt(&rig).next_offset.0, 6);
+    assert_eq!(rig.corrupt().next_offset.0, 6);
     assert!(!path.exists(), "{:?}", rig.names());
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
@@ -575,7 +500,7 @@ fn a_torn_header_beside_its_hole_goes_to_quarantine() {
 
 #[test]
 fn holes_beside_each_other_are_each_told() {
-    let mut rig = rig("holes");
+    let mut rig = segments("holes", 4);
     for number in [3, 2, 2] {
         damaged(&mut rig, number);
         rig.again();
@@ -594,7 +519,7 @@ fn holes_beside_each_other_are_each_told() {
 
 #[test]
 fn a_torn_hole_is_refused_unless_its_segment_is_there() {
-    let mut rig = rig("hole-torn");
+    let mut rig = segments("hole-torn", 4);
     let path = rig.segments()[3].clone();
     let whole = std::fs::read(&path).expect("there");
     damaged(&mut rig, 4);
@@ -613,7 +538,7 @@ fn a_torn_hole_is_refused_unless_its_segment_is_there() {
 
 #[test]
 fn segments_before_and_behind_a_hole_are_not_merged() {
-    let mut rig = rig("hole-merge");
+    let mut rig = segments("hole-merge", 4);
     damaged(&mut rig, 2);
     rig.settings.merge_rows_mean_min = 1_000;
     rig.again();
@@ -630,7 +555,7 @@ fn segments_before_and_behind_a_hole_are_not_merged() {
 /// A later hole stands on it: unlinked, it would leave nobody who can tell what stood before that one.
 #[test]
 fn a_hole_that_is_loaded_again_stays_while_a_later_one_hangs_on_it() {
-    let mut rig = rig("hole-under-hole");
+    let mut rig = segments("hole-under-hole", 4);
     for number in [3, 3] {
         damaged(&mut rig, number);
         rig.again();

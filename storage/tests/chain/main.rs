@@ -1,5 +1,6 @@
 //! A leaf partition's chain over a real directory: seals, merges, and what a restart makes of them.
 
+mod damage;
 mod forged;
 mod rig;
 

@@ -115,12 +115,12 @@ fn a_merge_that_cannot_map_its_result_is_given_up_and_made_again() {
 }
 
 /// Loads until a merge is due and has not begun.
-fn up_to_a_merge(rig: &mut Rig) {
+fn up_to_a_merge(rig: &mut Rig, text: &str) {
     let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
     for _ in 0..3 {
-        rig.commit(3, "a");
+        rig.commit(3, text);
     }
-    rig.load(3, "a");
+    rig.load(3, text);
     for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
         rig.now_ms += ms;
         rig.on(StoreEvent::Tick);
@@ -133,7 +133,7 @@ fn up_to_a_merge(rig: &mut Rig) {
 fn a_merge_that_finds_too_little_room_is_given_up() {
     for less in [0, 1, 2, 1_000] {
         let mut rig = Rig::new("merge-room", 1, trickle());
-        up_to_a_merge(&mut rig);
+        up_to_a_merge(&mut rig, "a");
         let Some(DiskOp::Merge(merge)) = rig.disk.front() else {
             panic!("a merge is due: {:?}", rig.disk);
         };
@@ -355,16 +355,7 @@ fn a_torn_hole_of_a_merge_is_refused_before_its_input_goes() {
 #[test]
 fn a_merge_that_met_damage_is_not_the_last_one() {
     let mut rig = Rig::new("damage-not-last", 1, trickle());
-    for _ in 0..3 {
-        rig.commit(3, "damage-me");
-    }
-    rig.load(3, "damage-me");
-    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
-    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
-        rig.now_ms += ms;
-        rig.on(StoreEvent::Tick);
-        while !rig.disk.iter().any(merges) && rig.step() {}
-    }
+    up_to_a_merge(&mut rig, "damage-me");
     turn_a_bit(&rig);
     let until_ms = rig.now_ms + MERGE_RETRY_MS;
     rig.settle();
@@ -388,16 +379,7 @@ fn a_merge_that_met_damage_is_not_the_last_one() {
 #[test]
 fn a_merge_that_met_damage_is_forgotten_while_the_partition_rests() {
     let mut rig = Rig::new("damage-rests", 1, trickle());
-    for _ in 0..3 {
-        rig.commit(3, "damage-me");
-    }
-    rig.load(3, "damage-me");
-    let merges = |op: &DiskOp| matches!(op, DiskOp::Merge(_));
-    for ms in [rig.settings.flush_age_ms, rig.settings.sync_age_ms] {
-        rig.now_ms += ms;
-        rig.on(StoreEvent::Tick);
-        while !rig.disk.iter().any(merges) && rig.step() {}
-    }
+    up_to_a_merge(&mut rig, "damage-me");
     rig.store.set_resting(true);
     turn_a_bit(&rig);
     rig.settle();

@@ -1,52 +1,17 @@
 //! Damage that a reader meets while the store runs: who looks at it and when, and what its hole says.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use storage::disk::{DiskOp, Failure};
-use storage::format::{
-    Before, Hole, Predecessor, SegmentId, encode_hole, parse_commit, parse_header,
-};
+use storage::disk::DiskOp;
+use storage::format::{Before, Hole, Predecessor, SegmentId, encode_hole};
 use storage::ids::{LeafPartitionId, Lineage, Offset, Rewrite, Sequence, TableId};
 use storage::limits::FAULTS_WAITING_MAX;
 use storage::recovery::hole_path;
 use storage::store::{StoreEffect, StoreEvent, StoreSettings};
 
+use crate::damage::{flip, places, plain, segments};
 use crate::rig::Rig;
-
-/// Segments of two commits, left as they are.
-fn plain() -> StoreSettings {
-    StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    }
-}
-
-/// So many of them, of three offsets each.
-fn rig(name: &str, segments: usize) -> Rig {
-    let mut rig = Rig::new(name, 1, plain());
-    for _ in 0..segments {
-        rig.commit(2, "some text");
-        rig.commit(1, "some text");
-    }
-    assert_eq!(rig.segments().len(), segments);
-    rig
-}
-
-/// Turns a bit of the first commit's text in its place: a map sees it.
-fn damage(path: &Path) {
-    let bytes = fs::read(path).expect("readable");
-    let at = parse_header(&bytes).expect("a header").bytes as usize;
-    let record = parse_commit(&bytes[at..]).expect("a commit");
-    let at = at + record.head_bytes as usize + record.columns[0].buffers[2].at as usize;
-    let file = fs::OpenOptions::new().write(true).open(path);
-    let wrote = file
-        .expect("writable")
-        .write_all_at(&[bytes[at] ^ 1], at as u64);
-    wrote.expect("written");
-}
 
 /// A query meets it, and the store is not told yet.
 fn meet(rig: &Rig) {
@@ -55,20 +20,9 @@ fn meet(rig: &Rig) {
     assert!(parts.any(|read| read.is_err()), "damaged");
 }
 
-fn corrupt(rig: &Rig) -> Hole {
-    match rig.failed() {
-        Some(Failure::Corrupt {
-            hole: Some(hole), ..
-        }) => Hole::clone(hole),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// What the history has of the partition's own.
-fn faults(rig: &Rig) -> Vec<String> {
-    let snapshot = rig.store.view().snapshot();
-    let faults = snapshot.rejects().map(|one| one.expect("sound").text);
-    faults.collect()
+/// Turns a bit of the first commit's text in its place: a map sees it.
+fn damage(path: &Path) {
+    flip(path, places(path).1);
 }
 
 fn pass(rig: &mut Rig) {
@@ -78,7 +32,7 @@ fn pass(rig: &mut Rig) {
 
 #[test]
 fn damage_is_looked_at_once_and_not_while_the_partition_rests() {
-    let mut rig = rig("met-once", 2);
+    let mut rig = segments("met-once", 2);
     assert!(!rig.store.is_alarmed());
     damage(&rig.segments()[0]);
     // Whatever is checked first is trusted from then on: another process looks.
@@ -98,7 +52,7 @@ fn damage_is_looked_at_once_and_not_while_the_partition_rests() {
     assert!(!rig.store.is_alarmed());
     assert_eq!((rig.disk.len(), rig.failed()), (1, None));
     rig.settle();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
 }
 
 /// What is written once damage was met is not counted: loading goes back to before the hole.
@@ -117,20 +71,20 @@ fn a_commit_that_ends_behind_an_alarm_is_not_said() {
     rig.settle();
     let committed = |said: &StoreEffect| matches!(said, StoreEffect::Committed { .. });
     assert!(!rig.said.iter().any(committed));
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 1");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 1");
 }
 
 #[test]
 fn a_hole_says_when_it_was_found_and_whether_another_segment_follows() {
     for (number, bridged) in [(1, true), (2, false)] {
-        let mut rig = rig("met-found", 2);
+        let mut rig = segments("met-found", 2);
         damage(&rig.segments()[number - 1]);
         rig.again();
         rig.now_ms += 4_321;
         meet(&rig);
         rig.on(StoreEvent::Tick);
         rig.settle();
-        let hole = corrupt(&rig);
+        let hole = rig.corrupt();
         assert_eq!(
             hole.found_unix_ms,
             1_700_000_000_000 + rig.now_ms as i64,
@@ -145,13 +99,13 @@ fn a_hole_says_when_it_was_found_and_whether_another_segment_follows() {
 #[test]
 fn a_hole_vouches_for_what_was_durable_before_it() {
     for number in 1..=2 {
-        let mut rig = rig("met-vouches", 2);
+        let mut rig = segments("met-vouches", 2);
         damage(&rig.segments()[number - 1]);
         rig.again();
         meet(&rig);
         rig.on(StoreEvent::Tick);
         rig.settle();
-        assert!(corrupt(&rig).vouches, "{number}");
+        assert!(rig.corrupt().vouches, "{number}");
     }
     for (number, vouches) in [(1, true), (2, false)] {
         let settings = StoreSettings {
@@ -168,7 +122,7 @@ fn a_hole_vouches_for_what_was_durable_before_it() {
         meet(&rig);
         rig.on(StoreEvent::Tick);
         rig.settle();
-        assert_eq!(corrupt(&rig).vouches, vouches, "{number}");
+        assert_eq!(rig.corrupt().vouches, vouches, "{number}");
     }
 }
 
@@ -176,7 +130,7 @@ fn a_hole_vouches_for_what_was_durable_before_it() {
 /// know of the hole, which is not given up by that.
 #[test]
 fn damage_that_is_met_in_the_midst_of_set_offsets_is_not_given_up_by_it() {
-    let mut rig = rig("met-rewinding", 2);
+    let mut rig = segments("met-rewinding", 2);
     damage(&rig.segments()[0]);
     rig.again();
     rig.load(1, "a");
@@ -187,7 +141,7 @@ fn damage_that_is_met_in_the_midst_of_set_offsets_is_not_given_up_by_it() {
     meet(&rig);
     rig.on(StoreEvent::Tick);
     rig.settle();
-    assert_eq!(corrupt(&rig).standing, Lineage(2));
+    assert_eq!(rig.corrupt().standing, Lineage(2));
     rig.open();
     for _ in 0..2 {
         assert_eq!(rig.told(), ["offsets 0 to 2"]);
@@ -205,7 +159,7 @@ fn the_history_says_what_became_of_a_hole() {
         (Some(12), "they are given up"),
         (Some(40), "they are given up"),
     ] {
-        let mut rig = rig("met-became", 4);
+        let mut rig = segments("met-became", 4);
         damage(&rig.segments()[3]);
         rig.again();
         meet(&rig);
@@ -219,16 +173,17 @@ fn the_history_says_what_became_of_a_hole() {
         rig.commit(5, "again");
         pass(&mut rig);
         assert_eq!(rig.told(), Vec::<String>::new());
-        let faults = faults(&rig);
+        let faults = rig.rejects();
         assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].ends_with(&format!("): {became}")), "{faults:?}");
+        let text = &faults[0].text;
+        assert!(text.ends_with(&format!("): {became}")), "{text}");
     }
 }
 
 /// They wait for a block; one more than may wait is dropped, and nothing waits for ever.
 #[test]
 fn of_many_holes_that_are_given_up_at_once_the_history_has_as_many_as_may_wait() {
-    let mut rig = rig("met-many", 1);
+    let mut rig = segments("met-many", 1);
     let mut before = None;
     for number in 1..=FAULTS_WAITING_MAX as i64 + 2 {
         let hole = Hole {
@@ -266,13 +221,13 @@ fn of_many_holes_that_are_given_up_at_once_the_history_has_as_many_as_may_wait()
     rig.rewind(100, false);
     pass(&mut rig);
     assert_eq!(rig.told(), Vec::<String>::new());
-    assert_eq!(faults(&rig).len(), FAULTS_WAITING_MAX);
+    assert_eq!(rig.rejects().len(), FAULTS_WAITING_MAX);
 }
 
 /// What holds the directory is told by its ticket: another sync's end would let it go.
 #[test]
 fn what_becomes_of_holes_has_its_own_ticket_and_ends_before_a_drain_does() {
-    let mut rig = rig("met-tickets", 4);
+    let mut rig = segments("met-tickets", 4);
     damage(&rig.segments()[3]);
     rig.again();
     meet(&rig);

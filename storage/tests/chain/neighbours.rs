@@ -1,19 +1,16 @@
 //! What stands before and behind a damaged segment says what it held, and is believed no further than that.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use storage::disk::{DiskOp, Failure};
-use storage::format::{
-    Before, Hole, SegmentId, encode_hole, parse_commit, parse_header, parse_hole,
-};
+use storage::disk::DiskOp;
+use storage::format::{Before, Hole, SegmentId, encode_hole, parse_hole};
 use storage::ids::{LeafPartitionId, Lineage, Offset, Sequence, TableId};
 use storage::limits::HOLES_MAX;
 use storage::recovery::Note;
 use storage::recovery::decide::Row;
 use storage::store::{StoreEffect, StoreSettings};
 
+use crate::damage::{commits_of, flip, plain};
 use crate::rig::Rig;
 
 /// Segments of four commits, each merged.
@@ -21,44 +18,6 @@ fn merging() -> StoreSettings {
     StoreSettings {
         segment_commits_max: 4,
         ..StoreSettings::default()
-    }
-}
-
-/// Segments of two commits, left as they are.
-fn plain() -> StoreSettings {
-    StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    }
-}
-
-/// Turns a bit in its place: a map sees it.
-fn flip(path: &Path, at: usize) {
-    let byte = fs::read(path).expect("readable")[at];
-    let file = fs::OpenOptions::new().write(true).open(path);
-    let wrote = file.expect("writable").write_all_at(&[byte ^ 1], at as u64);
-    wrote.expect("written");
-}
-
-/// Where each commit begins.
-pub fn commits(path: &Path) -> Vec<usize> {
-    let bytes = fs::read(path).expect("readable");
-    let mut at = parse_header(&bytes).expect("a header").bytes as usize;
-    let mut commits = Vec::new();
-    while let Ok(record) = parse_commit(&bytes[at..]) {
-        commits.push(at);
-        at += record.message_bytes() as usize;
-    }
-    commits
-}
-
-fn corrupt(rig: &Rig) -> Hole {
-    match rig.failed() {
-        Some(Failure::Corrupt {
-            hole: Some(hole), ..
-        }) => Hole::clone(hole),
-        other => panic!("{other:?}"),
     }
 }
 
@@ -84,7 +43,7 @@ fn a_damaged_merge_stands_for_inputs_that_are_half_gone() {
     flip(&merged, text.expect("24 texts"));
     rig.again();
     rig.read().expect_err("damaged");
-    assert_eq!(corrupt(&rig).next_offset.0, 24);
+    assert_eq!(rig.corrupt().next_offset.0, 24);
     fs::write(&newest, &input).expect("writable");
     for _ in 0..2 {
         rig.again();
@@ -108,9 +67,9 @@ fn a_merged_segment_without_its_index_does_not_tell_what_it_held() {
         rig.commit(3, "a");
     }
     let merged = rig.directory().join("1.1.arrow");
-    let commits = commits(&merged);
+    let commits = commits_of(&merged);
     assert_eq!(commits.len(), 4);
-    flip(&merged, commits[1] + 20);
+    flip(&merged, commits[1].0 + 20);
     let last = fs::read(&merged).expect("readable").len() - 1;
     flip(&merged, last);
     for _ in 0..2 {
@@ -128,7 +87,7 @@ fn what_stood_before_a_torn_header_may_be_a_merged_segment() {
     assert_eq!(rig.names(), ["1.1.arrow", "2.0.arrow"]);
     flip(&rig.directory().join("2.0.arrow"), 40);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (12, 18));
     assert!(
         matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(1)),
@@ -148,16 +107,16 @@ fn a_hole_vouches_for_the_last_commit_before_it() {
         rig.commit(1, "a");
     }
     let segments = rig.segments();
-    let first = commits(&segments[1])[0];
+    let first = commits_of(&segments[1])[0].0;
     flip(&segments[1], first + 20);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
+    assert_eq!(rig.corrupt().offsets(), "offsets 3 to 5");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
-    let last = commits(&segments[0])[1];
+    let last = commits_of(&segments[0])[1].0;
     flip(&segments[0], last + 20);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 0));
     assert_eq!(rig.told(), ["offsets 0 to 2", "offsets 3 to 5"]);
@@ -176,7 +135,7 @@ fn a_file_of_another_history_is_not_what_stood_before() {
     }
     fs::copy(&other.segments()[0], &rig.segments()[0]).expect("copied");
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 2");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
     assert_eq!(rig.told(), ["offsets 0 to 2"]);
@@ -207,7 +166,7 @@ fn what_stood_before_a_torn_merge_is_not_one_of_its_inputs() {
     fs::write(&input, &bytes).expect("writable");
     flip(&rig.directory().join("3.1.arrow"), 40);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!((hole.first_offset.0, hole.next_offset.0), (240, 264));
     assert!(
         matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(1)),
@@ -224,12 +183,12 @@ fn what_stood_before_a_torn_header_may_be_in_quarantine() {
         rig.commit(1, "a");
     }
     let segments = rig.segments();
-    flip(&segments[1], commits(&segments[1])[0] + 20);
+    flip(&segments[1], commits_of(&segments[1])[0].0 + 20);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
+    assert_eq!(rig.corrupt().offsets(), "offsets 3 to 5");
     flip(&segments[2], 40);
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert!(
         matches!(hole.before, Before::Segment(prev) if prev.sequence == Sequence(2)),
         "{hole:?}"
@@ -273,7 +232,7 @@ fn a_start_after_a_clean_end_tells_nobody_and_one_after_damage_does() {
     let newest = rig.segments().pop().expect("a segment");
     rig.load(2, "a");
     rig.pass(rig.settings.flush_age_ms);
-    flip(&newest, commits(&newest)[0] + 20);
+    flip(&newest, commits_of(&newest)[0].0 + 20);
     rig.again();
     assert!(!routine(&rig), "{:?}", notes(&rig));
 }
@@ -295,9 +254,9 @@ pub fn with_hole(name: &str) -> Rig {
         rig.commit(1, "a");
     }
     let segment = &rig.segments()[1];
-    flip(segment, commits(segment)[0] + 20);
+    flip(segment, commits_of(segment)[0].0 + 20);
     rig.again();
-    corrupt(&rig);
+    rig.corrupt();
     rig.again();
     assert_eq!(
         (rig.failed(), rig.told()),
@@ -374,9 +333,9 @@ fn a_segment_that_is_put_back_closes_its_hole_in_a_later_lineage_too() {
     }
     let segment = rig.segments()[1].clone();
     let whole = fs::read(&segment).expect("readable");
-    flip(&segment, commits(&segment)[0] + 20);
+    flip(&segment, commits_of(&segment)[0].0 + 20);
     rig.again();
-    corrupt(&rig);
+    rig.corrupt();
     rig.again();
     rig.rewind(0, false);
     rig.again();
@@ -424,7 +383,7 @@ fn a_torn_merge_of_which_nothing_tells_where_it_began_is_refused() {
     }
     flip(&rig.directory().join("2.1.arrow"), 40);
     rig.again();
-    assert_eq!(corrupt(&rig).before, Before::Unknown);
+    assert_eq!(rig.corrupt().before, Before::Unknown);
     fs::write(&input, &bytes).expect("writable");
     rig.again();
     let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
@@ -445,7 +404,7 @@ fn merged_commits_hold_as_many_rows_as_they_may() {
         }
         assert_eq!(rig.names(), ["1.1.arrow"]);
         let merged = rig.directory().join("1.1.arrow");
-        assert_eq!(commits(&merged).len(), expected, "{rows_max}");
+        assert_eq!(commits_of(&merged).len(), expected, "{rows_max}");
         rig.again();
         assert_eq!((rig.failed(), rig.rows()), (None, 12));
     }
@@ -461,13 +420,13 @@ fn a_segment_that_was_cut_beside_its_hole_goes_all_the_same() {
         rig.commit(1, "a");
     }
     let newest = rig.segments()[1].clone();
-    let (whole, commits) = (fs::read(&newest).expect("readable"), commits(&newest));
-    flip(&newest, commits[0] + 20);
+    let (whole, commits) = (fs::read(&newest).expect("readable"), commits_of(&newest));
+    flip(&newest, commits[0].0 + 20);
     rig.again();
-    corrupt(&rig);
-    fs::write(&newest, &whole[..commits[1]]).expect("writable");
+    rig.corrupt();
+    fs::write(&newest, &whole[..commits[1].0]).expect("writable");
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 3 to 5");
+    assert_eq!(rig.corrupt().offsets(), "offsets 3 to 5");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 3));
     assert_eq!(rig.told(), ["offsets 3 to 5"]);

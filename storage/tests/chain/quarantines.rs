@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use storage::disk::{Disk, Failure};
-use storage::format::{CommitRecord, Hole, parse_commit, parse_header};
+use storage::format::{CommitRecord, Hole, parse_header};
 use storage::recovery::{move_away, quarantine};
 use storage::store::StoreSettings;
 
+use crate::damage::commits;
 use crate::rig::Rig;
 use crate::watched::Watched;
 
@@ -88,18 +89,6 @@ fn a_segment_is_looked_at_before_the_only_record_that_vouches_for_it_is_cut() {
         matches!(failed, Some(Failure::Corrupt { .. })),
         "{failed:?}"
     );
-}
-
-/// Where each commit of a segment begins, and its record.
-fn commits(bytes: &[u8]) -> Vec<(usize, CommitRecord)> {
-    let mut at = parse_header(bytes).expect("a header").bytes as usize;
-    let mut found = Vec::new();
-    while let Some(Ok(record)) = bytes.get(at..).map(parse_commit) {
-        let end = at + record.message_bytes() as usize;
-        found.push((at, record));
-        at = end;
-    }
-    found
 }
 
 /// A lineage begins when all before it is durable. Its first segment says so by being there, also where no

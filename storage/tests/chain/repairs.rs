@@ -5,12 +5,11 @@ use std::path::Path;
 
 use storage::disk::{Disk, RealDisk};
 use storage::format::parse_seal;
-use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
-use storage::limits::SEGMENT_MAP_BYTES;
-use storage::recovery::{RecoverPartition, RecoveredPartition, recover};
-use storage::store::{LineageStart, StoreSettings};
+use storage::recovery::RecoveredPartition;
+use storage::store::StoreSettings;
 
-use crate::holes::flip;
+use crate::damage::flip;
+use crate::forged::Place;
 use crate::neighbours::with_hole;
 use crate::rig::Rig;
 use crate::watched::Watched;
@@ -24,29 +23,10 @@ fn single() -> StoreSettings {
     }
 }
 
-/// Recovers what a rig left in its lineage 1, which begins at 0, or in a later one that begins at `start_offset`.
-fn recovered(
-    disk: &dyn Disk,
-    directory: &Path,
-    (lineage, start_offset): (u64, i64),
-    mapped: bool,
-) -> RecoveredPartition {
-    let partition = RecoverPartition {
-        table: TableId(1),
-        leaf_partition: LeafPartitionId(1),
-        directory: directory.to_path_buf(),
-        quarantine: directory.join("../../../quarantine"),
-        start: LineageStart {
-            lineage: Lineage(lineage),
-            live_lineage: Lineage(1),
-            start_offset: Offset(start_offset),
-            topic_id: TopicId::default(),
-        },
-        mapped,
-        pages_bytes_max: SEGMENT_MAP_BYTES,
-        unix_ms: 1_700_000_000_000,
-    };
-    recover(disk, &partition).expect("sound")
+/// Recovers what a rig left in its lineage 1, which begins at 0.
+fn recovered(disk: &dyn Disk, directory: &Path, mapped: bool) -> RecoveredPartition {
+    let place = Place::at(directory, 1, 0);
+    place.recover_on(disk, mapped).expect("sound")
 }
 
 /// Before it was begun the names were made durable, and behind the last of what it did to them they are again.
@@ -54,7 +34,8 @@ fn recovered(
 fn the_names_that_recovery_leaves_are_durable_when_it_ends() {
     let rig = with_hole("names-durable");
     let disk = Watched::default();
-    recovered(&disk, rig.directory(), (2, 6), false);
+    let place = Place::at(rig.directory(), 2, 6);
+    place.recover_on(&disk, false).expect("sound");
     assert_eq!(disk.said(), ["sync 1", "rename to 2.0.bridge", "sync 1"]);
 }
 
@@ -67,7 +48,7 @@ fn a_segment_that_gets_its_footer_again_is_mapped_as_far_as_it_goes() {
     let first = rig.segments().remove(0);
     let bytes = fs::read(&first).expect("it is there");
     flip(&first, bytes.len() - 1);
-    let recovered = recovered(&RealDisk, rig.directory(), (1, 0), false);
+    let recovered = recovered(&RealDisk, rig.directory(), false);
     assert_eq!(fs::read(&first).expect("it is there"), bytes);
     drop(rig);
     // A map holds a descriptor where its file may yet grow.
@@ -98,7 +79,7 @@ fn a_merged_segment_gets_its_footer_again_in_its_place_and_any_other_behind_a_cu
         let bytes = fs::read(&first).expect("it is there");
         flip(&first, bytes.len() - 1);
         let disk = Watched::default();
-        recovered(&disk, rig.directory(), (1, 0), false);
+        recovered(&disk, rig.directory(), false);
         assert_eq!(fs::read(&first).expect("it is there"), bytes);
         let said = disk.said();
         assert_eq!(said.contains(&format!("cut {name}")), cut, "{said:?}");
@@ -144,7 +125,7 @@ fn a_longer_footer_is_written_over_and_cut_unless_it_is_mapped() {
         let seal = parse_seal(longer.len() as u64, read).expect("no error but damage");
         assert_eq!(seal.expect("whole").commits.len(), 1);
         fs::write(&path, &longer).expect("it can be written");
-        let recovered = recovered(&RealDisk, &directory, (1, 0), mapped);
+        let recovered = recovered(&RealDisk, &directory, mapped);
         assert!(recovered.segments[0].sealed);
         let bytes = fs::read(&path).expect("it is there");
         assert_eq!(bytes[..sealed.len()], sealed);
@@ -171,6 +152,6 @@ fn a_longer_torn_footer_of_a_merged_segment_leaves_nothing_behind() {
     let sealed = fs::read(&path).expect("it is there");
     fs::write(&path, with_longer_footer(&sealed)).expect("it can be written");
     flip(&path, sealed.len());
-    recovered(&RealDisk, &directory, (1, 0), false);
+    recovered(&RealDisk, &directory, false);
     assert_eq!(fs::read(&path).expect("it is there"), sealed);
 }

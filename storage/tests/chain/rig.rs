@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use storage::block::{BlockFull, BlockRegion};
 use storage::counts::Counts;
-use storage::disk::{Disk, DiskDone, DiskOp, Failure, RealDisk, perform};
+use storage::disk::{Disk, DiskAction, DiskDone, DiskError, DiskOp, Failure, RealDisk, perform};
 use storage::error::StorageError;
-use storage::format::CommitFacts;
+use storage::format::{CommitFacts, Hole};
 use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
 use storage::pool::BlockPool;
-use storage::published::Part;
+use storage::published::{Part, RejectFacts};
 use storage::schema::{Column, Physical, Schema};
 use storage::store::{
     LineageStart, Step, Store, StoreEffect, StoreEffects, StoreEvent, StoreIdentity, StoreSettings,
@@ -176,6 +176,39 @@ impl Rig {
         true
     }
 
+    /// The oldest operation that is `wanted` (a create, a write, a footer or a sync) fails so.
+    pub fn fail(&mut self, wanted: impl Fn(&DiskOp) -> bool, errno: i32) {
+        let at = self.disk.iter().position(wanted);
+        let op = self.disk.remove(at.expect("it is on its way"));
+        let error = |path: &Path, action| DiskError::new(path, action, errno);
+        let done = match op.expect("it was found") {
+            DiskOp::Create(segment) => DiskDone::Created {
+                sequence: segment.header.id.sequence,
+                result: Err(error(&segment.path, DiskAction::Create)),
+            },
+            DiskOp::Write(write) => DiskDone::Written {
+                sequence: write.header.header.id.sequence,
+                result: Err(error(write.file.path(), DiskAction::Write)),
+            },
+            DiskOp::Seal { sequence, file, .. } => DiskDone::Sealed {
+                sequence,
+                result: Err(error(file.path(), DiskAction::Write)),
+            },
+            DiskOp::Sync {
+                sequence,
+                ticket,
+                file,
+                ..
+            } => DiskDone::Synced {
+                sequence,
+                ticket,
+                result: Err(Failure::File(error(file.path(), DiskAction::Sync))),
+            },
+            other => panic!("{other:?}"),
+        };
+        self.on(StoreEvent::Done(Box::new(done)));
+    }
+
     /// Starts the syncs that are due.
     pub fn sync(&mut self) {
         while self.store.sync_wanted(self.now_ms).is_some() {
@@ -269,6 +302,22 @@ impl Rig {
     /// Where the segments lie.
     pub fn directory(&self) -> &Path {
         &self.identity.directory
+    }
+
+    /// The hole of the segment that it went to quarantine for.
+    pub fn corrupt(&self) -> Hole {
+        match self.failed() {
+            Some(Failure::Corrupt {
+                hole: Some(hole), ..
+            }) => Hole::clone(hole),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the history has of rejects and errors.
+    pub fn rejects(&self) -> Vec<RejectFacts> {
+        let snapshot = self.store.view().snapshot();
+        snapshot.rejects().map(|one| one.expect("sound")).collect()
     }
 
     /// Recovery refused a file that is damaged.

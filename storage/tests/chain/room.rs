@@ -1,7 +1,7 @@
 //! Room: on the disk, of which whoever waits is told as it is; and in memory, for errors whose message is long.
 
 use storage::block::{BlockFull, FaultKind, Reject, RejectKind};
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp};
+use storage::disk::DiskOp;
 use storage::ids::{Lineage, Offset};
 use storage::limits::{BLOCK_MARKS_MIN, FULL_RETRY_MS};
 use storage::pool::BlockPool;
@@ -10,22 +10,6 @@ use storage::store::{Blocked, FaultRecord, StoreEffect, StoreEvent, StoreSetting
 use crate::rig::Rig;
 
 const ENOSPC: i32 = 28;
-
-/// The oldest operation on its way, a create or a write, finds no room.
-fn refuse(rig: &mut Rig) {
-    let done = match rig.disk.pop_front() {
-        Some(DiskOp::Create(segment)) => DiskDone::Created {
-            sequence: segment.header.id.sequence,
-            result: Err(DiskError::new(&segment.path, DiskAction::Create, ENOSPC)),
-        },
-        Some(DiskOp::Write(write)) => DiskDone::Written {
-            sequence: write.header.header.id.sequence,
-            result: Err(DiskError::new(write.file.path(), DiskAction::Write, ENOSPC)),
-        },
-        other => panic!("{other:?}"),
-    };
-    rig.on(StoreEvent::Done(Box::new(done)));
-}
 
 /// Whether it is full, and was since somebody asked.
 fn full(rig: &Rig) -> (bool, bool) {
@@ -41,7 +25,7 @@ fn a_full_disk_is_full_until_something_was_written() {
     rig.now_ms += rig.settings.flush_age_ms;
     rig.on(StoreEvent::Tick);
     assert_eq!(full(&rig), (false, false));
-    refuse(&mut rig);
+    rig.fail(|_| true, ENOSPC);
     assert_eq!((full(&rig), rig.disk.len()), ((true, true), 0));
     rig.now_ms += FULL_RETRY_MS - 1;
     rig.on(StoreEvent::Tick);
@@ -53,9 +37,9 @@ fn a_full_disk_is_full_until_something_was_written() {
     assert_eq!(rig.disk.len(), 1);
     // And who asks meanwhile is not told of what was begun before.
     rig.store.ask_for_room();
-    refuse(&mut rig);
+    rig.fail(|_| true, ENOSPC);
     assert_eq!((full(&rig), rig.disk.len()), ((true, false), 1));
-    refuse(&mut rig);
+    rig.fail(|_| true, ENOSPC);
     assert_eq!((full(&rig), rig.disk.len()), ((true, true), 0));
     rig.now_ms += FULL_RETRY_MS;
     rig.on(StoreEvent::Tick);
@@ -74,7 +58,7 @@ fn a_block_that_waits_for_room_says_so() {
     let mut rig = Rig::new("room-blocked", 1, settings);
     rig.commit(1, "a");
     rig.load(4, "a");
-    refuse(&mut rig);
+    rig.fail(|_| true, ENOSPC);
     rig.load(4, "a");
     assert_eq!(rig.store.blocked(), Some(Blocked::Space));
     rig.now_ms += FULL_RETRY_MS;
@@ -84,7 +68,7 @@ fn a_block_that_waits_for_room_says_so() {
     // A partition that stands still has nothing to write.
     rig.settle();
     rig.load(4, "a");
-    refuse(&mut rig);
+    rig.fail(|_| true, ENOSPC);
     assert_eq!(full(&rig), (true, true));
     rig.on(StoreEvent::Drop);
     assert_eq!(full(&rig), (false, false));
@@ -106,14 +90,7 @@ fn a_segment_is_to_be_made_where_a_lineage_begins_or_a_void_is_followed() {
     rig.load(1, "a");
     rig.now_ms += rig.settings.flush_age_ms;
     rig.on(StoreEvent::Tick);
-    let Some(DiskOp::Write(write)) = rig.disk.pop_front() else {
-        panic!("a commit is written");
-    };
-    let failed = DiskDone::Written {
-        sequence: write.header.header.id.sequence,
-        result: Err(DiskError::new(write.file.path(), DiskAction::Write, 5)),
-    };
-    rig.on(StoreEvent::Done(Box::new(failed)));
+    rig.fail(|op| matches!(op, DiskOp::Write(_)), 5);
     assert_eq!(rig.store.blocked(), Some(Blocked::Voiding));
     assert!(rig.store.begins_segment());
     rig.settle();
@@ -148,13 +125,6 @@ fn fault(text: &str, message_bytes: usize) -> StoreEvent {
         text: text.to_owned(),
         message: vec![b'm'; message_bytes],
     }))
-}
-
-/// Each fault's text, and how long its message is.
-fn faults(rig: &Rig) -> Vec<(String, usize)> {
-    let snapshot = rig.store.view().snapshot();
-    let faults = snapshot.rejects().map(|one| one.expect("sound"));
-    faults.map(|one| (one.text, one.message.len())).collect()
 }
 
 /// A block of a message's size may take half of what blocks may take together: the text is kept, whatever it is.
@@ -203,11 +173,12 @@ fn a_fault_whose_message_no_block_has_room_for_keeps_its_text() {
         rig.on(fault("long", MESSAGE_BYTES));
         rig.pass(rig.settings.flush_age_ms);
         rig.pass(rig.settings.sync_age_ms);
-        assert_eq!(
-            faults(&rig),
-            [("long".to_owned(), kept)],
-            "{budget_bytes} of {bytes}"
-        );
+        let faults = rig.rejects();
+        let [fault] = &faults[..] else {
+            panic!("one: {faults:?}");
+        };
+        let found = (fault.text.as_str(), fault.message.len());
+        assert_eq!(found, ("long", kept), "{budget_bytes} of {bytes}");
     }
 }
 
@@ -226,6 +197,6 @@ fn faults_are_committed_together_as_far_as_a_block_has_marks() {
     }
     rig.pass(rig.settings.flush_age_ms);
     assert_eq!(rig.history().len(), 2);
-    let kept: Vec<String> = faults(&rig).into_iter().map(|one| one.0).collect();
+    let kept: Vec<String> = rig.rejects().into_iter().map(|one| one.text).collect();
     assert_eq!(kept, texts);
 }

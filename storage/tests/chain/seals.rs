@@ -1,6 +1,6 @@
 //! When a segment is sealed, and what becomes of its file then.
 
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp};
+use storage::disk::DiskOp;
 use storage::format::parse_seal;
 use storage::ids::{Lineage, Offset};
 use storage::limits::{COLUMNS_MAX, FOOTER_BYTES_MAX, FULL_RETRY_MS, INDEX_BYTES_MAX};
@@ -117,22 +117,6 @@ fn footers_have_their_turn_where_the_disk_is_the_bottleneck() {
     assert_eq!(descriptors(&rig), 1, "all of them durable");
 }
 
-/// The oldest operation on its way, a create or a footer, fails so.
-fn fail(rig: &mut Rig, errno: i32) {
-    let done = match rig.disk.pop_front() {
-        Some(DiskOp::Create(segment)) => DiskDone::Created {
-            sequence: segment.header.id.sequence,
-            result: Err(DiskError::new(&segment.path, DiskAction::Create, errno)),
-        },
-        Some(DiskOp::Seal { sequence, file, .. }) => DiskDone::Sealed {
-            sequence,
-            result: Err(DiskError::new(file.path(), DiskAction::Write, errno)),
-        },
-        other => panic!("{other:?}"),
-    };
-    rig.on(StoreEvent::Done(Box::new(done)));
-}
-
 fn begin(rig: &mut Rig, lineage: u64) {
     rig.start.lineage = Lineage(lineage);
     rig.start.start_offset = Offset(3);
@@ -149,14 +133,14 @@ fn what_finds_no_room_behind_a_void_waits_though_a_footer_is_due() {
     rig.commit(3, "a");
     begin(&mut rig, 2);
     assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
-    fail(&mut rig, ENOSPC);
+    rig.fail(|_| true, ENOSPC);
     rig.settle();
     begin(&mut rig, 3);
     rig.now_ms += FULL_RETRY_MS;
     rig.on(StoreEvent::Tick);
-    fail(&mut rig, EIO);
+    rig.fail(|_| true, EIO);
     for _ in 0..3 {
-        fail(&mut rig, ENOSPC);
+        rig.fail(|_| true, ENOSPC);
         assert_eq!(rig.disk.len(), 0, "it waits");
         rig.now_ms += FULL_RETRY_MS - 1;
         rig.on(StoreEvent::Tick);

@@ -1,6 +1,6 @@
 //! The order in which a store does things: what waits for what, and until when.
 
-use storage::disk::{DiskAction, DiskDone, DiskError, DiskOp, Failure};
+use storage::disk::DiskOp;
 use storage::ids::{Lineage, Offset, Sequence};
 use storage::limits::{FULL_RETRY_MS, MERGE_MEMORY_RETRY_MS, VOID_WINDOW_MS};
 use storage::store::{StoreEffect, StoreEvent, StoreSettings};
@@ -40,34 +40,6 @@ fn syncs(rig: &Rig) -> Vec<(u64, bool)> {
         _ => None,
     });
     syncs.collect()
-}
-
-/// The oldest create or sync on its way fails so.
-fn fail(rig: &mut Rig, errno: i32) {
-    let wanted = |op: &DiskOp| op.is_sync() || matches!(op, DiskOp::Create(_));
-    let at = rig.disk.iter().position(wanted).expect("it is there");
-    let done = match rig.disk.remove(at) {
-        Some(DiskOp::Create(segment)) => DiskDone::Created {
-            sequence: segment.header.id.sequence,
-            result: Err(DiskError::new(&segment.path, DiskAction::Create, errno)),
-        },
-        Some(DiskOp::Sync {
-            sequence,
-            ticket,
-            file,
-            ..
-        }) => DiskDone::Synced {
-            sequence,
-            ticket,
-            result: Err(Failure::File(DiskError::new(
-                file.path(),
-                DiskAction::Sync,
-                errno,
-            ))),
-        },
-        other => panic!("{other:?}"),
-    };
-    rig.on(StoreEvent::Done(Box::new(done)));
 }
 
 /// Of two syncs of a directory at a time either would take the other's error: new names wait for each other.
@@ -189,7 +161,7 @@ fn what_a_void_gave_up_goes_once_what_follows_is_durable() {
     write(&mut rig);
     rig.now_ms += rig.settings.sync_age_ms;
     rig.sync();
-    fail(&mut rig, 5);
+    rig.fail(DiskOp::is_sync, 5);
     while rig.finish(|op| !op.is_sync()) {}
     assert_eq!(rig.names(), ["1.0.arrow", "2.0.arrow", "3.0.arrow"]);
     write(&mut rig);
@@ -209,7 +181,7 @@ fn a_void_goes_back_to_where_the_lineage_begins() {
     rig.on(StoreEvent::Rewind(rig.start));
     while rig.finish(|op| !op.is_sync()) {}
     rig.sync();
-    fail(&mut rig, 5);
+    rig.fail(DiskOp::is_sync, 5);
     let cursors = rig.said.iter().filter_map(|said| match said {
         StoreEffect::Voided { cursor, .. } => Some(cursor.0),
         _ => None,
@@ -234,7 +206,7 @@ fn a_second_void_is_a_failure_within_a_minute_and_no_later() {
             rig.now_ms = rig.now_ms.max(first_ms.unwrap_or(0) + later_ms);
             rig.sync();
             first_ms.get_or_insert(rig.now_ms);
-            fail(&mut rig, 5);
+            rig.fail(DiskOp::is_sync, 5);
             rig.settle();
         }
         assert_eq!(rig.failed().is_some(), fails, "{later_ms} ms");
@@ -253,7 +225,7 @@ fn a_segment_without_room_waits_unless_a_footer_is_due() {
         rig.start.lineage = Lineage(2);
         rig.start.start_offset = Offset(50);
         rig.on(StoreEvent::Rewind(rig.start));
-        fail(&mut rig, ENOSPC);
+        rig.fail(|op| matches!(op, DiskOp::Create(_)), ENOSPC);
         let seals = |op: &DiskOp| matches!(op, DiskOp::Seal { .. });
         assert_eq!(rig.disk.len(), usize::from(due));
         assert_eq!(rig.disk.iter().any(seals), due);

@@ -1,76 +1,27 @@
 //! What is known durable, and who says so: read no more than it must be, and never taken for what was not.
 
 use std::fs;
-use std::path::Path;
 
-use storage::disk::{DiskOp, Failure};
-use storage::format::{CommitRecord, Hole, parse_commit, parse_header};
+use storage::disk::DiskOp;
 use storage::store::{StoreEvent, StoreSettings};
 
+use crate::damage::{commits_of, flip, places, segments, text_of};
 use crate::rig::Rig;
 use crate::watched::Watched;
-
-/// Segments of two commits, left as they are; so many of them, of three offsets each.
-fn rig(name: &str, segments: usize) -> Rig {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new(name, 1, settings);
-    for _ in 0..segments {
-        rig.commit(2, "some text");
-        rig.commit(1, "some text");
-    }
-    assert_eq!(rig.segments().len(), segments);
-    rig
-}
-
-/// Where each commit begins, and its record.
-fn commits(path: &Path) -> Vec<(usize, CommitRecord)> {
-    let bytes = fs::read(path).expect("readable");
-    let mut at = parse_header(&bytes).expect("a header").bytes as usize;
-    let mut commits = Vec::new();
-    while let Ok(record) = parse_commit(&bytes[at..]) {
-        let next = at + record.message_bytes() as usize;
-        commits.push((at, record));
-        at = next;
-    }
-    commits
-}
-
-fn flip(path: &Path, at: usize) {
-    let mut bytes = fs::read(path).expect("readable");
-    bytes[at] ^= 1;
-    // A new file: what is mapped stays as it is.
-    fs::remove_file(path).expect("it goes");
-    fs::write(path, bytes).expect("writable");
-}
-
-fn corrupt(rig: &Rig) -> Hole {
-    match rig.failed() {
-        Some(Failure::Corrupt {
-            hole: Some(hole), ..
-        }) => Hole::clone(hole),
-        other => panic!("{other:?}"),
-    }
-}
 
 /// The last commit of a segment is past what that says itself; what follows it says that it was durable, and will
 /// at the next start too. A start reads no bodies of what is known durable: a query does, and finds it.
 #[test]
 fn bodies_of_what_is_known_durable_wait_for_a_reader() {
     for number in 1..=3 {
-        let mut rig = rig("bodies", 4);
+        let mut rig = segments("bodies", 4);
         let path = &rig.segments()[number - 1];
-        let (at, last) = commits(path).pop().expect("a commit");
-        let text = last.columns[0].buffers[2].at as usize;
-        flip(path, at + last.head_bytes as usize + text);
+        flip(path, text_of(commits_of(path).last().expect("a commit")));
         rig.again();
         assert_eq!((rig.failed(), rig.rows()), (None, 12));
         let error = rig.read().expect_err("never fewer rows").to_string();
         assert!(error.contains("checksum mismatch in column 0"), "{error}");
-        assert_eq!(corrupt(&rig).next_offset.0, 3 * number as i64);
+        assert_eq!(rig.corrupt().next_offset.0, 3 * number as i64);
     }
 }
 
@@ -88,13 +39,13 @@ fn a_merged_segment_says_that_what_stood_before_it_was_durable() {
         rig.commit(rows, "a");
     }
     assert_eq!(rig.names(), ["1.0.arrow", "2.1.arrow"]);
-    let merged = commits(&rig.directory().join("2.1.arrow"));
+    let merged = commits_of(&rig.directory().join("2.1.arrow"));
     assert!(merged.iter().all(|(_, record)| record.durable_end == 0));
     let first = rig.directory().join("1.0.arrow");
-    let (at, _) = commits(&first)[3];
+    let (at, _) = commits_of(&first)[3];
     flip(&first, at + 20);
     rig.again();
-    assert_eq!(corrupt(&rig).offsets(), "offsets 0 to 239");
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 239");
     rig.again();
     assert_eq!((rig.failed(), rig.rows()), (None, 12));
     assert_eq!(rig.told(), ["offsets 0 to 239"]);
@@ -104,28 +55,28 @@ fn a_merged_segment_says_that_what_stood_before_it_was_durable() {
 #[test]
 fn damage_that_a_newer_segment_alone_vouches_for_is_named_for_what_it_is() {
     for (number, name) in [(1, "named-1"), (2, "named-2")] {
-        let mut rig = rig(name, 3);
+        let mut rig = segments(name, 3);
         let path = &rig.segments()[number - 1];
-        let (at, _) = commits(path)[1];
+        let (at, _) = commits_of(path)[1];
         flip(path, at + 20);
         rig.again();
         let says = format!("BadMetadata at byte {at}, which was durable");
-        assert_eq!(corrupt(&rig).reason, says);
+        assert_eq!(rig.corrupt().reason, says);
     }
 }
 
 /// The body of the last commit is cut off, and its metadata is not: what is left of it is no content.
 #[test]
 fn a_commit_whose_body_is_cut_off_is_damaged_where_it_begins() {
-    let mut rig = rig("body-cut", 3);
+    let mut rig = segments("body-cut", 3);
     let path = &rig.segments()[1];
-    let (at, last) = commits(path).pop().expect("a commit");
+    let (at, last) = commits_of(path).pop().expect("a commit");
     let mut bytes = fs::read(path).expect("readable");
     bytes.truncate(at + last.message_bytes() as usize - 64);
     fs::remove_file(path).expect("it goes");
     fs::write(path, bytes).expect("writable");
     rig.again();
-    let hole = corrupt(&rig);
+    let hole = rig.corrupt();
     assert_eq!(
         hole.reason,
         format!("BadBody at byte {at}, which was durable")
@@ -140,14 +91,12 @@ fn a_commit_whose_body_is_cut_off_is_damaged_where_it_begins() {
 /// keeps its sequence and its commits' numbers from coming twice.
 #[test]
 fn the_newest_hole_stays_until_a_segment_follows_it() {
-    let mut rig = rig("newest-hole", 4);
+    let mut rig = segments("newest-hole", 4);
     let path = &rig.segments()[3];
-    let (at, first) = commits(path)[0].clone();
-    let text = first.columns[0].buffers[2].at as usize;
-    flip(path, at + first.head_bytes as usize + text);
+    flip(path, places(path).1);
     rig.again();
     rig.read().expect_err("damaged");
-    corrupt(&rig);
+    rig.corrupt();
     rig.again();
     assert_eq!(rig.told(), ["offsets 9 to 11"]);
     rig.start.lineage.0 += 1;

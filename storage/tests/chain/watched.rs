@@ -1,5 +1,5 @@
-//! A disk that tells what was done to names, and which files were cut, in order, and maps or opens nothing of what it is told not to,
-//! and has as much room as it is told.
+//! A disk that tells what was done to names, and which files were cut, in order; maps, opens and syncs nothing of what
+//! it is told not to, and has as much room as it is told.
 
 use std::io::IoSlice;
 use std::path::Path;
