@@ -2,12 +2,13 @@
 
 use ingest::kafka::ErrorCode;
 use ingest::kafka::fetch::CurrentLeader;
-use ingest::leaf::order::{Goal, Leader, Order, Report};
+use ingest::leaf::Connection;
+use ingest::leaf::order::Goal;
 use ingest::leaf::rows::Row;
-use ingest::leaf::{Connection, Event};
 use ingest::limits;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows};
+use crate::rig::{Rig, Said, Setup, batch, rows};
+use crate::told::{caught_up, epoch_end, led};
 
 const GOOD: ErrorCode = ErrorCode::None;
 
@@ -97,16 +98,15 @@ fn refusals_are_no_answers_without_a_record() {
     let mut rig = Rig::new(Setup::new("refused-not-empty"));
     rig.run(Goal::Foreground { batches_max: None });
     rig.answer(&Said::records(9, &[rows(0, 4)]));
-    let caught_up = |report: &Report| matches!(report, Report::CaughtUp { .. });
     for _ in 0..limits::EMPTY_ANSWERS_MAX + 1 {
         let refused = [(0, ErrorCode::KafkaStorageError, &Said::nothing(9))];
         rig.answer_with(0, &refused);
         rig.pass(2_000);
-        assert!(!rig.reports.iter().any(caught_up), "{:?}", rig.reports);
+        assert_eq!(caught_up(&rig), []);
     }
     rig.answer(&Said::records(9, &[rows(4, 5)]));
     rig.pass(200);
-    assert!(rig.reports.iter().any(caught_up), "{:?}", rig.reports);
+    assert_eq!(caught_up(&rig), [(1, 9, 9)]);
     assert_eq!(rig.visible(), 9);
 }
 
@@ -140,16 +140,7 @@ fn the_rest_of_a_response_is_void_when_another_leader_is_known() {
     let (connection, bytes) = response(&mut rig, &both);
     let second = rows(4, 4).len();
     rig.arrive(connection, &bytes[..bytes.len() - second]);
-    rig.on(Event::Order(Order::Leader {
-        leaf_partition: PARTITION,
-        leader: Leader {
-            broker: 1,
-            host: "broker".to_owned(),
-            port: 9_092,
-            epoch: 1,
-        },
-    }));
-    rig.settle();
+    led(&mut rig, 1);
     rig.arrive(connection, &bytes[bytes.len() - second..]);
     rig.hold_turns = false;
     rig.settle();
@@ -195,13 +186,6 @@ fn a_topic_without_an_id_goes_by_its_name_also_where_the_broker_knows_better() {
 fn an_answer_without_a_record_says_nothing_while_what_was_fetched_before_it_waits() {
     let mut rig = Rig::new(Setup::new("empty-behind-records"));
     rig.run(Goal::Foreground { batches_max: None });
-    let caught_up = |rig: &Rig| {
-        let cursor = |report: &Report| match report {
-            Report::CaughtUp { cursor, .. } => Some(*cursor),
-            _ => None,
-        };
-        rig.reports.iter().find_map(cursor)
-    };
     rig.hold_turns = true;
     rig.answer(&Said::records(9, &[rows(0, 4)]));
     for _ in 0..2 * limits::EMPTY_ANSWERS_MAX {
@@ -210,13 +194,13 @@ fn an_answer_without_a_record_says_nothing_while_what_was_fetched_before_it_wait
     }
     rig.hold_turns = false;
     rig.settle();
-    assert_eq!((rig.visible(), caught_up(&rig)), (4, None));
+    assert_eq!((rig.visible(), caught_up(&rig)), (4, vec![]));
     for _ in 0..limits::EMPTY_ANSWERS_MAX {
-        assert_eq!(caught_up(&rig), None);
+        assert_eq!(caught_up(&rig), []);
         rig.answer(&Said::nothing(9));
     }
     rig.pass(200);
-    assert_eq!(caught_up(&rig), Some(4));
+    assert_eq!(caught_up(&rig), [(1, 4, 4)]);
 }
 
 /// From version 16 on the broker that is no leader says who is, and where.
@@ -243,13 +227,7 @@ fn who_leads_instead_is_asked_where_the_answer_says_without_asking_anybody_else(
         (known.broker, known.host.as_str(), known.port, known.epoch),
         (2, "elsewhere", 9_999, 1)
     );
-    rig.on(Event::Order(Order::EpochEnd {
-        leaf_partition: PARTITION,
-        leader_epoch: 1,
-        epoch: 0,
-        end_offset: 4,
-    }));
-    rig.settle();
+    epoch_end(&mut rig, 1, 4);
     assert_eq!(rig.addresses.last(), Some(&("elsewhere".to_owned(), 9_999)));
     rig.answer(&Said::records(9, &[rows(4, 5)]));
     assert_eq!((rig.visible(), rig.failed()), (9, None));

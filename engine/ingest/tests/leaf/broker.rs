@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 
 use ingest::kafka::ErrorCode;
 use ingest::leaf::Event;
-use ingest::leaf::order::{Goal, Leader, Order, Report};
+use ingest::leaf::order::Goal;
 use ingest::leaf::rows::Row;
 use ingest::limits;
 use ingest::pipeline::SkipErrors;
 
 use crate::rig::{PARTITION, Part, Rig, Said, Setup, batch, rows};
+use crate::told::{leaders_asked, led_by};
 
 /// The port's word of a connection may be late: another one is up by then.
 #[test]
@@ -81,25 +82,15 @@ fn who_leads_is_asked_at_once_for_a_topic_and_again_when_it_may_be() {
     rig.run(Goal::Run);
     rig.pass(1_000);
     rig.reports.clear();
-    let asked = |rig: &Rig| -> Vec<(u64, i32)> {
-        let unknown = |report: &Report| match *report {
-            Report::LeaderUnknown {
-                leaf_partition,
-                epoch,
-            } => Some((leaf_partition, epoch)),
-            _ => None,
-        };
-        rig.reports.iter().filter_map(unknown).collect()
-    };
     let nothing = Said::nothing(0);
     let refused: [Part<'_>; 2] = [0, 1].map(|at| (at, ErrorCode::KafkaStorageError, &nothing));
     rig.answer_at_once(0, &refused);
-    assert_eq!(asked(&rig), [(1, 0)]);
+    assert_eq!(leaders_asked(&rig), [(1, 0)]);
     // The pause is as long as a topic's question holds.
     let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
     assert_eq!(passed_us, limits::ASK_INTERVAL_MS * 1_000);
     rig.answer_at_once(0, &refused);
-    assert_eq!(asked(&rig), [(1, 0), (1, 0)]);
+    assert_eq!(leaders_asked(&rig), [(1, 0), (1, 0)]);
 }
 
 #[test]
@@ -116,16 +107,7 @@ fn an_earlier_epochs_leader_is_not_taken_and_one_that_moved_within_its_epoch_is(
         (3, 5, 5),
         (6, 6, 6),
     ] {
-        rig.on(Event::Order(Order::Leader {
-            leaf_partition: PARTITION,
-            leader: Leader {
-                broker: 1,
-                host: "broker".to_owned(),
-                port,
-                epoch,
-            },
-        }));
-        rig.settle();
+        led_by(&mut rig, ("broker", port), epoch);
         let leader = rig.attached().standing.leader.load_full();
         let leader = leader.expect("it was told");
         assert_eq!(leader.port, taken, "epoch {epoch} at port {port}");

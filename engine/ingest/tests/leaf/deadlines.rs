@@ -6,7 +6,8 @@ use ingest::leaf::order::{Goal, Order, Report};
 use ingest::leaf::rows::Row;
 use ingest::limits;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, rows};
+use crate::rig::{Rig, Said, Setup, rows};
+use crate::told::{attach, leaders_asked, ranges_asked};
 
 /// A leaf that has just taken four rows: its next fetch waits for a pause.
 fn answered(name: &'static str) -> Rig {
@@ -62,25 +63,7 @@ fn an_order_behind_the_last_is_not_taken() {
     let mut rig = answered("orders-behind-the-end");
     rig.on(Event::Order(Order::Shutdown));
     assert!(!rig.leaf.is_ended(), "its rows are not durable yet");
-    let setup = Setup::new("orders-behind-the-end");
-    let Order::Attach {
-        generation,
-        mut pairing,
-        schema_version,
-        columns,
-        settings,
-    } = Rig::attach_order(&setup)
-    else {
-        panic!("an Attach");
-    };
-    pairing.leaf_partition = 2;
-    rig.on(Event::Order(Order::Attach {
-        generation,
-        pairing,
-        schema_version,
-        columns,
-        settings,
-    }));
+    attach(&mut rig, |_, pairing| pairing.leaf_partition = 2);
     assert!(rig.leaf.partition(2).is_none());
     rig.hold_disk = false;
     rig.settle();
@@ -140,13 +123,9 @@ fn freshness_is_shown_in_time_though_nothing_else_happens() {
 fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() {
     let mut rig = Rig::new(Setup::new("woken-held"));
     rig.goal(Goal::Run);
-    let asked = |rig: &Rig| {
-        let unknown = |report: &&Report| matches!(report, Report::LeaderUnknown { .. });
-        rig.reports.iter().filter(unknown).count()
-    };
     for times in 1..=3 {
-        assert_eq!(asked(&rig), times);
-        let passed_us = rig.wake_until(|rig| asked(rig) > times);
+        assert_eq!(leaders_asked(&rig).len(), times);
+        let passed_us = rig.wake_until(|rig| leaders_asked(rig).len() > times);
         assert_eq!(passed_us, limits::ASK_AGAIN_MS * 1_000);
     }
     rig.run(Goal::Run);
@@ -156,26 +135,7 @@ fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() 
     let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
     assert_eq!(passed_us, limits::RETRIABLE_FIRST_MS * 1_000);
 
-    // A broker that says "not I" while the aggregator knows no other is asked again as late, and so is one that
-    // refuses.
-    let first_us = limits::RETRIABLE_FIRST_MS * 1_000;
-    rig.answer_at_once(0, &[(0, ErrorCode::None, &nothing)]);
-    rig.wake_until(|rig| !rig.fetches.is_empty());
-    rig.answer_at_once(0, &[(0, ErrorCode::NotLeaderOrFollower, &nothing)]);
-    rig.run_one(PARTITION);
-    assert_eq!(rig.fetches.len(), 0);
-    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
-    assert_eq!(passed_us, first_us);
-    rig.answer_at_once(0, &[(0, ErrorCode::TopicAuthorizationFailed, &nothing)]);
-    assert_eq!(rig.fetches.len(), 0);
-    let passed_us = rig.wake_until(|rig| !rig.fetches.is_empty());
-    assert_eq!(passed_us, first_us, "the settings say as much");
-
     // What the log holds is asked as often, but behind what was fetched before, which is loaded first.
-    let asked = |rig: &Rig| {
-        let unknown = |report: &&Report| matches!(report, Report::RangeUnknown { .. });
-        rig.reports.iter().filter(unknown).count()
-    };
     rig.hold_turns = true;
     let some = Said::records(9, &[rows(0, 4)]);
     rig.answer_at_once(0, &[(0, ErrorCode::None, &some)]);
@@ -184,14 +144,14 @@ fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() 
     rig.pass(30);
     let due_us = rig.leaf.deadline_us();
     assert!(due_us.is_none_or(|due_us| due_us > rig.now.us));
-    assert_eq!((asked(&rig), rig.visible()), (0, 0));
+    assert_eq!((ranges_asked(&rig).len(), rig.visible()), (0, 0));
     rig.hold_turns = false;
     rig.settle();
     rig.pass(0);
     assert_eq!(rig.visible(), 4);
     for times in 1..=2 {
-        assert_eq!(asked(&rig), times);
-        let passed_us = rig.wake_until(|rig| asked(rig) > times);
+        assert_eq!(ranges_asked(&rig).len(), times);
+        let passed_us = rig.wake_until(|rig| ranges_asked(rig).len() > times);
         assert_eq!(passed_us, limits::ASK_AGAIN_MS * 1_000);
     }
 }

@@ -4,19 +4,7 @@ use ingest::leaf::event::Event;
 use ingest::leaf::order::{Goal, Order, Report};
 
 use crate::rig::{PARTITION, Rig, Said, Setup, rows};
-
-fn caught_up(rig: &Rig) -> Vec<(u64, i64, u64)> {
-    let cursor = |report: &Report| match *report {
-        Report::CaughtUp {
-            leaf_partition,
-            cursor,
-            rows,
-            ..
-        } => Some((leaf_partition, cursor, rows)),
-        _ => None,
-    };
-    rig.reports.iter().filter_map(cursor).collect()
-}
+use crate::told::caught_up;
 
 const FOREGROUND: Goal = Goal::Foreground { batches_max: None };
 

@@ -1,11 +1,11 @@
 //! Leaders and their epochs: whose log an answer speaks of.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::Event;
-use ingest::leaf::order::{Goal, Leader, Order, Report};
+use ingest::leaf::order::{Goal, Report};
 use storage::store::StoreSettings;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows};
+use crate::rig::{Rig, Said, Setup, batch, rows};
+use crate::told::{epoch_end, epochs_asked, led, log_range};
 
 /// Ten rows of leader epoch 0, committed.
 fn loaded(name: &'static str) -> Rig {
@@ -22,51 +22,18 @@ fn loaded_with(setup: Setup) -> Rig {
     rig
 }
 
-fn led(rig: &mut Rig, epoch: i32) {
-    let leader = Leader {
-        broker: 1,
-        host: "broker".to_owned(),
-        port: 9_092,
-        epoch,
-    };
-    rig.on(Event::Order(Order::Leader {
-        leaf_partition: PARTITION,
-        leader,
-    }));
-    rig.settle();
-}
-
-fn answered(rig: &mut Rig, leader_epoch: i32, end_offset: i64) {
-    rig.on(Event::Order(Order::EpochEnd {
-        leaf_partition: PARTITION,
-        leader_epoch,
-        epoch: 0,
-        end_offset,
-    }));
-    rig.settle();
-}
-
-/// The leader epochs that were asked of where epoch 0 ends.
-fn asked(rig: &Rig) -> Vec<i32> {
-    let asked = rig.reports.iter().filter_map(|report| match report {
-        Report::EpochUnchecked { leader_epoch, .. } => Some(*leader_epoch),
-        _ => None,
-    });
-    asked.collect()
-}
-
 #[test]
 fn the_answer_of_a_leader_that_is_none_any_more_says_nothing_of_the_next_ones_log() {
     let mut rig = loaded("stale-epoch-end");
     led(&mut rig, 1);
     led(&mut rig, 2);
-    assert_eq!(asked(&rig), [1, 2]);
+    assert_eq!(epochs_asked(&rig), [1, 2]);
     let fetches = rig.fetches.len();
     // Leader 1 had all of it; the log of leader 2, elected uncleanly, ends below the cursor.
-    answered(&mut rig, 1, 10);
+    epoch_end(&mut rig, 1, 10);
     rig.pass(100);
     assert_eq!(rig.fetches.len(), fetches, "nothing is fetched unchecked");
-    answered(&mut rig, 2, 4);
+    epoch_end(&mut rig, 2, 4);
     let failure = rig.failed().expect("it diverged");
     assert!(failure.text.contains("diverged"), "{}", failure.text);
     assert!(failure.text.contains("offsets 4 to 9"), "{}", failure.text);
@@ -76,12 +43,12 @@ fn the_answer_of_a_leader_that_is_none_any_more_says_nothing_of_the_next_ones_lo
 fn the_answer_of_a_leader_that_is_not_known_yet_makes_it_known_and_asked() {
     let mut rig = loaded("early-epoch-end");
     led(&mut rig, 1);
-    answered(&mut rig, 2, 10);
+    epoch_end(&mut rig, 2, 10);
     let unknown = |report: &Report| matches!(report, Report::LeaderUnknown { epoch: 1, .. });
     assert!(rig.reports.iter().any(unknown), "{:?}", rig.reports);
     led(&mut rig, 2);
-    assert_eq!(asked(&rig), [1, 2]);
-    answered(&mut rig, 2, 10);
+    assert_eq!(epochs_asked(&rig), [1, 2]);
+    epoch_end(&mut rig, 2, 10);
     // The fetch that was on its way when the leader changed is void.
     rig.answer(&Said::nothing(10));
     rig.answer(&Said::records(12, &[rows(10, 2)]));
@@ -99,14 +66,7 @@ fn goes_on(name: &'static str) -> Setup {
 fn lost(rig: &mut Rig) {
     let nothing = Said::nothing(60);
     rig.answer_with(0, &[(0, ErrorCode::OffsetOutOfRange, &nothing)]);
-    rig.on(Event::Order(Order::LogRange {
-        leaf_partition: PARTITION,
-        generation: rig.leaf.partition(PARTITION).unwrap().generation,
-        offset: rig.visible(),
-        log_start_offset: 50,
-        log_end_offset: 60,
-    }));
-    rig.settle();
+    log_range(rig, 50, 60);
     assert_eq!((rig.visible(), rig.failed()), (50, None));
 }
 
@@ -115,12 +75,12 @@ fn what_retention_took_behind_an_epoch_is_not_taken_for_its_divergence() {
     let mut rig = loaded_with(goes_on("epoch-lost"));
     lost(&mut rig);
     led(&mut rig, 1);
-    assert_eq!(asked(&rig), [1]);
+    assert_eq!(epochs_asked(&rig), [1]);
     // The next epoch began in the range that nobody has.
-    answered(&mut rig, 1, 30);
+    epoch_end(&mut rig, 1, 30);
     assert_eq!(rig.failed(), None);
     led(&mut rig, 2);
-    answered(&mut rig, 2, 4);
+    epoch_end(&mut rig, 2, 4);
     let failure = rig.failed().expect("it diverged");
     assert!(failure.text.contains("offsets 4 to 9"), "{}", failure.text);
 }
@@ -144,11 +104,11 @@ fn a_commit_that_ends_with_given_up_offsets_keeps_the_epoch_of_its_rows() {
     let mut rig = Rig::again(goes_on("epoch-kept"));
     rig.goal(Goal::Run);
     led(&mut rig, 1);
-    assert_eq!(asked(&rig), [1]);
-    answered(&mut rig, 1, 30);
+    assert_eq!(epochs_asked(&rig), [1]);
+    epoch_end(&mut rig, 1, 30);
     assert_eq!(rig.failed(), None);
     led(&mut rig, 2);
-    answered(&mut rig, 2, 4);
+    epoch_end(&mut rig, 2, 4);
     let failure = rig.failed().expect("it diverged");
     assert!(failure.text.contains("offsets 4 to 9"), "{}", failure.text);
 }
@@ -166,7 +126,7 @@ fn rows_behind_what_was_lost_are_looked_at_when_another_leads() {
     let mut rig = Rig::again(goes_on("epoch-behind-lost"));
     rig.goal(Goal::Run);
     led(&mut rig, 1);
-    answered(&mut rig, 1, 55);
+    epoch_end(&mut rig, 1, 55);
     let failure = rig.failed().expect("it diverged");
     assert!(
         failure.text.contains("offsets 55 to 59"),
@@ -208,8 +168,8 @@ fn a_segment_without_a_commit_goes_on_in_the_epoch_of_the_one_before() {
     rig.goal(Goal::Run);
     assert_eq!(rig.visible(), 10);
     led(&mut rig, 1);
-    assert_eq!(asked(&rig), [1]);
-    answered(&mut rig, 1, 4);
+    assert_eq!(epochs_asked(&rig), [1]);
+    epoch_end(&mut rig, 1, 4);
     let failure = rig.failed().expect("it diverged");
     assert!(failure.text.contains("offsets 4 to 9"), "{}", failure.text);
 }

@@ -1,20 +1,11 @@
 //! START ... FOREGROUND LIMIT n BATCHES: n commits that are durable, and not one that a failed disk took back.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::Event;
-use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::order::Goal;
 use storage::disk::DiskOp;
 
-use crate::rig::{PARTITION, Rig, Said, Setup, rows};
-
-/// Where the load ended, and how many rows it brought.
-fn caught_up(rig: &Rig) -> Vec<(i64, u64)> {
-    let caught_up = |report: &Report| match *report {
-        Report::CaughtUp { cursor, rows, .. } => Some((cursor, rows)),
-        _ => None,
-    };
-    rig.reports.iter().filter_map(caught_up).collect()
-}
+use crate::rig::{Rig, Said, Setup, rows};
+use crate::told::{caught_up, log_range};
 
 fn limited(batches: u64) -> Goal {
     Goal::Foreground {
@@ -46,14 +37,14 @@ fn a_limit_of_commits_ends_it_also_where_they_are_small() {
     commit(&mut rig, 0, 3);
     assert_eq!(caught_up(&rig), []);
     commit(&mut rig, 3, 7);
-    assert_eq!(caught_up(&rig), [(7, 7)]);
+    assert_eq!(caught_up(&rig), [(1, 7, 7)]);
     assert_eq!(rig.words(), "Stopped");
     // Behind it another limit counts anew.
     rig.reports.clear();
     rig.run(limited(1));
     rig.pass(200);
     commit(&mut rig, 7, 9);
-    assert_eq!(caught_up(&rig), [(9, 2)]);
+    assert_eq!(caught_up(&rig), [(1, 9, 2)]);
 }
 
 #[test]
@@ -84,7 +75,7 @@ fn a_commit_that_is_void_is_made_again_and_a_durable_one_is_not() {
             assert_eq!(caught_up(&rig), [], "{name}: both were void");
             commit(&mut rig, 1, 4);
         }
-        assert_eq!(caught_up(&rig), [(4, 4)], "{name}");
+        assert_eq!(caught_up(&rig), [(1, 4, 4)], "{name}");
     }
 }
 
@@ -99,16 +90,9 @@ fn a_load_that_ends_with_what_retention_took_stands_still() {
     rig.answer(&Said::records(1_000, &[rows(0, 4)]));
     let nothing = Said::nothing(1_000);
     rig.answer_with(0, &[(0, ErrorCode::OffsetOutOfRange, &nothing)]);
-    rig.on(Event::Order(Order::LogRange {
-        leaf_partition: PARTITION,
-        generation: rig.leaf.partition(PARTITION).unwrap().generation,
-        offset: 4,
-        log_start_offset: 9,
-        log_end_offset: 1_000,
-    }));
-    rig.settle();
+    log_range(&mut rig, 9, 1_000);
     rig.pass(200);
     rig.pass(200);
-    assert_eq!((caught_up(&rig), rig.counts().lost), (vec![(9, 4)], 5));
+    assert_eq!((caught_up(&rig), rig.counts().lost), (vec![(1, 9, 4)], 5));
     assert_eq!((rig.fetches.len(), rig.words()), (0, "Stopped".to_owned()));
 }

@@ -2,6 +2,7 @@
 
 mod log;
 mod rig;
+mod told;
 
 mod arriving;
 mod broker;

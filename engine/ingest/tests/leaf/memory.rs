@@ -7,11 +7,10 @@ use storage::published::Snapshot;
 
 use crate::rig::{Rig, Said, Setup, batch};
 
-/// Queries hold all blocks of a leaf; the pipeline was stopped, and runs again.
-fn held(name: &'static str) -> (Rig, Vec<Snapshot>) {
-    let mut setup = Setup::new(name);
+/// Queries hold all blocks of a leaf: each what it was shown when one more message of 1 MiB was sent, the last of which
+/// waits.
+pub fn all_held(mut setup: Setup) -> (Rig, Vec<Snapshot>) {
     setup.memory_bytes = 8 << 20;
-    setup.settings.max_retries_per_batch_partition = 0;
     let mut rig = Rig::new(setup);
     rig.run(Goal::Run);
     let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(1 << 20));
@@ -23,6 +22,14 @@ fn held(name: &'static str) -> (Rig, Vec<Snapshot>) {
         rig.pass(100);
     }
     assert_eq!(rig.visible(), offset - 1);
+    (rig, held)
+}
+
+/// The same; the pipeline was stopped, and runs again.
+fn held(name: &'static str) -> (Rig, Vec<Snapshot>) {
+    let mut setup = Setup::new(name);
+    setup.settings.max_retries_per_batch_partition = 0;
+    let (mut rig, held) = all_held(setup);
     rig.goal(Goal::Stop);
     rig.pass(1_000);
     rig.run(Goal::Run);

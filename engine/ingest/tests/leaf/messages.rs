@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use ingest::leaf::order::{Goal, Report};
 use ingest::pipeline::SkipErrors;
 
+use crate::memory::all_held;
 use crate::rig::{Rig, Said, Setup, batch, rows, settings};
 
 #[test]
@@ -156,18 +157,8 @@ fn rejects_count_what_was_committed_as_one_and_not_each_attempt_at_a_poison_mess
 
 #[test]
 fn ingest_waits_for_what_queries_hold_and_says_so() {
-    let mut setup = Setup::new("queries-hold");
-    setup.memory_bytes = 8 << 20;
-    let mut rig = Rig::new(setup);
-    rig.run(Goal::Run);
-    let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(1 << 20));
-    let (mut held, mut offset) = (Vec::new(), 0);
-    while rig.visible() == offset && offset < 20 {
-        rig.answer(&Said::records(30, &[batch(offset, &[&message])]));
-        offset += 1;
-        held.push(rig.attached().view.snapshot());
-        rig.pass(100);
-    }
+    let (mut rig, mut held) = all_held(Setup::new("queries-hold"));
+    let offset = held.len() as i64;
     assert!(
         (3..8).contains(&offset),
         "{offset} blocks of 1 MiB in 6 MiB"

@@ -1,7 +1,7 @@
 //! Orders: which of them count, what they change, and what is said when they are done.
 
 use ingest::leaf::Event;
-use ingest::leaf::order::{FailureKind, Goal, Leader, Order, Report, Settings};
+use ingest::leaf::order::{FailureKind, Goal, Order, Report, Settings};
 use ingest::leaf::rows::Row;
 use ingest::limits;
 use ingest::pipeline::Path;
@@ -9,6 +9,7 @@ use storage::disk::DiskOp;
 use storage::store::StoreSettings;
 
 use crate::rig::{PARTITION, Rig, Said, Setup, batch, rows, settings};
+use crate::told::{attach, caught_up, epochs_asked, led};
 
 fn of(rig: &Rig, row: Row) -> u64 {
     rig.leaf.rows().of(row)
@@ -23,14 +24,9 @@ fn goal(rig: &mut Rig, generation: u64, goal: Goal) {
     rig.settle();
 }
 
-/// The first one's Attach once more.
-fn attach(rig: &mut Rig, name: &'static str, of: u64) {
-    let mut order = Rig::attach_order(&Setup::new(name));
-    if let Order::Attach { generation, .. } = &mut order {
-        *generation = of;
-    }
-    rig.on(Event::Order(order));
-    rig.settle();
+/// The first one's Attach once more, of this generation.
+fn attach_again(rig: &mut Rig, of: u64) {
+    attach(rig, |generation, _| *generation = of);
 }
 
 /// The generations under which it was said to be attached, with its durable cursor and its rows.
@@ -45,11 +41,6 @@ fn attached(rig: &Rig) -> Vec<(u64, i64, u64)> {
         _ => None,
     };
     rig.reports.iter().filter_map(attached).collect()
-}
-
-fn caught_up(rig: &Rig) -> usize {
-    let caught_up = |report: &&Report| matches!(report, Report::CaughtUp { .. });
-    rig.reports.iter().filter(caught_up).count()
 }
 
 #[test]
@@ -80,7 +71,7 @@ fn an_attachment_once_more_is_answered_as_it_stands_where_it_is_known() {
     rig.reports.clear();
     // The first is repeated, the second is new, the third is late.
     for generation in [generation, generation + 1, generation] {
-        attach(&mut rig, name, generation);
+        attach_again(&mut rig, generation);
     }
     let answers = [(generation, 4, 4), (generation + 1, 4, 4)];
     assert_eq!(attached(&rig), answers);
@@ -89,7 +80,7 @@ fn an_attachment_once_more_is_answered_as_it_stands_where_it_is_known() {
     rig.run_one(PARTITION);
     rig.answer(&Said::records(5, &[batch(4, &["{"])]));
     assert!(rig.failed().is_some());
-    attach(&mut rig, name, generation + 2);
+    attach_again(&mut rig, generation + 2);
     assert_eq!(attached(&rig), answers);
 }
 
@@ -102,7 +93,7 @@ fn an_attachment_once_more_is_answered_once_where_recovery_is_under_way() {
     std::fs::create_dir_all(rig.directory(PARTITION)).expect("writable");
     rig.hold_disk = true;
     for generation in [1, 2] {
-        attach(&mut rig, name, generation);
+        attach_again(&mut rig, generation);
         assert_eq!(attached(&rig), []);
     }
     rig.hold_disk = false;
@@ -118,7 +109,7 @@ fn recovery_is_told_the_time_of_day() {
     setup.partitions = 0;
     let mut rig = Rig::new(setup);
     rig.hold_disk = true;
-    attach(&mut rig, name, 1);
+    attach_again(&mut rig, 1);
     let (_, op) = rig.disk.front().expect("recovery");
     let DiskOp::Recover(recovery) = &**op else {
         panic!("a recovery, not {op:?}");
@@ -136,11 +127,9 @@ fn a_leaf_takes_as_many_leaf_partitions_as_it_may_and_no_more() {
     let most = limits::LEAF_PARTITIONS_MAX as u64;
     for leaf_partition in 1..=most + 1 {
         assert_eq!(rig.failed(), None);
-        let mut order = Rig::attach_order(&Setup::new(name));
-        if let Order::Attach { pairing, .. } = &mut order {
-            pairing.leaf_partition = leaf_partition;
-        }
-        rig.on(Event::Order(order));
+        attach(&mut rig, |_, pairing| {
+            pairing.leaf_partition = leaf_partition
+        });
         let there = rig.leaf.partition(leaf_partition).is_some();
         assert_eq!(there, leaf_partition <= most);
     }
@@ -382,10 +371,10 @@ fn foreground_that_is_ordered_while_a_stop_drains_begins_behind_it() {
     rig.hold_disk = false;
     rig.settle();
     rig.pass(1_000);
-    assert_eq!((rig.visible(), caught_up(&rig)), (4, 0));
+    assert_eq!((rig.visible(), caught_up(&rig).len()), (4, 0));
     rig.answer(&Said::records(9, &[rows(4, 5)]));
     rig.pass(200);
-    assert_eq!((rig.visible(), caught_up(&rig)), (9, 1));
+    assert_eq!((rig.visible(), caught_up(&rig).len()), (9, 1));
 }
 
 /// Its tail is committed as ever, and that may be the last commit of a limit.
@@ -398,7 +387,7 @@ fn foreground_that_failed_has_not_caught_up_though_its_commits_are_as_many_as_it
     rig.answer(&Said::records(9, &[rows(0, 4), batch(4, &["{"])]));
     rig.pass(200);
     rig.pass(200);
-    assert_eq!((rig.visible(), caught_up(&rig)), (4, 0));
+    assert_eq!((rig.visible(), caught_up(&rig).len()), (4, 0));
     let words = rig.words();
     assert!(words.starts_with("Failed: "), "{words}");
 }
@@ -420,27 +409,8 @@ fn behind_another_beginning_an_epoch_is_checked_as_behind_the_first() {
     rig.answer(&Said::records(4, &[rows(1, 3)]));
     assert_eq!((rig.visible(), rig.failed()), (4, None));
     rig.reports.clear();
-    rig.on(Event::Order(Order::Leader {
-        leaf_partition: PARTITION,
-        leader: Leader {
-            broker: 1,
-            host: "broker".to_owned(),
-            port: 9_092,
-            epoch: 1,
-        },
-    }));
-    rig.settle();
-    let asked = |report: &Report| {
-        matches!(
-            report,
-            Report::EpochUnchecked {
-                leader_epoch: 1,
-                epoch: 0,
-                ..
-            }
-        )
-    };
-    assert!(rig.reports.iter().any(asked), "{:?}", rig.reports);
+    led(&mut rig, 1);
+    assert_eq!(epochs_asked(&rig), [1]);
 }
 
 /// Whoever asked for the stop is told that it waits; who then asks for it to run waits for nothing.

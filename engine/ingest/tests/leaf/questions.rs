@@ -1,66 +1,16 @@
 //! What only the aggregator knows: how often it is asked, and which answers count.
 
 use ingest::kafka::ErrorCode;
-use ingest::kafka::fetch::{FetchResponse, ResponsePartition, encode_response};
-use ingest::leaf::Event;
-use ingest::leaf::order::{FailureKind, Goal, Leader, Order, Report};
-use ingest::leaf::rows::Row;
+use ingest::leaf::order::{FailureKind, Goal};
 use ingest::limits;
-use storage::ids::TopicId;
 
 use crate::rig::{PARTITION, Rig, Said, Setup, rows};
+use crate::told::{attach, epoch_end, leaders_asked, led, log_range, ranges_asked};
 
 fn running(name: &'static str) -> Rig {
     let mut rig = Rig::new(Setup::new(name));
     rig.run(Goal::Run);
     rig
-}
-
-fn led(rig: &mut Rig, epoch: i32) {
-    let leader = Leader {
-        broker: 1,
-        host: "broker".to_owned(),
-        port: 9_092,
-        epoch,
-    };
-    rig.on(Event::Order(Order::Leader {
-        leaf_partition: PARTITION,
-        leader,
-    }));
-    rig.settle();
-}
-
-/// The answer about the first one's log, of the cursor as it is.
-fn log_range(rig: &mut Rig, log_start_offset: i64, log_end_offset: i64) {
-    rig.on(Event::Order(Order::LogRange {
-        leaf_partition: PARTITION,
-        generation: rig.leaf.partition(PARTITION).unwrap().generation,
-        offset: rig.visible(),
-        log_start_offset,
-        log_end_offset,
-    }));
-    rig.settle();
-}
-
-/// The offsets for which it was asked what the log holds.
-fn ranges_asked(rig: &Rig) -> Vec<i64> {
-    let asked = rig.reports.iter().filter_map(|report| match report {
-        Report::RangeUnknown { offset, .. } => Some(*offset),
-        _ => None,
-    });
-    asked.collect()
-}
-
-/// Of which leaf partitions it was asked who leads, and what was known.
-fn leaders_asked(rig: &Rig) -> Vec<(u64, i32)> {
-    let asked = rig.reports.iter().filter_map(|report| match report {
-        Report::LeaderUnknown {
-            leaf_partition,
-            epoch,
-        } => Some((*leaf_partition, *epoch)),
-        _ => None,
-    });
-    asked.collect()
 }
 
 /// The oldest fetch is answered with an error, and no time passes.
@@ -152,13 +102,7 @@ fn what_the_leader_before_sent_is_void() {
         rig.hold_turns = false;
         rig.pass(30);
         assert_eq!((rig.visible(), rig.failed()), (10, None));
-        rig.on(Event::Order(Order::EpochEnd {
-            leaf_partition: PARTITION,
-            leader_epoch: 1,
-            epoch: 0,
-            end_offset: 10,
-        }));
-        rig.settle();
+        epoch_end(&mut rig, 1, 10);
         if arrives_before {
             // What was asked for behind it is void as well.
             rig.answer(&Said::records(14, &[rows(12, 2)]));
@@ -215,76 +159,6 @@ fn nothing_is_lost_where_the_log_begins_or_ends_just_at_the_cursor() {
     }
 }
 
-#[test]
-fn what_comes_of_another_connection_is_wanted_when_one_is_lost() {
-    let mut setup = Setup::new("other-connection");
-    (setup.partitions, setup.brokers) = (2, 2);
-    let mut rig = Rig::new(setup);
-    rig.run(Goal::Run);
-    rig.break_connection("gone");
-    let lost = rig.leaf.rows().of(Row::ConnectionLost);
-    assert_eq!((lost, rig.fetches.len()), (1, 1));
-    rig.answer(&Said::records(4, &[rows(0, 4)]));
-    assert_eq!([1, 2].map(|id| rig.visible_of(id)), [0, 4]);
-}
-
-/// Another Attach than the rig's.
-fn attach(rig: &mut Rig, leaf_partition: u64, kafka_partition: i32, topic_id: [u8; 16]) {
-    let setup = Setup::new("any");
-    let mut order = Rig::attach_order(&setup);
-    if let Order::Attach { pairing, .. } = &mut order {
-        pairing.leaf_partition = leaf_partition;
-        pairing.kafka_partition = kafka_partition;
-        pairing.topic_id = topic_id;
-    }
-    std::fs::create_dir_all(rig.directory(leaf_partition)).expect("writable");
-    rig.on(Event::Order(order));
-    rig.settle();
-}
-
-/// Brokers before 2.8 give their topics none; from version 13 on a request has no other name.
-#[test]
-fn a_topic_without_an_id_goes_by_its_name_where_a_broker_takes_ids() {
-    let mut setup = Setup::new("nameless");
-    (setup.partitions, setup.fetch_version) = (0, 15);
-    let mut rig = Rig::new(setup);
-    attach(&mut rig, PARTITION, 0, [0; 16]);
-    rig.goal_of(PARTITION, Goal::Run);
-    rig.run_one(PARTITION);
-    assert_eq!(rig.fetches.len(), 1);
-    let records = rows(0, 4);
-    let partition = ResponsePartition {
-        topic: "orders",
-        topic_id: TopicId([0; 16]),
-        partition: 0,
-        error: ErrorCode::None,
-        high_watermark: 4,
-        last_stable_offset: 4,
-        log_start_offset: 0,
-        aborted: &[],
-        diverging: None,
-        current_leader: None,
-        records: &records,
-    };
-    let mut bytes = Vec::new();
-    encode_response(
-        &mut bytes,
-        &FetchResponse {
-            version: 12,
-            // The connection's second request, behind ApiVersions.
-            correlation_id: 2,
-            throttle_ms: 0,
-            error: ErrorCode::None,
-            session_id: 0,
-            partitions: &[partition],
-            endpoints: &[],
-        },
-    );
-    let connection = rig.connection();
-    rig.arrive(connection, &bytes);
-    assert_eq!((rig.visible(), rig.failed()), (4, None));
-}
-
 /// Its answer is on its way while another one takes its place: those rows are none of its.
 #[test]
 fn what_was_asked_for_one_that_is_dropped_is_not_loaded_into_the_one_in_its_place() {
@@ -295,7 +169,9 @@ fn what_was_asked_for_one_that_is_dropped_is_not_loaded_into_the_one_in_its_plac
     let dropped = rig.leaf.partition(2).expect("attached").slot;
     rig.goal_of(2, Goal::Drop);
     assert!(rig.leaf.partition(2).is_none());
-    attach(&mut rig, 77, 5, [7; 16]);
+    attach(&mut rig, |_, pairing| {
+        (pairing.leaf_partition, pairing.kafka_partition) = (77, 5);
+    });
     rig.goal_of(77, Goal::Run);
     rig.run_one(77);
     let slot = rig.leaf.partition(77).expect("attached").slot;

@@ -2,11 +2,11 @@
 //! names only what is new.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::Event;
-use ingest::leaf::order::{Goal, Order, Report};
+use ingest::leaf::order::Goal;
 use ingest::leaf::rows::Row;
 
 use crate::rig::{Part, Rig, Said, Setup, rows};
+use crate::told::{attach, caught_up};
 
 const GOOD: ErrorCode = ErrorCode::None;
 const SESSION: i32 = 9;
@@ -187,21 +187,17 @@ fn foreground_ends_by_answers_that_do_not_name_its_partition() {
     let nothing = Said::nothing(9);
     let parts = [0, 1, 2].map(|partition| (partition, GOOD, &nothing));
     rig.answer_in(SESSION, GOOD, 0, &parts);
-    let caught_up = |rig: &Rig| {
-        let of = |report: &Report| matches!(report, Report::CaughtUp { .. });
-        rig.reports.iter().filter(|report| of(report)).count()
-    };
     changes(&mut rig, &[]);
     rig.pass(200);
-    assert_eq!(caught_up(&rig), 0);
+    assert_eq!(caught_up(&rig).len(), 0);
     // Another's records took the room: that says nothing of the others.
     let some = Said::records(9, &[rows(4, 2)]);
     changes(&mut rig, &[(0, GOOD, &some)]);
     rig.pass(200);
-    assert_eq!(caught_up(&rig), 0);
+    assert_eq!(caught_up(&rig).len(), 0);
     changes(&mut rig, &[]);
     rig.pass(200);
-    assert_eq!(caught_up(&rig), 2, "three empty answers");
+    assert_eq!(caught_up(&rig).len(), 2, "three empty answers");
 }
 
 #[test]
@@ -209,27 +205,9 @@ fn a_kafka_partition_that_another_leaf_partition_takes_over_stays_in_the_session
     let mut rig = in_session("session-taken-over");
     rig.goal_of(3, Goal::Drop);
     rig.pass(100);
-    let setup = Setup::new("session-taken-over");
-    let Order::Attach {
-        generation,
-        mut pairing,
-        schema_version,
-        columns,
-        settings,
-    } = Rig::attach_order(&setup)
-    else {
-        panic!("an Attach");
-    };
-    (pairing.leaf_partition, pairing.kafka_partition) = (77, 2);
-    std::fs::create_dir_all(rig.directory(77)).expect("writable");
-    rig.on(Event::Order(Order::Attach {
-        generation,
-        pairing,
-        schema_version,
-        columns,
-        settings,
-    }));
-    rig.settle();
+    attach(&mut rig, |_, pairing| {
+        (pairing.leaf_partition, pairing.kafka_partition) = (77, 2);
+    });
     rig.goal_of(77, Goal::Run);
     rig.run_one(77);
     // It is read from where the other one did: the broker is told nothing at all.

@@ -8,6 +8,7 @@ use storage::disk::DiskOp;
 
 use crate::log::lines_of;
 use crate::rig::{Part, Rig, Said, Setup, rows};
+use crate::told::attach;
 
 const CAUGHT_UP: &str = "Running: caught up";
 const WAITS: &str = "Running: waits for an answer of broker 1 (broker:9092)";
@@ -469,31 +470,14 @@ fn brokers_that_are_more_than_regions_take_turns_and_none_is_left_behind() {
 
 #[test]
 fn a_leaf_partition_under_another_pipeline_is_shown_as_it_stands() {
-    let setup = Setup::new("restood");
     let mut rig = Rig::new(Setup::new("restood"));
     rig.run(Goal::Run);
     rig.answer(&Said::nothing(0));
     rig.goal(Goal::Stop);
     assert_eq!(rig.words(), "Stopped");
-    let Order::Attach {
-        generation,
-        mut pairing,
-        schema_version,
-        columns,
-        settings,
-    } = Rig::attach_order(&setup)
-    else {
-        panic!("an Attach");
-    };
-    pairing.pipeline = 2;
-    let attach = Order::Attach {
-        generation: generation + 10,
-        pairing,
-        schema_version,
-        columns,
-        settings,
-    };
-    rig.on(Event::Order(attach));
+    attach(&mut rig, |generation, pairing| {
+        (*generation, pairing.pipeline) = (*generation + 10, 2);
+    });
     assert_eq!(rig.words(), "Stopped");
     let standing = &rig.attached().standing;
     assert_eq!((standing.pipeline, standing.log_end()), (2, None::<LogEnd>));
