@@ -8,7 +8,7 @@ use storage::format::{Before, Predecessor, parse_header};
 use storage::ids::{Lineage, Offset, Sequence};
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::{commits_of, flip};
+use crate::damage::{commits_of, flip, plain};
 use crate::holes::{taken_back, taken_back_with_one_behind};
 use crate::rig::Rig;
 
@@ -93,12 +93,7 @@ fn a_segment_whose_records_are_all_lost_is_no_empty_one() {
 /// on only its header said: a lineage begins where a person wants it to.
 #[test]
 fn a_hole_of_an_earlier_lineage_is_not_what_stood_before() {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new("before-lineage", 1, settings);
+    let mut rig = Rig::new("before-lineage", 1, plain());
     for _ in 0..2 {
         rig.commit(2, "a");
         rig.commit(1, "a");

@@ -6,6 +6,7 @@ use storage::limits::SEGMENTS_UNDURABLE_MAX;
 use storage::pool::BlockPool;
 use storage::store::{Blocked, StoreEffect, StoreEvent, StoreSettings};
 
+use crate::damage::plain;
 use crate::rig::Rig;
 
 fn held(rig: &Rig) -> Vec<Option<Blocked>> {
@@ -240,12 +241,7 @@ fn segments_that_are_not_durable_are_few_and_synced_at_once_at_the_bound() {
 /// What a record says of its own file would be taken for all that is before it.
 #[test]
 fn a_record_says_what_is_durable_only_where_all_before_it_is() {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new("durable-end", 1, settings);
+    let mut rig = Rig::new("durable-end", 1, plain());
     let ends = |rig: &mut Rig| {
         rig.load(1, "a");
         rig.now_ms += rig.settings.flush_age_ms;

@@ -9,7 +9,7 @@ use storage::format::parse_header;
 use storage::segment::SealState;
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::commits;
+use crate::damage::{commits, plain};
 use crate::rig::Rig;
 
 /// Rows, rejects and bytes: those of the commits in its files, and its rows in memory.
@@ -104,16 +104,11 @@ fn rows_rejects_and_bytes_are_those_of_the_segments_that_are_there() {
 /// that is in doubt is recovery's.
 #[test]
 fn a_void_leaves_a_durable_seal_and_writes_none_into_a_file_in_doubt() {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
     let seal = |rig: &Rig| {
         let segments = rig.store.view().snapshot().segments();
         segments[0].file.seal()
     };
-    let mut rig = Rig::new("void-sealed", 1, settings.clone());
+    let mut rig = Rig::new("void-sealed", 1, plain());
     rig.commit(1, "a");
     rig.commit(1, "a");
     assert_eq!(seal(&rig), SealState::Durable);
@@ -124,7 +119,7 @@ fn a_void_leaves_a_durable_seal_and_writes_none_into_a_file_in_doubt() {
     rig.settle();
     assert_eq!((seal(&rig), rig.rows()), (SealState::Durable, 2));
 
-    let mut rig = Rig::new("void-unsealed", 1, settings);
+    let mut rig = Rig::new("void-unsealed", 1, plain());
     rig.commit(1, "a");
     rig.load(1, "a");
     // Its last commit is written, and its footer is due or on its way.

@@ -7,7 +7,7 @@ use storage::format::{Before, Hole, parse_hole};
 use storage::ids::Sequence;
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::{flip, places, segments};
+use crate::damage::{flip, places, plain, segments};
 use crate::rig::Rig;
 use crate::watched::Watched;
 
@@ -401,12 +401,7 @@ fn what_was_taken_back_says_what_before_it_was_durable() {
 /// The same in segments of two commits, and the segment that was begun behind them before that, which goes once
 /// that one is durable: its path and its bytes.
 pub fn taken_back_with_one_behind(name: &str) -> (Rig, PathBuf, Vec<u8>) {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new(name, 1, settings);
+    let mut rig = Rig::new(name, 1, plain());
     rig.commit(3, "kept");
     for text in ["taken back", "behind it"] {
         rig.load(2, text);

@@ -7,6 +7,7 @@ use storage::ids::Offset;
 use storage::limits::{FAULTS_WAITING_MAX, MERGE_RETRY_MS};
 use storage::store::{FaultRecord, StoreEvent, StoreSettings};
 
+use crate::damage::plain;
 use crate::rig::Rig;
 use crate::watched::Watched;
 
@@ -37,12 +38,7 @@ fn is_sealed(rig: &Rig, number: usize) -> bool {
 /// A kill came between the last commit that a segment takes and its footer.
 #[test]
 fn a_segment_that_is_full_is_sealed_after_a_restart() {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new("reopened-full", 1, settings);
+    let mut rig = Rig::new("reopened-full", 1, plain());
     for full in [2, 4] {
         rig.commit(1, "a");
         rig.load(1, "a");
@@ -68,12 +64,7 @@ fn a_segment_that_is_full_is_sealed_after_a_restart() {
 
 #[test]
 fn segments_that_were_sealed_before_a_restart_are_merged_after_it() {
-    let settings = StoreSettings {
-        segment_commits_max: 2,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    };
-    let mut rig = Rig::new("reopened-merged", 1, settings);
+    let mut rig = Rig::new("reopened-merged", 1, plain());
     for _ in 0..5 {
         rig.commit(1, "a");
     }
