@@ -130,9 +130,10 @@ fn run(wanted: &Wanted) -> Result<bool, String> {
     let packages: HashSet<&str> = chosen.iter().map(|one| one.package.as_str()).collect();
     let built = tree::build(&root, &work, &mutants, &sources, &packages)?;
     let mut steps = run::steps(built.programs, wanted.seeds, wanted.seeds_max)?;
-    // In no order that cargo happens to tell them in.
+    // In no order that cargo happens to tell them in. What survived fewer seeds is tried again.
     let programs: BTreeSet<[u8; 8]> = (steps.iter())
         .map(|step| step.program.to_le_bytes())
+        .chain([wanted.seeds_max.to_le_bytes()])
         .collect();
     let programs = list::hash(programs.into_iter().collect::<Vec<_>>().as_flattened());
     let results = Mutex::new(Results::open(
