@@ -10,11 +10,12 @@ use engine::node::{
 use nix::sys::stat::{Mode, umask};
 use tikv_jemallocator::Jemalloc;
 
-/// Gives back to the kernel what queries freed: glibc keeps it while a process is idle, twice `query_bytes` and more.
+/// Gives back to the kernel what queries freed, soon: glibc keeps twice `query_bytes` and more for ten seconds of silence,
+/// and for longer under a light load.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// jemalloc's settings, read before `main`: a thread of its own gives freed pages back within a second.
+/// jemalloc's settings, read before `main`: a thread of its own gives freed pages back in a second or two.
 // SAFETY: the name is jemalloc's, for a pointer to text that ends with a NUL, which this is; nothing else has it.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static SETTINGS: &u8 = &b"background_thread:true,dirty_decay_ms:1000\0"[0];

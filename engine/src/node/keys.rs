@@ -318,7 +318,7 @@ kernel's page cache.
 {process} MiB
 + leaves     x (leaf_bytes + {leaf} MiB)
 + query_bytes
-+ query CPUs x {query} MiB        freed memory that goes back within a second, and the array an expression is just making
++ query CPUs x {query} MiB        freed memory on its way back to the kernel, and the array an expression is just making
 ```
 
 More than the machine or its container has is refused at the start: with the defaults some 1.4 GiB for one leaf.
@@ -330,8 +330,9 @@ holds it; what functions make of constants four times, until the statement ends,
 a window over everything its input three times. What is not there to be reserved is error 1038 of that query. An eighth of
 `query_bytes` is kept for single reservations of a 16th, or 16 MiB, at most: one large one does not have each small one
 refused, but a query of dozens of operators has as many. Not reserved is what a pattern of LIKE or REGEXP is compiled to,
-up to some 20 MB each: one at a time of a batch, 16 where those of LIKE differ from row to row. Rows of a filter's or join's copies are sized by the mean of a sample of the
-table's parts: a few strings that are far longer than all others can take more.
+up to some 20 MB each: one at a time of a batch, 16 where those of LIKE differ from row to row. Rows of a filter's or
+join's copies are sized by the mean of a sample of the table's parts: a few strings that are far longer than all others
+can take more.
 
 Beside it stands what is stored: of each commit its places, checksums and statistics, at most 2 KiB and 256 bytes a
 column. Commits of fewer than 8,192 rows on the mean are merged, to 65,536 rows each: a thousand million rows of ten

@@ -265,7 +265,7 @@ impl Opened {
             .iter()
             .rev()
             .for_each(|record| beyond.take(record));
-        // What stands there may have gone astray, or was taken back: it says all the same how much before it was durable.
+        // What stands there may have gone astray, or was taken back: it says what before it was durable all the same.
         if !ends || successor && walk.stop != Found::ContentEnd {
             self.search_into(&mut beyond, walked_end)?;
         }
