@@ -111,20 +111,18 @@ impl Leaf {
         if run.lane.attempt() != connection.attempt || run.lane.is_closed() {
             return &mut [];
         }
-        let waits = run.hello.is_none() && !run.lane.open().is_empty();
-        if waits && run.arriving().is_none() {
-            match run.reserved.pop_front() {
-                Some(region) => run.frames.push_back(Frame::new(region)),
-                None => return &mut [],
-            }
+        if run.hello.is_none()
+            && run.arriving().is_none()
+            && let Some(region) = run.reserved.pop_front()
+        {
+            run.frames.push_back(Frame::new(region));
         }
-        if let Some((_, hello)) = &mut run.hello {
-            return hello.space();
-        }
-        match run.frames.back_mut().filter(|frame| !frame.ended) {
-            Some(frame) => frame.space(),
-            None => &mut [],
-        }
+        let LaneRun { hello, frames, .. } = run;
+        let arriving = match hello {
+            Some((_, hello)) => Some(hello),
+            None => frames.back_mut().filter(|frame| !frame.ended),
+        };
+        arriving.map_or(&mut [], Frame::space)
     }
 
     /// Puts a partition on the lane to its leader. Where there are as many as may be it waits for one that closes; what
@@ -165,9 +163,7 @@ impl Leaf {
             })
             .map(|run| run.key.copy)
             .collect();
-        while taken.contains(&key.copy) {
-            key.copy += 1;
-        }
+        key.copy = (0..).find(|copy| !taken.contains(copy)).unwrap_or(0);
         let broker = leader.broker;
         let found = self.lanes.iter().position(|run| run.used && run.key == key);
         let lane = match found.or_else(|| self.lanes.iter().position(|run| !run.used)) {
@@ -270,9 +266,10 @@ impl Leaf {
         }
         self.assign_waiting(now, out);
         let (first, lanes) = (self.lane_first, self.lanes.len());
+        let mut lacking: Option<usize> = None;
         for index in (0..lanes).map(|ahead| (first + ahead) % lanes) {
             let running: Vec<Slot> = self.running_on(index).collect();
-            if !self.lanes[index].used || running.is_empty() {
+            if running.is_empty() {
                 continue;
             }
             if let Some(what) = self.lanes[index].lane.overdue(now.us) {
@@ -283,9 +280,10 @@ impl Leaf {
             }
             self.grow(index, out);
             self.send(now, index, &running, out);
+            if self.lanes[index].no_region {
+                lacking.get_or_insert(index);
+            }
         }
-        let lacks = |index: &usize| self.lanes[*index].no_region;
-        let lacking = (0..lanes).map(|ahead| (first + ahead) % lanes).find(lacks);
         self.lane_first = lacking.unwrap_or(first);
     }
 

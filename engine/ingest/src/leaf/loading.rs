@@ -15,7 +15,7 @@ use super::load::{self, Ended, Gains};
 use super::machine::Leaf;
 use super::order::FailureKind;
 use super::ordering::failure;
-use super::partition::{Fetch, Load, Phase};
+use super::partition::{Fetch, Load, Partition, Phase};
 use super::rows::Row;
 use crate::kafka::{BatchFault, BatchHeader};
 use crate::limits;
@@ -135,15 +135,13 @@ impl Leaf {
 
     fn load_step(&mut self, now: Now, place: Place, out: &mut Effects) {
         let slot = place.slot;
-        let (gains, records, end) = self.gain(now, place);
+        let (gains, batch_done, end) = self.gain(now, place);
         self.keep_unpacked(slot);
         self.publish(now, slot, &gains, out);
         if gains.counts.rejected > 0 {
             self.count(Row::Rejected);
         }
-        if records > 0
-            && let Some(partition) = self.get_mut(slot)
-        {
+        if batch_done && let Some(partition) = self.get_mut(slot) {
             partition.corrupt_at = None;
         }
         match end {
@@ -167,8 +165,8 @@ impl Leaf {
         self.loaded(now, place, out);
     }
 
-    /// Loads record batches of one place up to a turn's worth.
-    fn gain(&mut self, now: Now, place: Place) -> (Gains, u64, StepEnd) {
+    /// Loads record batches of one place up to a turn's worth; whether it came to the end of any.
+    fn gain(&mut self, now: Now, place: Place) -> (Gains, bool, StepEnd) {
         let Leaf {
             lanes,
             partitions,
@@ -178,7 +176,7 @@ impl Leaf {
         } = self;
         let frame = &mut lanes[place.lane].frames[place.frame];
         let Some(partition) = partitions[place.slot.index as usize].as_mut() else {
-            return (Gains::nothing(Offset(0)), 0, StepEnd::Turn);
+            return (Gains::nothing(Offset(0)), false, StepEnd::Turn);
         };
         let mut gained = Gains::nothing(partition.visible());
         let entry = &frame.entries[place.entry];
@@ -187,7 +185,7 @@ impl Leaf {
                 Some(fault) => StepEnd::Malformed(fault),
                 None => StepEnd::Turn,
             };
-            return (gained, 0, end);
+            return (gained, false, end);
         }
         let offsets_end = partition.offsets_end();
         let (skip, parse_errors_max) = match &partition.settings {
@@ -195,12 +193,12 @@ impl Leaf {
             None => (SkipErrors::None, 0),
         };
         let parse_errors = partition.parse_errors();
-        let mut records = 0;
+        let mut batch_done = false;
         let Some(decode) = partition.decode.as_mut() else {
-            return (gained, 0, StepEnd::Turn);
+            return (gained, false, StepEnd::Turn);
         };
         let Some(mut tail) = partition.store.tail(pool) else {
-            return (gained, 0, StepEnd::Turn);
+            return (gained, false, StepEnd::Turn);
         };
         let end = loop {
             if !frame.entries[place.entry].waits() || gained.bytes >= TURN_BYTES {
@@ -226,7 +224,7 @@ impl Leaf {
             gained.add(&gains);
             match ended {
                 Ended::Batch => {
-                    records += 1;
+                    batch_done = true;
                     match size {
                         Ok(size) => frame.entries[place.entry].next += size,
                         Err(fault) => break StepEnd::Malformed(fault),
@@ -247,7 +245,7 @@ impl Leaf {
                 Ended::Malformed(fault) => break StepEnd::Malformed(fault),
             }
         };
-        (gained, records, end)
+        (gained, batch_done, end)
     }
 
     /// Publishes what was gained as one step.
@@ -432,17 +430,13 @@ impl Leaf {
         self.foreground_due(now, slot, out);
     }
 
-    /// Offsets that retention deleted, given up under STOP_ON_ERROR OFF: as many as a commit may cover.
+    /// Offsets that retention deleted, given up under STOP_ON_ERROR OFF: as many as a commit may cover. Who finds no
+    /// block for it holds up nobody.
     fn lose_turn(&mut self, now: Now, out: &mut Effects) -> bool {
-        let losing = self.partitions.iter().flatten().find(|partition| {
-            partition.lost_until.is_some()
-                && partition.phase == Phase::Running
-                && partition.visible() < partition.offsets_end()
-        });
-        match losing.map(|partition| partition.slot) {
-            Some(slot) => self.lose(now, slot, out),
-            None => false,
-        }
+        let loses = |one: &&Partition| one.lost_until.is_some() && one.phase == Phase::Running;
+        let losing = self.partitions.iter().flatten().filter(loses);
+        let losing: Vec<Slot> = losing.map(|partition| partition.slot).collect();
+        losing.into_iter().any(|slot| self.lose(now, slot, out))
     }
 
     /// One step of such offsets; whether there was one.

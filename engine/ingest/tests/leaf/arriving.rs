@@ -92,6 +92,48 @@ fn a_response_that_is_too_large_is_read_as_far_as_a_usual_one_and_given_up() {
     }
 }
 
+/// Two brokers, and of each the response to the first fetch, of one record batch that no usual response holds.
+fn two_large(name: &'static str) -> (Rig, [(Connection, Vec<u8>); 2], usize) {
+    let mut setup = Setup::new(name);
+    (setup.partitions, setup.brokers) = (2, 2);
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let message = format!("{{\"s0\":\"{}\"}}", "x".repeat(3 << 20));
+    let said = Said::records(1, &[batch(0, &[&message])]);
+    let mut of = |partition| {
+        assert_eq!(rig.fetches[0].asked, [(partition, 0)]);
+        rig.response(0, GOOD, 0, &[(partition, GOOD, &said)], None)
+    };
+    let both = [of(0), of(1)];
+    (rig, both, said.records.len())
+}
+
+/// There is memory for one response that is larger than usual: the second waits for it, also where it is as large as
+/// any may be.
+#[test]
+fn a_response_that_is_larger_than_usual_waits_for_another_one() {
+    let (mut rig, [(first, first_bytes), (second, mut bytes)], records) = two_large("one-large");
+    let more = limits::BATCH_BYTES_MAX + limits::FRAME_OVERHEAD_BYTES - bytes.len();
+    longer(&mut bytes, records, more);
+    let usual = limits::FETCH_RESPONSE_BYTES_MAX;
+    assert_eq!(rig.arrive(first, &first_bytes[..usual]), usual);
+    let taken = rig.arrive(second, &bytes);
+    assert!((usual..bytes.len()).contains(&taken), "{taken}");
+    rig.arrive(first, &first_bytes[usual..]);
+    assert_eq!([1, 2].map(|id| rig.visible_of(id)), [1, 0]);
+    assert_eq!(rig.arrive(second, &bytes[taken..]), bytes.len() - taken);
+    assert_eq!([1, 2].map(|id| rig.visible_of(id)), [1, 1]);
+}
+
+#[test]
+fn a_response_of_a_usual_size_leaves_the_memory_to_one_that_is_larger() {
+    let (mut rig, [(first, _), (second, bytes)], _) = two_large("none-large");
+    // Its length alone.
+    rig.arrive(first, &1_000_i32.to_be_bytes());
+    assert_eq!(rig.arrive(second, &bytes), bytes.len());
+    assert_eq!(rig.visible_of(2), 1);
+}
+
 /// A partition that is refused has not been said to be empty: FOREGROUND waits for it.
 #[test]
 fn refusals_are_no_answers_without_a_record() {

@@ -156,6 +156,47 @@ fn what_is_held_and_what_is_asked_goes_on_in_time_though_nothing_else_happens() 
     }
 }
 
+/// A pause ends, and no fetch could leave then: two responses wait to be loaded, or one is being read.
+#[test]
+fn the_end_of_a_pause_wakes_nobody_while_no_fetch_may_leave() {
+    let mut rig = Rig::new(Setup::new("woken-full"));
+    rig.run(Goal::Run);
+    rig.hold_turns = true;
+    let some = |base| Said::records(9, &[rows(base, 4)]);
+    rig.answer(&some(0));
+    assert_eq!(rig.fetches[0].asked, [(0, 4)]);
+    rig.answer_at_once(2_000, &[(0, ErrorCode::None, &some(4))]);
+    rig.pass(1_999);
+    assert_eq!(rig.fetches.len(), 0);
+    let due_us = rig.leaf.deadline_us();
+    assert!(due_us.is_none_or(|due_us| due_us > rig.now.us + 1_000));
+
+    let mut setup = Setup::new("woken-reading");
+    setup.partitions = 2;
+    let mut rig = Rig::new(setup);
+    rig.goal_of(1, Goal::Run);
+    rig.run_one(1);
+    rig.goal_of(2, Goal::Run);
+    rig.run_one(2);
+    assert_eq!(rig.fetches[0].asked, [(0, 0)]);
+    let (connection, bytes) = rig.response(
+        0,
+        ErrorCode::None,
+        2_000,
+        &[(0, ErrorCode::None, &some(0))],
+        None,
+    );
+    let headless = bytes.len() - some(0).records.len();
+    rig.arrive(connection, &bytes[..headless]);
+    rig.pass(1_999);
+    let due_us = rig.leaf.deadline_us();
+    assert!(due_us.is_none_or(|due_us| due_us > rig.now.us + 1_000));
+    rig.arrive(connection, &bytes[headless..]);
+    assert_eq!((rig.visible(), rig.fetches.len()), (4, 0));
+    rig.pass(1);
+    assert_eq!(rig.fetches.len(), 1);
+}
+
 #[test]
 fn a_leaf_that_has_nothing_to_do_is_not_woken() {
     let mut rig = Rig::new(Setup::new("woken-never"));

@@ -10,6 +10,7 @@ mod deadlines;
 mod disk;
 mod ends;
 mod epochs;
+mod lanes;
 mod large;
 mod limit;
 mod memory;

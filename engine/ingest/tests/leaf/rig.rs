@@ -446,7 +446,8 @@ impl Rig {
                 continue;
             }
             if let Some((connection, hello)) = self.hellos.pop() {
-                self.receive(connection, &hello);
+                let taken = self.receive(connection, &hello);
+                assert_eq!(taken, hello.len(), "the leaf wants what it asked for");
                 continue;
             }
             if !self.hold_disk && self.finish_disk() {
@@ -538,18 +539,19 @@ impl Rig {
         self.now.us - from_us
     }
 
-    fn receive(&mut self, connection: Connection, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if !self.connections.contains(&connection) {
-                return;
-            }
+    fn receive(&mut self, connection: Connection, bytes: &[u8]) -> usize {
+        let mut from = 0;
+        while from < bytes.len() && self.connections.contains(&connection) {
             let space = self.leaf.space(connection);
-            let taken = space.len().min(bytes.len());
-            assert!(taken > 0, "the leaf wants what it asked for");
-            space[..taken].copy_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
+            let taken = space.len().min(bytes.len() - from);
+            if taken == 0 {
+                break;
+            }
+            space[..taken].copy_from_slice(&bytes[from..from + taken]);
+            from += taken;
             self.on(Event::Received(connection, taken));
         }
+        from
     }
 
     /// The first connection breaks.
@@ -627,13 +629,19 @@ impl Rig {
         parts: &[Part<'_>],
     ) {
         let (connection, bytes) = self.response(session_id, error, throttle_ms, parts, None);
-        self.arrive(connection, &bytes);
+        let taken = self.arrive(connection, &bytes);
+        let closed = !self.connections.contains(&connection);
+        assert!(
+            taken == bytes.len() || closed,
+            "the leaf wants what it asked for"
+        );
     }
 
-    /// Bytes arrive, in one piece where the leaf has room for it.
-    pub fn arrive(&mut self, connection: Connection, bytes: &[u8]) {
-        self.receive(connection, bytes);
+    /// Bytes arrive, in one piece where the leaf has room for it: how many it took.
+    pub fn arrive(&mut self, connection: Connection, bytes: &[u8]) -> usize {
+        let taken = self.receive(connection, bytes);
         self.settle();
+        taken
     }
 
     /// The answer to the oldest fetch, which has not arrived yet. `moved`: who leads instead, and where.
