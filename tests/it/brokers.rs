@@ -6,6 +6,7 @@ use std::time::Duration;
 use devbroker::orders::CREATE_TABLE;
 use tests::kafka_server::KafkaServer;
 
+use crate::audit::ok_rows;
 use crate::load::Load;
 use crate::node::Node;
 use crate::rows::{Rows, order};
@@ -109,7 +110,7 @@ fn kafka_a_broker_goes_and_comes_back_and_partitions_are_added() {
             ],
         )
         .unwrap();
-    kafka.create_topic("orders", 6, &[]).unwrap();
+    kafka.create_replicated_topic("orders", 6, 2, &[]).unwrap();
     produce(&kafka, 6, 0, EVENTS);
     node.wait_for("the pipeline says so", TIMEOUT, |node| {
         node.sql("SHOW PIPELINES FROM shop")[0][1] == "Error"
@@ -123,6 +124,12 @@ fn kafka_a_broker_goes_and_comes_back_and_partitions_are_added() {
     node.sql("ALTER PIPELINE shop.orders SET OFFSETS EARLIEST");
     node.sql("START PIPELINE shop.orders");
     wait_for_rows(&node, 4 * EVENTS);
+    let model = model.and(Rows::of_kafka(&kafka.bootstrap(), "orders", 6, order));
+    Rows::of_sql(&node, "shop.orders").assert_is(&model);
+    node.stop();
+    node.start();
+    Rows::of_sql(&node, "shop.orders").assert_is(&model);
+    assert_eq!(ok_rows(&node, "shop.orders"), model.len());
     node.stop();
 }
 

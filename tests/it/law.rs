@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::audit::ok_rows;
 use crate::node::Node;
 use crate::rows::{Rows, order};
 
@@ -41,7 +42,7 @@ impl Loaded<'_> {
     }
 
     /// Every row of the topic is in the table once and no other is, before a stop and after the start
-    /// behind it.
+    /// behind it; and AUDIT finds nothing wrong.
     pub fn holds(&self, node: &mut Node) -> usize {
         let model = self.model();
         self.holds_for(node, &model);
@@ -56,6 +57,7 @@ impl Loaded<'_> {
         node.stop();
         node.start();
         Rows::of_sql(node, &table).assert_is(model);
+        assert_eq!(ok_rows(node, &table), model.len());
     }
 }
 

@@ -11,6 +11,7 @@ mod damaged;
 mod devbroker;
 mod device;
 mod disk;
+mod election;
 mod faults;
 mod feed;
 mod figures;

@@ -25,8 +25,6 @@ use crate::node::Node;
 const MIB: u64 = 1 << 20;
 const LEAF_BYTES: u64 = 64 * MIB;
 const QUERY_BYTES: u64 = 64 * MIB;
-/// Code's own: stacks, catalog, views, allocator, what a query holds outside its pool.
-const SLACK_BYTES: u64 = 128 * MIB;
 const TIMEOUT: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(5);
 /// The largest message of the topic of large ones.
@@ -47,12 +45,9 @@ fn partitions() -> i32 {
     if is_full_run() { 1_000 } else { 200 }
 }
 
-fn bound(leaves: u64) -> u64 {
-    leaves * LEAF_BYTES + QUERY_BYTES + SLACK_BYTES
-}
-
 /// Looks at a process's own memory until it is ended.
 struct Peak {
+    bound: u64,
     ended: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -72,15 +67,16 @@ impl Peak {
             }
         });
         Peak {
+            bound: node.memory_bytes(),
             ended,
             bytes,
             thread: Some(thread),
         }
     }
 
-    /// The peak so far, which must be within the bound.
-    fn is_within(&self, what: &str, bound: u64) {
-        let peak = self.bytes.load(Ordering::Relaxed);
+    /// The peak so far, which must be within what the configuration adds up to.
+    fn is_within(&self, what: &str) {
+        let (peak, bound) = (self.bytes.load(Ordering::Relaxed), self.bound);
         println!("{what}: peak {} of {} MiB", peak / MIB, bound / MIB);
         assert!(peak <= bound, "{what}: {peak} bytes, {bound} at most");
     }
@@ -137,7 +133,7 @@ fn kafka_memory_is_what_the_configuration_adds_up_to() {
             "CREATE TABLE shop.{table} (id BIGINT NOT NULL, body LONGTEXT)"
         ));
     }
-    peak.is_within("idle", bound(2));
+    peak.is_within("idle");
     pipeline(&node, &kafka, "orders");
     pipeline(&node, &kafka, "large");
     let bootstrap = kafka.bootstrap();
@@ -148,9 +144,9 @@ fn kafka_memory_is_what_the_configuration_adds_up_to() {
     };
     let model = loaded.model();
     loaded.wait_for(&node, &model);
-    peak.is_within("orders", bound(2));
+    peak.is_within("orders");
     large_is_there(&node);
-    peak.is_within("large records", bound(2));
+    peak.is_within("large records");
 
     bomb::produce(kafka.addr(1), "bombs", &bomb::batch(BOMB_BYTES));
     pipeline(&node, &kafka, "bombs");
@@ -158,10 +154,10 @@ fn kafka_memory_is_what_the_configuration_adds_up_to() {
         stands(node, "bombs")["0"].state.starts_with("Failed: ")
     });
     println!("{}", stands(&node, "bombs")["0"].state);
-    peak.is_within("a bomb", bound(2));
+    peak.is_within("a bomb");
 
     stop_reading(&node);
-    peak.is_within("clients that stop reading", bound(2));
+    peak.is_within("clients that stop reading");
     drop(peak);
     loaded.holds_for(&mut node, &model);
     large_is_there(&node);
@@ -258,7 +254,7 @@ fn kafka_a_thousand_partitions_on_one_leaf() {
     };
     let model = loaded.model();
     loaded.wait_for(&node, &model);
-    peak.is_within("partitions", bound(1));
+    peak.is_within("partitions");
     drop(peak);
     loaded.holds_for(&mut node, &model);
     node.stop();

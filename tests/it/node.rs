@@ -181,6 +181,17 @@ impl Node {
         anonymous_bytes(&status.unwrap_or_default())
     }
 
+    /// What `pinleaf check` says that the configuration adds up to, of the process's own memory.
+    pub fn memory_bytes(&self) -> u64 {
+        let config = self.dir.join("pinleaf.toml");
+        let mut check = Command::new(binary());
+        let ended = check.arg("check").arg(config).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        let (_, in_all) = said.split_once("for queries; ").unwrap();
+        let (mib, _) = in_all.split_once(' ').unwrap();
+        mib.parse::<u64>().unwrap() << 20
+    }
+
     /// What the newest process wrote to its log so far.
     pub fn log(&self) -> String {
         self.log_of(self.starts)

@@ -1,13 +1,12 @@
 //! What a node takes while queries ask for more than it has, below what its configuration adds up to, and that it gives
 //! back what they freed.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::feed::{Feed, wait_for_rows};
-use crate::node::{Node, binary};
+use crate::node::Node;
 
 const ROWS: usize = 150_000;
 const LEAF_BYTES: u64 = 16 << 20;
@@ -22,18 +21,6 @@ const KEPT_BYTES: u64 = 24 << 20;
 const GOES_BACK: Duration = Duration::from_secs(20);
 /// Between two looks at what the process takes.
 const SAMPLE: Duration = Duration::from_millis(2);
-
-/// What `pinleaf check` says that a configuration adds up to, bytes.
-fn in_all(config: &std::path::Path) -> u64 {
-    let ended = Command::new(binary())
-        .arg("check")
-        .arg(config)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout);
-    let mib = said.split_once("for queries; ").unwrap().1;
-    mib.split(' ').next().unwrap().parse::<u64>().unwrap() << 20
-}
 
 fn times(count: usize, expr: &str) -> String {
     let all: Vec<String> = (0..count)
@@ -69,7 +56,7 @@ fn mysql_cli_queries_stay_within_what_the_configuration_adds_up_to() {
     let feed = Feed::start(&home.path().join("log"), &["notes"]);
     let memory = format!("[memory]\nleaf_bytes = {LEAF_BYTES}\nquery_bytes = {QUERY_BYTES}\n");
     let mut node = Node::new(&home.path().join("node"), &memory);
-    let bound = in_all(&home.path().join("node/pinleaf.toml"));
+    let bound = node.memory_bytes();
     assert!(bound < 512 << 20, "{bound}");
     node.start();
     node.sql("CREATE DATABASE shop");

@@ -36,6 +36,13 @@ impl Rows {
         self.0.len()
     }
 
+    /// With these as well.
+    pub fn and(mut self, more: Rows) -> Rows {
+        self.0.extend(more.0);
+        self.0.sort_unstable();
+        self
+    }
+
     /// Without the rows of these offsets of a partition.
     pub fn without(mut self, partition: i32, offsets: Range<i64>) -> Rows {
         self.0

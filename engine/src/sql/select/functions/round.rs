@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use datafusion::common::Result;
 
@@ -10,6 +10,9 @@ use super::convert::{convert, rescale};
 use super::{Call, Function, Types};
 use crate::sql::select::fault::out_of_range;
 use crate::sql::select::types::{Class, as_number, class, decimal, digits};
+
+/// Digits on either side of the point beyond which ROUND and TRUNCATE keep all, or nothing: more than a DOUBLE has.
+const DIGITS_MAX: i64 = 400;
 
 /// Functions of numbers.
 pub static FUNCTIONS: &[Function] = &[
@@ -258,9 +261,11 @@ fn rounded_type(types: &Types<'_>) -> Result<DataType> {
 
 fn round(call: &Call, half: bool) -> Result<ArrayRef> {
     let kept = if call.args.len() < 2 {
-        arrow::array::Int64Array::from(vec![0; call.rows])
+        Int64Array::from(vec![0; call.rows])
     } else {
-        call.ints(1)?
+        // More digits than any number has, on either side.
+        let kept: Int64Array = call.ints(1)?;
+        kept.unary(|kept| kept.clamp(-DIGITS_MAX, DIGITS_MAX))
     };
     let number = as_number(call.args[0].data_type());
     let values = convert(&call.args[0], &number)?;
@@ -271,7 +276,7 @@ fn round(call: &Call, half: bool) -> Result<ArrayRef> {
                 .iter()
                 .zip(kept.iter())
                 .map(|(value, kept)| {
-                    let (value, kept) = (value?, kept?.clamp(-400, 400));
+                    let (value, kept) = (value?, kept?);
                     let power = 10f64.powi(i32::try_from(kept).unwrap_or(0));
                     let scaled = value * power;
                     if kept >= 0 && !scaled.is_finite() {
@@ -322,7 +327,7 @@ fn round(call: &Call, half: bool) -> Result<ArrayRef> {
             Arc::new(values)
         }
         _ => {
-            let values: arrow::array::Int64Array = values
+            let values: Int64Array = values
                 .as_primitive::<Int64Type>()
                 .iter()
                 .zip(kept.iter())
