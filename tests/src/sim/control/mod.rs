@@ -2,8 +2,8 @@
 //! simulated disk, clock, brokers, and a process that ends between any two steps of it.
 //!
 //! Statements come at any moment, also several at once. The aggregator's tasks get on one at a time
-//! (`executor`), what they wait for is done when the seed says so (`port`), and the catalog's transactions
-//! are SQLite's own. Beside the leaf's law ([`super::law`]) it looks at:
+//! (`executor`), what they wait for is done when the seed says so (`port`), and the catalog is SQLite's own code
+//! (`sqlite`) over files that lose what is not synced (`files`). Beside the leaf's law ([`super::law`]) it looks at:
 //!
 //! 1. A statement that was answered as done is carried out on every partition, and starts where it said.
 //! 2. One that was cut short or failed is done on all of its partitions or on none.
@@ -14,6 +14,7 @@
 //! 6. SET OFFSETS begins where the brokers said while it was under way; OR REPLACE drains first and keeps cursors; no
 //!    START runs more pipelines than SET GLOBAL lets run; TEST leaves no trace.
 //! 7. A process that ends in good order has drained all of it, and nothing follows a COMMIT that failed (`ending`).
+//! 8. The catalog comes back as the last process knew it; of a COMMIT that was cut short, whole or not at all.
 //!
 //! Once nothing fails any more it lives: everything that is wanted runs to the log's end, and is audited, in half of
 //! the seeds beside the log (`verify`).
@@ -22,10 +23,12 @@ mod brokers;
 mod drive;
 mod ending;
 mod executor;
+mod files;
 mod finish;
 mod port;
 mod process;
 mod reports;
+mod sqlite;
 mod statement;
 mod user;
 mod verify;
