@@ -55,11 +55,13 @@ pub enum Rule {
     CommitIsSynced,
     /// What a process left in the catalog's WAL is written again before it counts.
     WalWrittenAgain,
+    /// The offset that is published for the group is the durable cursor.
+    PublishedIsDurable,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 25] = [
+    pub const ALL: [Rule; 26] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -85,6 +87,7 @@ impl Rule {
         Rule::FailedCommitPoisons,
         Rule::CommitIsSynced,
         Rule::WalWrittenAgain,
+        Rule::PublishedIsDurable,
     ];
 }
 

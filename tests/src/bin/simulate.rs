@@ -223,7 +223,7 @@ mod planted {
     /// Seeds within which each must be missed.
     const SEEDS: Range<u64> = 0..2_000;
     /// The faults that anybody would plant first, each with the rule that keeps it out.
-    const NAMED: [(&str, Planted); 21] = [
+    const NAMED: [(&str, Planted); 24] = [
         (
             "a mark published before its values are written",
             Planted::Store(StoreRule::MarkBehindValues),
@@ -270,8 +270,20 @@ mod planted {
             Planted::Leaf(LeafRule::ResumeByRecord),
         ),
         (
-            "the group offset taken from committed",
+            "a commit told as durable before its sync",
             Planted::Leaf(LeafRule::DurableIsSynced),
+        ),
+        (
+            "the group offset taken from what may be loaded and not from what is durable",
+            Planted::Control(ControlRule::PublishedIsDurable),
+        ),
+        (
+            "a catalog whose COMMIT is not synced",
+            Planted::Control(ControlRule::CommitIsSynced),
+        ),
+        (
+            "a catalog that counts what it read in the WAL",
+            Planted::Control(ControlRule::WalWrittenAgain),
         ),
         (
             "a full disk treated as a failed write",
