@@ -14,7 +14,7 @@ use control::catalog::{CatalogView, Store};
 use futures::FutureExt;
 use ingest::leaf::partition::Phase;
 
-use super::drive::Drive;
+use super::drive::{CRASH_STEPS_MAX, Drive};
 use super::files::Files;
 use super::process::{Slot, put, take};
 use super::sqlite;
@@ -211,7 +211,12 @@ impl Drive<'_> {
         if kept {
             self.committed(before, &after)?;
         }
-        self.crash()
+        self.crash()?;
+        // The next one goes by what nobody may have synced: perhaps not for long.
+        if kept && self.crash_in.is_none() && self.world.random.chance(700) {
+            self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX));
+        }
+        Ok(())
     }
 
     /// What the next process holds, which has read the catalog that `last` leaves: all that that one knew.
