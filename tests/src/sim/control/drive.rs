@@ -195,11 +195,11 @@ impl<'a> Drive<'a> {
             750..=774 => {
                 world.move_leader();
             }
-            775..=784 => {
+            775..=792 => {
                 let log = world.any_log();
                 world.cut(log);
             }
-            785..=799 => world.retain(),
+            793..=799 => world.retain(),
             800..=809 => world.compact(),
             810..=815 => world.delete_topic(),
             816..=827 => {
