@@ -51,11 +51,17 @@ pub enum Rule {
     EndBehindDrain,
     /// Nothing follows a COMMIT that failed.
     FailedCommitPoisons,
+    /// A statement is committed once it is synced.
+    CommitIsSynced,
+    /// What a process left in the catalog's WAL is written again before it counts.
+    WalWrittenAgain,
+    /// The offset that is published for the group is the durable cursor.
+    PublishedIsDurable,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 23] = [
+    pub const ALL: [Rule; 26] = [
         Rule::StatementInOneTransaction,
         Rule::RedoAtStart,
         Rule::AttachUnlinksDead,
@@ -79,6 +85,9 @@ impl Rule {
         Rule::GlobalBeatsConfigured,
         Rule::EndBehindDrain,
         Rule::FailedCommitPoisons,
+        Rule::CommitIsSynced,
+        Rule::WalWrittenAgain,
+        Rule::PublishedIsDurable,
     ];
 }
 

@@ -4,6 +4,7 @@
 //! each seed that fails the seed, what is wrong and its last events; of the first ones also the least that
 //! is left of them when they are shrunk, and the command that runs that again. A run of [`SEEDS_COVERING`]
 //! seeds or more also fails where something that must be met was met less than [`HITS_MIN`] times.
+//! One seed of [`SEEDS_PER_REPEAT`] is run twice more, and must be the same history each time.
 //! `--told N` is how many of the first are told so; with 0 it ends at a seed that fails, and says only that.
 //! Built with the feature `planted`, `--planted NAME` takes a rule out, as the table of planted faults names it.
 //! Exit code 1 where it failed, 2 where the arguments are wrong.
@@ -18,7 +19,7 @@ use tests::sim::case::Case;
 #[cfg(feature = "planted")]
 use tests::sim::planted::Planted;
 use tests::sim::shrink::{Suite, Violation};
-use tests::sim::{Coverage, control, leaf, storage};
+use tests::sim::{Coverage, Trace, control, leaf, storage};
 
 const USAGE: &str = "usage: simulate [--seeds A..B] [--only storage|leaf|control] \
                      [--told N] [--events N] [--skip N,N-N] [--without 'NAME;NAME']";
@@ -30,6 +31,8 @@ const SEEDS_COVERING: u64 = 10_000;
 const HITS_MIN: u64 = 50;
 /// Failing seeds that are told in full, and shrunk.
 const TOLD_MAX: usize = 3;
+/// Of so many seeds one that passes is run twice more, and must be the same history.
+const SEEDS_PER_REPEAT: u64 = 500;
 /// Seeds that a thread takes at a time.
 const SEEDS_AT_ONCE: u64 = 8;
 
@@ -169,7 +172,10 @@ fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
                     seed,
                     ..wanted.case.clone()
                 };
-                let ran = suite.check(&case, &mut coverage);
+                let mut ran = suite.check(&case, &mut coverage);
+                if ran.is_ok() && seed.is_multiple_of(SEEDS_PER_REPEAT) {
+                    ran = repeats(suite, &case);
+                }
                 violations.extend(ran.err().map(|violation| *violation));
                 if wanted.told_max == 0 && !violations.is_empty() {
                     next.store(seeds.end, Ordering::Relaxed);
@@ -193,6 +199,31 @@ fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
     all
 }
 
+/// Runs a seed that passes twice more: what is said and what is met must be the same, or no seed that fails can be
+/// run again.
+fn repeats(suite: &Suite, case: &Case) -> Result<(), Box<Violation>> {
+    let run = || {
+        let (mut coverage, mut trace) = (Coverage::default(), Trace::of_hashes());
+        let ran = (suite.run)(case, &mut coverage, &mut trace);
+        (ran, coverage, trace)
+    };
+    let (first, second) = (run(), run());
+    let said = first.2.hashes().iter().zip(second.2.hashes());
+    let same = said.take_while(|(first, second)| first == second).count();
+    let ends = first.2.hashes().len().max(second.2.hashes().len());
+    if same == ends && first.1 == second.1 && first.0.is_ok() && second.0.is_ok() {
+        return Ok(());
+    }
+    Err(Box::new(Violation {
+        case: case.clone(),
+        what: format!(
+            "the simulation is not deterministic: it passes once, then {:?} and {:?}; {same} of {ends} events are the same",
+            first.0, second.0
+        ),
+        events: Vec::new(),
+    }))
+}
+
 /// Prints what must be met and was not, or too seldom; whether a run of so many seeds fails for it.
 fn missed(suite: &Suite, coverage: &Coverage, seeds: u64) -> bool {
     let wanted = if seeds < SEEDS_COVERING { 1 } else { HITS_MIN };
@@ -206,6 +237,47 @@ fn missed(suite: &Suite, coverage: &Coverage, seeds: u64) -> bool {
         }
     }
     missed && seeds >= SEEDS_COVERING
+}
+
+#[cfg(test)]
+mod repeated {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    fn suite(run: fn(&Case, &mut Coverage, &mut Trace) -> Result<(), String>) -> Suite {
+        Suite {
+            name: "test",
+            run,
+            must_be_covered: Vec::new,
+            faults: Vec::new,
+        }
+    }
+
+    #[test]
+    fn a_seed_that_passes_another_way_is_found() {
+        static SAYS: AtomicBool = AtomicBool::new(false);
+        static MEETS: AtomicBool = AtomicBool::new(false);
+        let says = suite(|_, _, trace| {
+            trace.say(|| "one".to_owned());
+            let word = SAYS.fetch_not(Ordering::Relaxed).to_string();
+            trace.say(|| word);
+            Ok(())
+        });
+        let meets = suite(|_, coverage, _| {
+            coverage.add("it", MEETS.fetch_not(Ordering::Relaxed).into());
+            Ok(())
+        });
+        let same = suite(|case, coverage, trace| {
+            coverage.hit("it");
+            trace.say(|| case.to_string());
+            Ok(())
+        });
+        assert!(repeats(&same, &Case::of(1)).is_ok());
+        let found = repeats(&says, &Case::of(1)).expect_err("other words");
+        assert!(found.what.contains("1 of 2 events"), "{}", found.what);
+        assert!(repeats(&meets, &Case::of(1)).is_err());
+    }
 }
 
 /// Built with `--features planted`: rules can be taken out one at a time.
@@ -223,7 +295,7 @@ mod planted {
     /// Seeds within which each must be missed.
     const SEEDS: Range<u64> = 0..2_000;
     /// The faults that anybody would plant first, each with the rule that keeps it out.
-    const NAMED: [(&str, Planted); 21] = [
+    const NAMED: [(&str, Planted); 24] = [
         (
             "a mark published before its values are written",
             Planted::Store(StoreRule::MarkBehindValues),
@@ -270,8 +342,20 @@ mod planted {
             Planted::Leaf(LeafRule::ResumeByRecord),
         ),
         (
-            "the group offset taken from committed",
+            "a commit told as durable before its sync",
             Planted::Leaf(LeafRule::DurableIsSynced),
+        ),
+        (
+            "the group offset taken from what may be loaded and not from what is durable",
+            Planted::Control(ControlRule::PublishedIsDurable),
+        ),
+        (
+            "a catalog whose COMMIT is not synced",
+            Planted::Control(ControlRule::CommitIsSynced),
+        ),
+        (
+            "a catalog that counts what it read in the WAL",
+            Planted::Control(ControlRule::WalWrittenAgain),
         ),
         (
             "a full disk treated as a failed write",

@@ -20,6 +20,7 @@ mod tracked;
 mod world;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// Events that a failing seed prints.
 pub const TRACE_EVENTS_MAX: usize = 100;
@@ -61,7 +62,7 @@ pub fn mix(value: u64) -> u64 {
 }
 
 /// How often each thing happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage(BTreeMap<String, u64>);
 
 impl Coverage {
@@ -105,6 +106,8 @@ pub struct Trace {
     on: bool,
     event: u32,
     events: VecDeque<String>,
+    /// What two runs of a seed are compared by.
+    hashes: Option<Vec<u64>>,
 }
 
 impl Trace {
@@ -115,6 +118,21 @@ impl Trace {
             on,
             ..Trace::default()
         }
+    }
+
+    /// A trace that keeps a hash of every event, in the place of the last ones' words.
+    #[must_use]
+    pub fn of_hashes() -> Trace {
+        Trace {
+            hashes: Some(Vec::new()),
+            ..Trace::new(true)
+        }
+    }
+
+    /// The hashes, where they are kept.
+    #[must_use]
+    pub fn hashes(&self) -> &[u64] {
+        self.hashes.as_deref().unwrap_or_default()
     }
 
     /// This event of the seed begins.
@@ -136,7 +154,11 @@ impl Trace {
 
     /// Keeps an event; `say` runs only where a trace is wanted.
     pub fn say(&mut self, say: impl FnOnce() -> String) {
-        if self.on {
+        if let Some(hashes) = &mut self.hashes {
+            let mut hasher = DefaultHasher::new();
+            say().hash(&mut hasher);
+            hashes.push(hasher.finish());
+        } else if self.on {
             if self.events.len() == TRACE_EVENTS_MAX {
                 self.events.pop_front();
             }

@@ -393,6 +393,12 @@ impl Running {
             .collect()
     }
 
+    /// How far a leaf may have loaded, for all that is known here.
+    fn loaded_at_most(&self, id: LeafPartitionId) -> Offset {
+        let state = self.shared.state();
+        Offset(state.places.get(&id).map_or(0, |place| place.latest_offset))
+    }
+
     /// The group's name, and whose it is.
     fn group(&self) -> Option<(String, Arc<PipelineDef>)> {
         let view = self.shared.view();
@@ -458,6 +464,18 @@ impl Running {
         let durable: Vec<_> = self
             .durable()
             .into_iter()
+            .map(
+                |(id, index, lineage, cursor, epoch)| match out(Rule::PublishedIsDurable) {
+                    true => (
+                        id,
+                        index,
+                        lineage,
+                        self.loaded_at_most(id).max(cursor),
+                        epoch,
+                    ),
+                    false => (id, index, lineage, cursor, epoch),
+                },
+            )
             // What was not compared yet would cover the damage that it shows.
             .filter(|(id, ..)| self.compared.contains(id))
             .filter(|(_, index, lineage, cursor, _)| {

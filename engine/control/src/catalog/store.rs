@@ -1,7 +1,7 @@
 //! The catalog's file: one SQLite connection, one transaction a statement, read whole at start.
 //!
-//! WAL with `synchronous=FULL`: a committed statement survives a power loss. The file is this
-//! process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
+//! WAL with `synchronous=FULL`: a committed statement survives a power loss, and so does one that a process found
+//! committed at its start (`store/again.rs`). The file is this process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
 //! nothing is repaired or left out silently.
 //!
 //! Room is kept on the disk for statements (`store/room.rs`). A COMMIT that finds none changed nothing.
@@ -15,8 +15,10 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, Transaction, ffi, params};
 use serde::Serialize;
+use storage::disk::{Disk as _, DiskFault, DiskFile, RealDisk};
 use storage::ids::{LeafPartitionId, TableId};
 
 use super::change::Change;
@@ -28,8 +30,10 @@ use crate::limits::{
     TABLES_MAX,
 };
 use crate::planted::{Rule, out};
+use again::write_again;
 use room::Room;
 
+mod again;
 mod load;
 mod room;
 
@@ -87,8 +91,17 @@ impl Store {
             doing: "open",
             what: error.to_string(),
         })?;
+        let real = fs::canonicalize(path).unwrap_or(path.to_owned());
+        let wal = match RealDisk.open(&wal_path(&real)) {
+            Err(error) if error.fault == DiskFault::Missing => None,
+            opened => Some(opened.map_err(|error| CatalogError::Disk {
+                path: path.to_owned(),
+                doing: "open",
+                what: error.to_string(),
+            })?),
+        };
         let connection = Connection::open(path).map_err(|error| named(path, "open", &error))?;
-        let mut store = Store::start(connection, path.to_owned())?;
+        let mut store = Store::on(connection, path.to_owned(), wal.as_deref())?;
         room.keep(&store.connection, path)?;
         store.room = Some(room);
         Ok(store)
@@ -102,11 +115,10 @@ impl Store {
         let path = PathBuf::from(":memory:");
         let connection =
             Connection::open_in_memory().map_err(|error| named(&path, "open", &error))?;
-        Store::start(connection, path)
+        Store::on(connection, path, None)
     }
 
-    /// What the next process finds: read again from its tables. For a catalog in memory, which goes with its
-    /// connection.
+    /// What the next process finds where every file is as it was: read again from its tables.
     ///
     /// # Errors
     /// `Corrupt`, `Disk`.
@@ -281,7 +293,16 @@ impl Store {
         Ok(changes)
     }
 
-    fn start(connection: Connection, path: PathBuf) -> Result<Store, CatalogError> {
+    /// The catalog that a connection was opened to, with its WAL as it was found there, on whatever file system.
+    /// Keeps no room.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn on(
+        connection: Connection,
+        path: PathBuf,
+        wal: Option<&dyn DiskFile>,
+    ) -> Result<Store, CatalogError> {
         let pragma = |name: &str| {
             connection
                 .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
@@ -293,6 +314,16 @@ impl Store {
             .and_then(|()| connection.pragma_update(None, "locking_mode", "EXCLUSIVE"))
             .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE; COMMIT;"))
             .map_err(|error| named(&path, "lock", &error))?;
+        if let Some(wal) = wal {
+            // Else a close would copy it into the file.
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(|error| named(&path, "set up", &error))?;
+            write_again(&path, wal)?;
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+                .map_err(|error| named(&path, "set up", &error))?;
+        }
         let tables: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
             .map_err(|error| named(&path, "read", &error))?;
@@ -314,9 +345,15 @@ impl Store {
         connection
             .execute_batch(
                 // Nothing is written before the COMMIT, and so the frame that commits last of all.
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                 PRAGMA cache_spill = OFF;",
+                "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA cache_spill = OFF;",
             )
+            .map_err(|error| named(&path, "set up", &error))?;
+        let synchronous = match out(Rule::CommitIsSynced) {
+            true => "NORMAL",
+            false => "FULL",
+        };
+        connection
+            .pragma_update(None, "synchronous", synchronous)
             .map_err(|error| named(&path, "set up", &error))?;
         if empty {
             connection

@@ -9,7 +9,9 @@ use ingest::leaf::order::Goal;
 
 use super::brokers::Late;
 use super::ending::{EVENTS as ENDS, Stopping};
+use super::files::Files;
 use super::process::{Process, goal};
+use super::sqlite;
 use super::statement::{Kind, Statement};
 use crate::sim::case::Case;
 use crate::sim::disk::{KILL, POWER_LOSS};
@@ -33,6 +35,9 @@ pub(super) const CRASH_STEPS_MAX: u64 = 300;
 /// The longest that it lives after a commit or an order that it ends with.
 const COMMIT_STEPS_MAX: u64 = 24;
 const ORDER_STEPS_MAX: u64 = 8;
+
+/// Calls of a COMMIT within which the process ends: its pages, the sync, and perhaps the WAL's way into the file.
+const COMMIT_CALLS_MAX: u64 = 24;
 
 /// See the module.
 pub struct Drive<'a> {
@@ -67,6 +72,12 @@ pub struct Drive<'a> {
     pub(super) stops: u32,
     /// A COMMIT has failed.
     pub(super) lost_commit: bool,
+    /// The catalog as the next process finds it, where that is found out before it begins.
+    pub(super) next_store: Option<Store>,
+    /// The process has drained all and closes the catalog.
+    pub(super) closes: bool,
+    /// The WAL is copied into the catalog's file from so many pages on.
+    pub(super) wal_pages_max: u32,
     /// The last COMMIT found no room, and one has since the process began.
     pub(super) no_room: bool,
     pub(super) was_refused: bool,
@@ -87,7 +98,9 @@ impl<'a> Drive<'a> {
         world.disk.keep_directories();
         let tables = 1 + world.random.below(2) as usize;
         let restless = world.random.chance(250);
-        let store = Store::in_memory().expect("a catalog in memory");
+        let wal_pages_max = [24, 100, 1_000][(mix(case.seed ^ 0x0a1) % 3) as usize];
+        sqlite::begin();
+        let store = sqlite::open(wal_pages_max).expect("a catalog on an empty disk");
         let process = Process::start(store, leaves, world.now, &mut world.random);
         Drive {
             world,
@@ -107,6 +120,9 @@ impl<'a> Drive<'a> {
             stopping: None,
             stops: 0,
             lost_commit: false,
+            next_store: None,
+            closes: false,
+            wal_pages_max,
             no_room: false,
             was_refused: false,
             resting: BTreeSet::new(),
@@ -179,11 +195,11 @@ impl<'a> Drive<'a> {
             750..=774 => {
                 world.move_leader();
             }
-            775..=784 => {
+            775..=792 => {
                 let log = world.any_log();
                 world.cut(log);
             }
-            785..=799 => world.retain(),
+            793..=799 => world.retain(),
             800..=809 => world.compact(),
             810..=815 => world.delete_topic(),
             816..=827 => {
@@ -296,10 +312,18 @@ impl<'a> Drive<'a> {
             return self.commit_refused();
         }
         self.no_room &= !asked;
+        let ends = asked && !self.lost_commit && self.world.random.chance(40);
+        if ends && self.world.has(ENDS[9]) {
+            let calls = self.world.random.below(COMMIT_CALLS_MAX);
+            sqlite::files(|files| files.end_behind(calls as u32));
+        }
         let process = self.process_mut();
         let before = process.desk.view();
         if !process.desk.serve_waiting() {
             return Ok(());
+        }
+        if ends && sqlite::files(Files::has_ended) {
+            return self.commit_is_cut(&before);
         }
         let after = process.desk.view();
         if before.change == after.change {
@@ -330,6 +354,7 @@ impl<'a> Drive<'a> {
         self.crash_in = None;
         self.stop_in = None;
         self.late.clear();
+        let known = self.catalog_on_disk()?;
         self.cut_short()?;
         self.ordered.clear();
         self.failures.clear();
@@ -346,12 +371,13 @@ impl<'a> Drive<'a> {
         }
         let Process { executor, desk, .. } = process;
         drop(executor);
+        let losses = self.world.coverage.count(POWER_LOSS);
         self.world.crash()?;
+        let power_lost = self.world.coverage.count(POWER_LOSS) > losses;
         for tracked in self.world.tracked.values_mut() {
             tracked.shown = None;
         }
-        let store = desk.into_store().reread();
-        let store = store.map_err(|error| format!("the catalog is read again: {error}"))?;
+        let store = self.reopened(desk.into_store(), &known, power_lost)?;
         let rests = |pipeline| {
             let pipeline = store.view().pipeline_by_id(pipeline);
             pipeline.is_none_or(|one| one.state == PipelineState::Stopped)

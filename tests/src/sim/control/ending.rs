@@ -10,16 +10,20 @@
 use std::sync::Arc;
 
 use control::aggregator::{AggregatorError, Drained, Ended};
-use control::catalog::CatalogView;
+use control::catalog::{CatalogView, Store};
 use futures::FutureExt;
 use ingest::leaf::partition::Phase;
 
-use super::drive::Drive;
+use super::drive::{CRASH_STEPS_MAX, Drive};
+use super::files::Files;
 use super::process::{Slot, put, take};
+use super::sqlite;
+use crate::sim::Random;
+use crate::sim::disk::POWER_LOSS;
 use crate::sim::world::Law;
 
 /// What becomes of it, each with its name in the coverage.
-pub(super) const EVENTS: [&str; 9] = [
+pub(super) const EVENTS: [&str; 14] = [
     "end: in good order, and all is drained",
     "end: in good order, and the process ends before",
     "end: in good order, before all is attached",
@@ -29,7 +33,17 @@ pub(super) const EVENTS: [&str; 9] = [
     "end: the aggregator ends behind a COMMIT that failed",
     "a COMMIT finds no room",
     "a COMMIT finds no room, and a statement is refused for it",
+    "end: in the middle of a COMMIT, which is not kept",
+    "end: in the middle of a COMMIT, which is kept",
+    "end: the catalog's power goes with what is not synced",
+    "end: in the middle of a COMMIT, whose sync fails",
+    "end: while the catalog is opened",
 ];
+
+/// Calls of an open that writes the WAL again.
+const OPEN_CALLS_MAX: u64 = 4;
+/// More changes than a statement has.
+const CHANGES_MAX: usize = 10_000;
 
 /// What a stop in good order says once it is over.
 pub(super) type Stopping = Slot<Result<Drained, AggregatorError>>;
@@ -94,6 +108,7 @@ impl Drive<'_> {
         }
         self.stopping = None;
         self.stops += 1;
+        self.closes = true;
         self.crash()
     }
 
@@ -163,8 +178,107 @@ impl Drive<'_> {
         }
     }
 
+    /// The process, or the machine, ended in the middle of the COMMIT that was to follow `before`; perhaps as its sync
+    /// failed.
+    pub(super) fn commit_is_cut(&mut self, before: &CatalogView) -> Law {
+        if self.world.random.chance(300)
+            && self.world.has(EVENTS[12])
+            && sqlite::files(Files::fail_sync)
+        {
+            self.world.coverage.hit(EVENTS[12]);
+        }
+        let power_lost = self.world.random.chance(500) && self.world.case.has(POWER_LOSS);
+        let store = self.next_store(power_lost)?;
+        let after = store.view().clone();
+        let kept = after.change != before.change;
+        self.world.coverage.hit(EVENTS[9 + usize::from(kept)]);
+        self.world
+            .say(|| format!("the end in a COMMIT, power lost: {power_lost}, kept: {kept}"));
+        let mut replayed = before.clone();
+        let changes = store.changes_after(before.change, CHANGES_MAX);
+        let changes = changes.map_err(|error| format!("the catalog is read again: {error}"))?;
+        for (_, change) in changes {
+            let fits = replayed.apply(&change);
+            fits.map_err(|misfit| format!("what a COMMIT left: {misfit}"))?;
+        }
+        if replayed != after {
+            return Err(format!(
+                "a COMMIT was cut short, and the catalog at change {} is neither with it nor without",
+                after.change
+            ));
+        }
+        self.next_store = Some(store);
+        if kept {
+            self.committed(before, &after)?;
+        }
+        self.crash()?;
+        // The next one goes by what nobody may have synced: perhaps not for long.
+        if kept && self.crash_in.is_none() && self.world.random.chance(700) {
+            self.crash_in = Some(self.world.random.below(CRASH_STEPS_MAX));
+        }
+        Ok(())
+    }
+
+    /// What the next process holds, which has read the catalog that `last` leaves: all that that one knew.
+    pub(super) fn reopened(
+        &mut self,
+        last: Store,
+        known: &CatalogView,
+        power_lost: bool,
+    ) -> Result<Store, String> {
+        // Opening it again is dear. Where all is synced it finds what is there.
+        let opens = sqlite::files(|files| files.is_dirty()) || self.world.random.chance(100);
+        let store = match self.next_store.take() {
+            Some(store) => store,
+            // It goes first: SQLite copies the WAL into the file and deletes it, where it is let.
+            None if std::mem::take(&mut self.closes) => {
+                drop(last);
+                self.next_store(power_lost)?
+            }
+            None if opens => self.next_store(power_lost)?,
+            None => {
+                let reread = last.reread();
+                reread.map_err(|error| format!("the catalog is read again: {error}"))?
+            }
+        };
+        match store.view() == known {
+            true => Ok(store),
+            false => Err(format!(
+                "the catalog was at change {} and comes back at {}, power lost: {power_lost}",
+                known.change,
+                store.view().change
+            )),
+        }
+    }
+
+    /// What the next process finds, which may end while it opens the catalog; then it is the one after that.
+    fn next_store(&mut self, power_lost: bool) -> Result<Store, String> {
+        if sqlite::files(|files| files.is_dirty()) && power_lost {
+            self.world.coverage.hit(EVENTS[11]);
+        }
+        let mut random = Random::new(self.world.random.number());
+        sqlite::files(|files| files.begin_anew(power_lost.then_some(&mut random)));
+        if self.world.random.chance(150) && self.world.has(EVENTS[13]) {
+            let calls = self.world.random.below(OPEN_CALLS_MAX);
+            sqlite::files(|files| files.end_behind(calls as u32));
+            let store = sqlite::open(self.wal_pages_max);
+            if sqlite::files(Files::has_ended) {
+                self.world.coverage.hit(EVENTS[13]);
+                let power_lost = random.chance(500) && self.world.case.has(POWER_LOSS);
+                sqlite::files(|files| files.begin_anew(power_lost.then_some(&mut random)));
+            } else {
+                return store.map_err(|error| format!("the catalog is opened again: {error}"));
+            }
+        }
+        let store = sqlite::open(self.wal_pages_max);
+        store.map_err(|error| format!("the catalog is opened again: {error}"))
+    }
+
     /// The catalog as the next process finds it.
     pub(super) fn catalog_on_disk(&self) -> Result<Arc<CatalogView>, String> {
+        if let Some(store) = &self.next_store {
+            return Ok(Arc::new(store.view().clone()));
+        }
         if !self.lost_commit {
             return Ok(self.view());
         }

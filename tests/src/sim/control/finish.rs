@@ -8,7 +8,7 @@ use storage::ids::LeafPartitionId;
 use super::drive::Drive;
 use super::statement::Kind;
 use super::verify::Audited;
-use crate::sim::disk::FULL;
+use crate::sim::disk::{DiskFaultKind, FULL};
 use crate::sim::world::Law;
 
 /// An audit that reads every byte, and the log.
@@ -47,6 +47,9 @@ impl<'a> Drive<'a> {
         if self.world.random.chance(300) && self.world.has(FULL) {
             self.on_a_full_disk()?;
             self.until("the log's end", Drive::is_caught_up)?;
+        }
+        if self.world.random.chance(200) {
+            self.on_a_disk_that_fails()?;
         }
         self.until("a stop", |drive| {
             drive.all(Kind::Stop, |drive, at| {
@@ -135,6 +138,25 @@ impl<'a> Drive<'a> {
         }
         self.world.disk.set_full(false);
         Ok(())
+    }
+
+    /// What crashes leave seldom time for: a merge's rename fails, or the sync of a file that is synced once more.
+    fn on_a_disk_that_fails(&mut self) -> Law {
+        use DiskFaultKind::{Rename, RenameFull, Sync};
+        for _ in 0..3 {
+            let kind = [Sync, Rename, RenameFull][self.world.random.below(3) as usize];
+            if self.world.case.has(&kind.to_string()) {
+                self.world.disk.arm(kind);
+                self.world.faulted = true;
+                self.world.say(|| format!("armed: {kind:?}"));
+            }
+            for log in 0..self.world.cluster.logs.len() {
+                self.world.append(log);
+            }
+            self.until("the log's end", Drive::is_caught_up)?;
+        }
+        self.world.disk.disarm();
+        self.until("the log's end", Drive::is_caught_up)
     }
 
     /// Gives a statement, unless one is under way.
