@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::disk::Damaged;
 use super::law::Seen;
 
 /// Ranges that were given up because retention had taken them.
@@ -44,8 +45,8 @@ pub struct Tracked {
     pub cuts: Vec<i64>,
     /// The lineage began beyond the log's end: somebody's mistake.
     pub beyond: bool,
-    /// Something happened to its files that no crash does; whether it must be named.
-    pub damage: Option<bool>,
+    /// Something happened to its files that no crash does.
+    pub damage: Option<Damaged>,
 }
 
 impl Tracked {
