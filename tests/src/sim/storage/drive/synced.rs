@@ -3,16 +3,18 @@
 //! A record that says too much makes recovery take a torn write for damage, one that says too little makes damage pass
 //! for a torn write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use storage::disk::{DiskDone, DiskOp};
+use storage::disk::{CommitWrite, DiskDone, DiskOp};
+use storage::format::SegmentHeader;
+use storage::ids::Sequence;
 
 use super::{Law, Process, check};
 
 /// What a process has heard of one file.
 pub(super) struct Heard {
     path: PathBuf,
-    sequence: u64,
+    sequence: Sequence,
     /// Where its content ends, as far as that is written.
     written: u64,
     /// The same, as far as that is synced; 0 as long as its name is not.
@@ -23,6 +25,20 @@ pub(super) struct Heard {
     asked: Vec<(u64, u64)>,
 }
 
+impl Heard {
+    /// A file whose content is durable as far as this.
+    fn new(path: &Path, header: &SegmentHeader, end: u64) -> Heard {
+        Heard {
+            path: path.to_path_buf(),
+            sequence: header.id.sequence,
+            written: end,
+            synced: end,
+            writing: 0,
+            asked: Vec::new(),
+        }
+    }
+}
+
 impl Process {
     /// An operation sets out.
     pub(super) fn submits(&mut self, op: &DiskOp) -> Law {
@@ -30,54 +46,13 @@ impl Process {
             DiskOp::Recover(_) => self.heard.clear(),
             DiskOp::Create(create) => {
                 // Behind what it names nothing counts any more.
-                let prev = create.header.prev.map_or(0, |prev| prev.sequence.0);
-                self.heard.retain(|one| one.sequence <= prev);
-                self.heard.push(Heard {
-                    path: create.path.clone(),
-                    sequence: create.header.id.sequence.0,
-                    written: 0,
-                    synced: 0,
-                    writing: 0,
-                    asked: Vec::new(),
-                });
+                let prev = create.header.prev.map(|prev| prev.sequence);
+                self.heard
+                    .retain(|one| prev.is_some_and(|prev| one.sequence <= prev));
+                let made = Heard::new(&create.path, &create.header, 0);
+                self.heard.push(made);
             }
-            DiskOp::Write(write) => {
-                let path = write.file.path();
-                let at_byte = write.at_byte;
-                let here = self.heard.iter().position(|one| one.path == path);
-                let at = match here {
-                    Some(at) => at,
-                    // Recovery has left it, and all of that is durable.
-                    None => {
-                        self.heard.insert(
-                            0,
-                            Heard {
-                                path: path.to_path_buf(),
-                                sequence: write.header.header.id.sequence.0,
-                                written: at_byte,
-                                synced: at_byte,
-                                writing: 0,
-                                asked: Vec::new(),
-                            },
-                        );
-                        0
-                    }
-                };
-                let before = self.heard[..at].iter();
-                let whole = before.clone().all(|one| one.synced == one.written);
-                let one = &mut self.heard[at];
-                one.written = one.written.max(at_byte);
-                let wanted = if whole { one.synced } else { 0 };
-                let said = write.durable_end;
-                let again = std::mem::replace(&mut one.writing, at_byte) == at_byte;
-                let trusted = said == wanted || again && said < wanted;
-                check(trusted, || {
-                    format!(
-                        "a record of {} says that {said} bytes are synced, it was told of {wanted}",
-                        path.display()
-                    )
-                })?;
-            }
+            DiskOp::Write(write) => return self.writes(write),
             DiskOp::Sync { file, ticket, .. } => {
                 let here = self.heard.iter_mut().find(|one| one.path == file.path());
                 if let Some(one) = here {
@@ -89,6 +64,31 @@ impl Process {
         Ok(())
     }
 
+    /// A record sets out: it says just what the store has heard, where all before its file is durable.
+    fn writes(&mut self, write: &CommitWrite) -> Law {
+        let path = write.file.path();
+        let here = self.heard.iter().position(|one| one.path == path);
+        let at = here.unwrap_or_else(|| {
+            // Recovery has left it, and all of that is durable.
+            let left = Heard::new(path, &write.header.header, write.at_byte);
+            self.heard.insert(0, left);
+            0
+        });
+        let mut before = self.heard[..at].iter();
+        let whole = before.all(|one| one.synced == one.written);
+        let one = &mut self.heard[at];
+        one.written = one.written.max(write.at_byte);
+        let wanted = if whole { one.synced } else { 0 };
+        let again = std::mem::replace(&mut one.writing, write.at_byte) == write.at_byte;
+        let said = write.durable_end;
+        check(said == wanted || again && said < wanted, || {
+            format!(
+                "a record of {} says that {said} bytes are synced, it was told of {wanted}",
+                path.display()
+            )
+        })
+    }
+
     /// What is not durable is given up; a file that is on its way is not.
     pub(super) fn voids(&mut self) {
         self.heard.retain(|one| one.written == 0);
@@ -97,44 +97,36 @@ impl Process {
     /// An outcome is reported.
     pub(super) fn hears(&mut self, done: &DiskDone) {
         match done {
-            DiskDone::Synced {
-                sequence,
-                ticket,
-                result,
-            } => {
-                let here = self.heard.iter_mut().find(|one| one.sequence == sequence.0);
-                let Some(one) = here else {
-                    return;
-                };
-                let asked = one.asked.iter().position(|asked| asked.0 == *ticket);
-                if let (Some(at), Ok(())) = (asked, result) {
-                    let (_, end) = one.asked.remove(at);
-                    one.synced = one.synced.max(end);
-                }
-            }
-            DiskDone::Created {
-                sequence,
-                result: Err(_),
-            } => self.heard.retain(|one| one.sequence != sequence.0),
-            DiskDone::Created {
-                sequence,
-                result: Ok(created),
-            } => {
-                let here = self.heard.iter_mut().find(|one| one.sequence == sequence.0);
-                if let Some(one) = here {
-                    one.written = u64::from(created.header.bytes);
-                }
-            }
+            DiskDone::Created { sequence, result } => match result {
+                Ok(created) => self.hears_written(*sequence, u64::from(created.header.bytes)),
+                Err(_) => self.heard.retain(|one| one.sequence != *sequence),
+            },
             DiskDone::Written {
                 sequence,
                 result: Ok(written),
+            } => self.hears_written(*sequence, written.end_byte),
+            DiskDone::Synced {
+                sequence,
+                ticket,
+                result: Ok(()),
             } => {
-                let here = self.heard.iter_mut().find(|one| one.sequence == sequence.0);
-                if let Some(one) = here {
-                    one.written = one.written.max(written.end_byte);
+                let here = self.heard.iter_mut().find(|one| one.sequence == *sequence);
+                let Some(one) = here else {
+                    return;
+                };
+                let mut asked = one.asked.iter();
+                if let Some((_, end)) = asked.find(|asked| asked.0 == *ticket) {
+                    one.synced = one.synced.max(*end);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn hears_written(&mut self, sequence: Sequence, end: u64) {
+        let mut here = self.heard.iter_mut();
+        if let Some(one) = here.find(|one| one.sequence == sequence) {
+            one.written = one.written.max(end);
         }
     }
 }
