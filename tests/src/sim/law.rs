@@ -35,8 +35,8 @@ pub struct Rules {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     commits: Vec<CommitFacts>,
-    /// All of its rows, in one number.
-    rows: u64,
+    /// The rows of each, in one number.
+    rows: Vec<u64>,
     rejects: Vec<Reject>,
 }
 
@@ -130,7 +130,10 @@ pub fn look(
     }
     let read_there = |lineage: &u64| read.commits.iter().any(|one| one.lineage.0 == *lineage);
     let missing = tracked.left.iter().find(|(lineage, seen)| {
-        (tracked.live..shown).contains(lineage) && !seen.commits.is_empty() && !read_there(lineage)
+        let shortened = tracked.shortened(**lineage);
+        let may_be = shortened.is_some_and(|from| Seen::default().begins(seen, from));
+        let live = (tracked.live..shown).contains(lineage);
+        live && !seen.commits.is_empty() && !read_there(lineage) && !may_be
     });
     if let Some((lineage, _)) = missing {
         return Err(Wrong::Law(format!(
@@ -184,10 +187,30 @@ pub fn seen(snapshot: &Snapshot, lineage: u64) -> Result<Seen, Wrong> {
     let rows: usize = rows.map(|rows| rows as usize).sum();
     let commits: Vec<CommitFacts> = read.commits.iter().skip_while(before).copied().collect();
     Ok(Seen {
-        commits,
-        rows: fingerprint(&read.rows[rows..]),
+        rows: fingerprints(&commits, &read.rows[rows..]),
         rejects: read.rejects_of(Some(lineage)).cloned().collect(),
+        commits,
     })
+}
+
+fn fingerprints(commits: &[CommitFacts], mut rows: &[Row]) -> Vec<u64> {
+    let each = commits.iter().map(|commit| {
+        let (own, behind) = rows.split_at(rows.len().min(commit.rows as usize));
+        rows = behind;
+        fingerprint(own)
+    });
+    each.collect()
+}
+
+impl Seen {
+    /// Whether it is the beginning of what was seen before, and nothing below `from` is missing.
+    fn begins(&self, before: &Seen, from: i64) -> bool {
+        let missing = before.commits.get(self.commits.len());
+        before.commits.starts_with(&self.commits)
+            && before.rows.starts_with(&self.rows)
+            && before.rejects.starts_with(&self.rejects)
+            && missing.is_none_or(|commit| commit.first_offset.0 >= from)
+    }
 }
 
 fn fingerprint(rows: &[Row]) -> u64 {
@@ -213,13 +236,20 @@ fn left(
         "lineage {lineage} has fewer rows than its commits say"
     ))?;
     let seen = Seen {
-        rows: fingerprint(rows),
+        rows: fingerprints(&commits, rows),
         rejects: read.rejects_of(Some(lineage)).cloned().collect(),
         commits,
     };
     let next = (at.0 + seen.commits.len(), at.1 + rows.len());
     match tracked.left.get(&lineage) {
         Some(before) if *before == seen => Ok(next),
+        Some(before)
+            if tracked
+                .shortened(lineage)
+                .is_some_and(|from| seen.begins(before, from)) =>
+        {
+            Ok(next)
+        }
         Some(before) => Err(Wrong::Law(format!(
             "lineage {lineage} was left with {} commits to {:?}, and is read with {} to {:?}",
             before.commits.len(),

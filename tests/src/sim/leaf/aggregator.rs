@@ -222,6 +222,10 @@ impl Drive<'_> {
         }
         let disk = self.world.disk.clone();
         let tracked = self.tracked_mut(at);
+        let torn = tracked.damage.as_ref().filter(|one| !one.must_be_named);
+        if let Some(damage) = torn.filter(|one| one.takes.0 < lineage) {
+            tracked.left_shorter = Some(damage.takes);
+        }
         tracked.damage.take_if(|damage| !disk.has(damage));
         tracked.recovered_at(durable);
         self.look(at)
