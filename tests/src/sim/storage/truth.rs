@@ -123,7 +123,7 @@ impl Topic {
     fn rejected(self, offset: i64) -> (Option<Vec<u8>>, Vec<u8>) {
         let hash = self.hash(offset, 3);
         let bytes = hash.to_le_bytes();
-        let key = (hash % 3 != 0).then(|| bytes[..(hash % 8) as usize].to_vec());
+        let key = (!hash.is_multiple_of(3)).then(|| bytes[..(hash % 8) as usize].to_vec());
         (key, bytes.repeat((hash >> 8) as usize % 5))
     }
 
