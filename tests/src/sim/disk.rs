@@ -144,6 +144,8 @@ struct World {
     any_subset: bool,
     faults: BTreeSet<DiskFaultKind>,
     hit: Coverage,
+    /// Where calls failed in this process, each until a failure was excused by it.
+    met: Vec<PathBuf>,
     /// Files that were made shorter.
     cuts: Vec<PathBuf>,
     full: bool,
@@ -177,6 +179,7 @@ impl SimDisk {
             any_subset,
             faults: BTreeSet::new(),
             hit: Coverage::default(),
+            met: Vec::new(),
             cuts: Vec::new(),
             full: false,
             evicts: false,
@@ -247,6 +250,23 @@ impl SimDisk {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.world().full
+    }
+
+    /// Whether a failure of a call was met in this process that these words are of; if `excuses`, it is met no more.
+    #[must_use]
+    pub fn met(&self, text: &str, excuses: bool) -> bool {
+        let mut world = self.world();
+        let of = |path: &PathBuf| {
+            let rest = text.strip_prefix(&*path.to_string_lossy());
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        let Some(at) = world.met.iter().position(of) else {
+            return false;
+        };
+        if excuses {
+            world.met.swap_remove(at);
+        }
+        true
     }
 
     /// What happened since this was last asked.
@@ -428,6 +448,7 @@ impl World {
         self.dead = false;
         self.fuse = None;
         self.faults.clear();
+        self.met.clear();
     }
 
     /// Counts a call; `Err`: the process ended before it, or in the middle of it.
@@ -461,11 +482,17 @@ impl World {
     }
 
     /// Whether a call that one of these may meet fails, and with which error.
-    fn fails(&mut self, device: DiskFaultKind, full: Option<DiskFaultKind>) -> Option<i32> {
+    fn fails(
+        &mut self,
+        path: &Path,
+        device: DiskFaultKind,
+        full: Option<DiskFaultKind>,
+    ) -> Option<i32> {
         let mut meets = |fault: DiskFaultKind| {
             let met = self.faults.remove(&fault);
             if met {
                 self.hit.hit(&fault.to_string());
+                self.met.push(path.to_path_buf());
             }
             met
         };
@@ -473,6 +500,12 @@ impl World {
             return Some(EIO);
         }
         full.is_some_and(meets).then_some(ENOSPC)
+    }
+
+    /// There is no room for this.
+    fn meets_full(&mut self, path: &Path) {
+        self.hit.hit(FULL);
+        self.met.push(path.to_path_buf());
     }
 
     fn name_op(&mut self, op: NameOp<usize>) {
@@ -527,7 +560,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], at_byte: u64) -> Result<usize, DiskError> {
         let mut world = self.call(DiskAction::Read)?;
-        if let Some(errno) = world.fails(DiskFaultKind::Read, None) {
+        if let Some(errno) = world.fails(&self.path, DiskFaultKind::Read, None) {
             return self.error(DiskAction::Read, errno);
         }
         let cache = &world.inodes[self.inode].cache;
@@ -561,13 +594,17 @@ impl DiskFile for SimFile {
             }
             return Err(error);
         }
-        if let Some(errno) = world.fails(DiskFaultKind::Write, Some(DiskFaultKind::WriteFull)) {
+        if let Some(errno) = world.fails(
+            &self.path,
+            DiskFaultKind::Write,
+            Some(DiskFaultKind::WriteFull),
+        ) {
             stopped(&mut world);
             return self.error(DiskAction::Write, errno);
         }
         let end = at_byte as usize + bytes.len();
         if world.full && end > world.inodes[self.inode].cache.len() {
-            world.hit.hit(FULL);
+            world.meets_full(&self.path);
             stopped(&mut world);
             return self.error(DiskAction::Write, ENOSPC);
         }
@@ -578,7 +615,7 @@ impl DiskFile for SimFile {
     fn allocate(&self, _at_byte: u64, _bytes: u64) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Allocate)?;
         if world.full && world.random.chance(500) {
-            world.hit.hit(FULL);
+            world.meets_full(&self.path);
             return self.error(DiskAction::Allocate, ENOSPC);
         }
         Ok(())
@@ -604,7 +641,11 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         let mut world = self.call(DiskAction::Sync)?;
-        let fails = world.fails(DiskFaultKind::Sync, Some(DiskFaultKind::SyncFull));
+        let fails = world.fails(
+            &self.path,
+            DiskFaultKind::Sync,
+            Some(DiskFaultKind::SyncFull),
+        );
         let World {
             random,
             inodes,
@@ -676,7 +717,9 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Create)?;
-        if let Some(errno) = world.fails(DiskFaultKind::Create, Some(DiskFaultKind::CreateFull)) {
+        if let Some(errno) =
+            world.fails(path, DiskFaultKind::Create, Some(DiskFaultKind::CreateFull))
+        {
             return Err(DiskError::new(path, DiskAction::Create, errno));
         }
         if world.names.contains_key(path) {
@@ -689,7 +732,7 @@ impl Disk for SimDisk {
             return Err(DiskError::new(path, DiskAction::Create, ENOENT));
         }
         if world.full && world.random.chance(300) {
-            world.hit.hit(FULL);
+            world.meets_full(path);
             return Err(DiskError::new(path, DiskAction::Create, ENOSPC));
         }
         let inode = world.inodes.len();
@@ -706,7 +749,7 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Open)?;
-        if let Some(errno) = world.fails(DiskFaultKind::Open, Some(DiskFaultKind::OpenFull)) {
+        if let Some(errno) = world.fails(path, DiskFaultKind::Open, Some(DiskFaultKind::OpenFull)) {
             return Err(DiskError::new(path, DiskAction::Open, errno));
         }
         match world.names.get(path) {
@@ -738,7 +781,9 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(from, DiskAction::Rename)?;
-        if let Some(errno) = world.fails(DiskFaultKind::Rename, Some(DiskFaultKind::RenameFull)) {
+        if let Some(errno) =
+            world.fails(from, DiskFaultKind::Rename, Some(DiskFaultKind::RenameFull))
+        {
             return Err(DiskError::new(from, DiskAction::Rename, errno));
         }
         let Some(&inode) = world.names.get(from) else {
@@ -760,7 +805,7 @@ impl Disk for SimDisk {
     fn unlink(&self, path: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::Unlink)?;
-        if let Some(errno) = world.fails(DiskFaultKind::Unlink, None) {
+        if let Some(errno) = world.fails(path, DiskFaultKind::Unlink, None) {
             return Err(DiskError::new(path, DiskAction::Unlink, errno));
         }
         if world.names.contains_key(path) {
@@ -777,7 +822,8 @@ impl Disk for SimDisk {
             .take_while(|path| !world.has_directory(path))
             .collect();
         while let Some(path) = missing.pop() {
-            if let Some(errno) = world.fails(DiskFaultKind::Create, Some(DiskFaultKind::CreateFull))
+            if let Some(errno) =
+                world.fails(path, DiskFaultKind::Create, Some(DiskFaultKind::CreateFull))
             {
                 return Err(DiskError::new(path, DiskAction::Create, errno));
             }
@@ -799,7 +845,7 @@ impl Disk for SimDisk {
         if below(&world.names, path).next().is_some() {
             return Err(DiskError::new(path, DiskAction::Unlink, ENOTEMPTY));
         }
-        if let Some(errno) = world.fails(DiskFaultKind::Unlink, None) {
+        if let Some(errno) = world.fails(path, DiskFaultKind::Unlink, None) {
             return Err(DiskError::new(path, DiskAction::Unlink, errno));
         }
         world.name_op(NameOp::Unlink(path.to_path_buf()));
@@ -809,7 +855,7 @@ impl Disk for SimDisk {
     fn sync_directory(&self, path: &Path) -> Result<(), DiskError> {
         let mut world = self.world();
         world.call(path, DiskAction::SyncDirectory)?;
-        let fails = world.fails(DiskFaultKind::SyncDirectory, None);
+        let fails = world.fails(path, DiskFaultKind::SyncDirectory, None);
         let World {
             random,
             disk_names,
@@ -835,7 +881,7 @@ impl Disk for SimDisk {
         world.call(path, DiskAction::FreeSpace)?;
         // The room is gone between the question and the write, now and then.
         if world.full && world.random.chance(700) {
-            world.hit.hit(FULL);
+            world.meets_full(path);
             return Ok(0);
         }
         Ok(FREE_BYTES)

@@ -10,9 +10,10 @@ use arrow_array::types::Int64Type;
 use storage::counts::Counts;
 use storage::error::StorageError;
 use storage::format::CommitFacts;
-use storage::published::Snapshot;
+use storage::format::rejects::RejectKind;
+use storage::published::{Part, Snapshot};
 
-use super::kafka::log::TEXT;
+use super::kafka::log::{bad_message, is_text};
 use super::kafka::{Fact, History, Log, timestamp};
 use super::mix;
 use super::tracked::{Lost, Tracked};
@@ -34,9 +35,9 @@ pub struct Rules {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     commits: Vec<CommitFacts>,
-    /// All of its rows, in one number.
-    rows: u64,
-    rejects: Vec<i64>,
+    /// The rows of each, in one number.
+    rows: Vec<u64>,
+    rejects: Vec<Reject>,
 }
 
 /// Why a snapshot is not what it must be.
@@ -67,12 +68,29 @@ struct Row {
     text_bytes: u32,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reject {
+    /// Of its commit; none in the tail.
+    lineage: Option<u64>,
+    offset: i64,
+    message: Vec<u8>,
+}
+
+/// A block of the tail, as far as it is visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Block {
+    first: i64,
+    next: i64,
+    rows: usize,
+}
+
 /// All that a snapshot holds: rows and rejects in the order of the commits, then those of the tail.
 struct Read {
     commits: Vec<CommitFacts>,
     rows: Vec<Row>,
-    /// With the lineage of their commit; none in the tail.
-    rejects: Vec<(Option<u64>, i64)>,
+    rejects: Vec<Reject>,
+    /// Those with a row or a reject.
+    tail: Vec<Block>,
     visible: i64,
 }
 
@@ -112,15 +130,20 @@ pub fn look(
     }
     let read_there = |lineage: &u64| read.commits.iter().any(|one| one.lineage.0 == *lineage);
     let missing = tracked.left.iter().find(|(lineage, seen)| {
-        (tracked.live..shown).contains(lineage) && !seen.commits.is_empty() && !read_there(lineage)
+        let shortened = tracked.shortened(**lineage);
+        let may_be = shortened.is_some_and(|from| Seen::default().begins(seen, from));
+        let live = (tracked.live..shown).contains(lineage);
+        live && !seen.commits.is_empty() && !read_there(lineage) && !may_be
     });
     if let Some((lineage, _)) = missing {
         return Err(Wrong::Law(format!(
             "lineage {lineage} is not there any more"
         )));
     }
+    let own = read.rejects_of(Some(shown));
     let judge = Judge {
         read: &read,
+        rejects: own.chain(read.rejects_of(None)).collect(),
         tracked,
         rules,
         lineage: shown,
@@ -163,12 +186,31 @@ pub fn seen(snapshot: &Snapshot, lineage: u64) -> Result<Seen, Wrong> {
     let rows = read.commits.iter().take_while(before).map(|one| one.rows);
     let rows: usize = rows.map(|rows| rows as usize).sum();
     let commits: Vec<CommitFacts> = read.commits.iter().skip_while(before).copied().collect();
-    let of = |reject: &(Option<u64>, i64)| (reject.0 == Some(lineage)).then_some(reject.1);
     Ok(Seen {
+        rows: fingerprints(&commits, &read.rows[rows..]),
+        rejects: read.rejects_of(Some(lineage)).cloned().collect(),
         commits,
-        rows: fingerprint(&read.rows[rows..]),
-        rejects: read.rejects.iter().filter_map(of).collect(),
     })
+}
+
+fn fingerprints(commits: &[CommitFacts], mut rows: &[Row]) -> Vec<u64> {
+    let each = commits.iter().map(|commit| {
+        let (own, behind) = rows.split_at(rows.len().min(commit.rows as usize));
+        rows = behind;
+        fingerprint(own)
+    });
+    each.collect()
+}
+
+impl Seen {
+    /// Whether it is the beginning of what was seen before, and nothing below `from` is missing.
+    fn begins(&self, before: &Seen, from: i64) -> bool {
+        let missing = before.commits.get(self.commits.len());
+        before.commits.starts_with(&self.commits)
+            && before.rows.starts_with(&self.rows)
+            && before.rejects.starts_with(&self.rejects)
+            && missing.is_none_or(|commit| commit.first_offset.0 >= from)
+    }
 }
 
 fn fingerprint(rows: &[Row]) -> u64 {
@@ -193,15 +235,21 @@ fn left(
     let rows = read.rows.get(at.1..at.1 + rows).ok_or(format!(
         "lineage {lineage} has fewer rows than its commits say"
     ))?;
-    let of = |reject: &(Option<u64>, i64)| (reject.0 == Some(lineage)).then_some(reject.1);
     let seen = Seen {
-        rows: fingerprint(rows),
-        rejects: read.rejects.iter().filter_map(of).collect(),
+        rows: fingerprints(&commits, rows),
+        rejects: read.rejects_of(Some(lineage)).cloned().collect(),
         commits,
     };
     let next = (at.0 + seen.commits.len(), at.1 + rows.len());
     match tracked.left.get(&lineage) {
         Some(before) if *before == seen => Ok(next),
+        Some(before)
+            if tracked
+                .shortened(lineage)
+                .is_some_and(|from| seen.begins(before, from)) =>
+        {
+            Ok(next)
+        }
         Some(before) => Err(Wrong::Law(format!(
             "lineage {lineage} was left with {} commits to {:?}, and is read with {} to {:?}",
             before.commits.len(),
@@ -213,8 +261,18 @@ fn left(
     }
 }
 
+impl Read {
+    /// Of the commits of a lineage; of the tail.
+    fn rejects_of(&self, lineage: Option<u64>) -> impl Iterator<Item = &Reject> {
+        let rejects = self.rejects.iter();
+        rejects.filter(move |reject| reject.lineage == lineage)
+    }
+}
+
 struct Judge<'a> {
     read: &'a Read,
+    /// The lineage's, then the tail's.
+    rejects: Vec<&'a Reject>,
     tracked: &'a Tracked,
     rules: &'a Rules,
     lineage: u64,
@@ -222,10 +280,40 @@ struct Judge<'a> {
     first: (usize, usize),
 }
 
-/// What a lineage must hold, as far as it was walked.
+/// As far as a lineage was walked: its rows and rejects so far.
 struct Walk {
     rows: usize,
-    rejects: Vec<i64>,
+    rejects: usize,
+}
+
+/// What a range of offsets must hold.
+#[derive(Default)]
+struct Holds {
+    counts: Counts,
+    /// How many tombstones and how many aborted records may be gaps: compaction came before whoever read them or
+    /// behind.
+    empty_or_gap: u64,
+    aborted_or_gap: u64,
+    /// The newest epoch of what is loaded or skipped.
+    epoch: i32,
+}
+
+impl Holds {
+    fn is_counted(&self, counts: &Counts) -> bool {
+        let most = &self.counts;
+        let empty = most.empty.checked_sub(counts.empty);
+        let aborted = most.aborted.checked_sub(counts.aborted);
+        let (Some(empty), Some(aborted)) = (empty, aborted) else {
+            return false;
+        };
+        let said = Counts {
+            empty: counts.empty,
+            aborted: counts.aborted,
+            gap: most.gap + empty + aborted,
+            ..*most
+        };
+        said == *counts && empty <= self.empty_or_gap && aborted <= self.aborted_or_gap
+    }
 }
 
 impl Judge<'_> {
@@ -234,7 +322,7 @@ impl Judge<'_> {
         let mut cursor = self.tracked.start;
         let mut walk = Walk {
             rows: self.first.1,
-            rejects: Vec::new(),
+            rejects: 0,
         };
         for commit in &self.read.commits[self.first.0..] {
             if commit.lineage.0 != self.lineage {
@@ -257,12 +345,14 @@ impl Judge<'_> {
             cursor = next;
             self.commit(history, lost, commit, &mut walk)?;
         }
-        let own = |reject: &&(Option<u64>, i64)| reject.0 == Some(self.lineage);
-        let rejects = self.read.rejects.iter().filter(own).map(|one| one.1);
-        if !rejects.eq(walk.rejects.iter().copied()) {
-            return Err(format!("rejects are expected at {:?}", walk.rejects));
+        self.tail(history, lost, cursor, &mut walk)?;
+        if let Some(reject) = self.rejects.get(walk.rejects) {
+            return Err(format!("{reject:?} is one too many"));
         }
-        self.tail(history, cursor, walk.rows)
+        match self.read.rows.get(walk.rows) {
+            Some(row) => Err(format!("{row:?} is one too many")),
+            None => Ok(()),
+        }
     }
 
     /// Whether a commit holds and counts what the topic has and what retention took.
@@ -273,11 +363,41 @@ impl Judge<'_> {
         commit: &CommitFacts,
         walk: &mut Walk,
     ) -> Result<(), String> {
-        let mut counts = Counts::default();
-        let (first, next) = (commit.first_offset.0, commit.next_offset.0);
+        let range = (commit.first_offset.0, commit.next_offset.0);
+        let holds = self.range(history, lost, range, commit.rows as usize, walk)?;
+        let (first, next) = range;
+        if !holds.is_counted(&commit.counts) {
+            return Err(format!(
+                "commit {first}..{next} counts {:?}, the topic {:?}, lost are {lost:?}",
+                commit.counts, holds.counts
+            ));
+        }
+        if commit.leader_epoch < holds.epoch {
+            return Err(format!(
+                "commit {first}..{next} says leader epoch {}, a row of it is of epoch {}",
+                commit.leader_epoch, holds.epoch
+            ));
+        }
+        Ok(())
+    }
+
+    /// Walks a range of offsets that has so many rows: each row and reject that the topic has there is there, and no
+    /// other.
+    fn range(
+        &self,
+        history: &History,
+        lost: &Lost,
+        (first, next): (i64, i64),
+        rows: usize,
+        walk: &mut Walk,
+    ) -> Result<Holds, String> {
+        let mut holds = Holds {
+            epoch: -1,
+            ..Holds::default()
+        };
+        let counts = &mut holds.counts;
         let mut offset = first;
-        let before = walk.rows;
-        let mut epoch = -1;
+        let end = walk.rows + rows;
         while offset < next {
             let of = |range: &&(i64, i64)| (range.0..range.1).contains(&offset);
             if let Some(&(_, to)) = lost.iter().find(of) {
@@ -289,10 +409,14 @@ impl Judge<'_> {
                 return Err(format!("offset {offset} is not in the log"));
             };
             let there = self.read.rows.get(walk.rows);
-            let there = there
-                .filter(|row| row.offset == offset && walk.rows < before + commit.rows as usize);
+            let there = there.filter(|row| row.offset == offset && walk.rows < end);
+            let reject = self.rejects.get(walk.rejects);
+            let reject = reject.filter(|reject| reject.offset == offset);
             match &place.fact {
-                _ if self.rules.read_committed && place.aborted => counts.aborted += 1,
+                _ if self.rules.read_committed && place.aborted => {
+                    counts.aborted += 1;
+                    holds.aborted_or_gap += u64::from(place.compacted);
+                }
                 Fact::Row(..) if place.compacted && there.is_none() => counts.gap += 1,
                 Fact::Row(value, text_bytes) => {
                     let wanted = Row {
@@ -305,18 +429,32 @@ impl Judge<'_> {
                         return Err(format!("read {read:?}, the topic has {wanted:?}"));
                     }
                     walk.rows += 1;
-                    epoch = place.epoch;
+                    holds.epoch = place.epoch;
                     counts.loaded += 1;
                 }
-                Fact::Empty => counts.empty += 1,
+                Fact::Empty => {
+                    counts.empty += 1;
+                    holds.empty_or_gap += u64::from(place.compacted);
+                }
                 Fact::Control => counts.control += 1,
                 Fact::Gap => counts.gap += 1,
+                Fact::Bad if place.compacted && reject.is_none() => counts.gap += 1,
                 Fact::Bad if self.rules.skips => {
+                    let wanted = bad_message(offset, place.epoch);
+                    if reject.is_none_or(|reject| reject.message != wanted.as_bytes()) {
+                        let read = self.rejects.get(walk.rejects);
+                        return Err(format!("read {read:?}, offset {offset} has {wanted}"));
+                    }
+                    walk.rejects += 1;
                     counts.rejected += 1;
-                    walk.rejects.push(offset);
+                }
+                Fact::Bad if self.rules.stop_on_error => {
+                    return Err(format!(
+                        "offset {offset} cannot be loaded, and is passed over"
+                    ));
                 }
                 Fact::Bad => {
-                    epoch = place.epoch;
+                    holds.epoch = place.epoch;
                     // STOP_ON_ERROR OFF: the rest of the record batch, as far as the commit may reach.
                     let end = place.batch_end.min(next);
                     counts.skipped += (end - offset) as u64;
@@ -326,30 +464,23 @@ impl Judge<'_> {
             }
             offset += 1;
         }
-        if counts != commit.counts {
+        if walk.rows != end {
+            let topic = (walk.rows + rows) - end;
             return Err(format!(
-                "commit {first}..{next} counts {:?}, the topic {counts:?}, lost are {lost:?}",
-                commit.counts
+                "{first}..{next} holds {rows} rows, the topic {topic}"
             ));
         }
-        if walk.rows - before != commit.rows as usize {
-            let rows = walk.rows - before;
-            return Err(format!(
-                "commit {first}..{next} holds {} rows, the topic {rows}",
-                commit.rows
-            ));
-        }
-        if commit.leader_epoch < epoch {
-            return Err(format!(
-                "commit {first}..{next} says leader epoch {}, a row of it is of epoch {epoch}",
-                commit.leader_epoch
-            ));
-        }
-        Ok(())
+        Ok(holds)
     }
 
-    /// What is visible and not committed: each row and reject is the topic's.
-    fn tail(&self, history: &History, committed: i64, rows: usize) -> Result<(), String> {
+    /// What is visible and not committed: all of it is there as well. A block without a row or a reject is not read.
+    fn tail(
+        &self,
+        history: &History,
+        lost: &Lost,
+        committed: i64,
+        walk: &mut Walk,
+    ) -> Result<(), String> {
         let visible = self.read.visible;
         if visible < committed {
             return Err(format!("visible {visible} is below committed {committed}"));
@@ -361,29 +492,19 @@ impl Judge<'_> {
                 "visible {visible} is beyond the end {end}, where another goes on"
             ));
         }
-        let mut before = committed - 1;
-        for row in &self.read.rows[rows..] {
-            let place = history.place(row.offset);
-            let place = place.filter(|place| !(self.rules.read_committed && place.aborted));
-            let same = matches!(
-                place.map(|place| &place.fact),
-                Some(Fact::Row(value, bytes)) if *value == row.value && *bytes == row.text_bytes
-            );
-            if !same || row.offset <= before || row.offset >= visible {
+        let mut cursor = committed;
+        for block in &self.read.tail {
+            if block.first < cursor || block.next > visible {
                 return Err(format!(
-                    "{row:?} stands behind {before}, visible is {visible}, the topic has {place:?}"
+                    "{block:?} stands behind {cursor}, visible is {visible}"
                 ));
             }
-            before = row.offset;
+            self.range(history, lost, (cursor, block.first), 0, walk)?;
+            let range = (block.first, block.next);
+            self.range(history, lost, range, block.rows, walk)?;
+            cursor = block.next;
         }
-        for (_, offset) in self.read.rejects.iter().filter(|one| one.0.is_none()) {
-            let fact = history.place(*offset).map(|place| &place.fact);
-            if fact != Some(&Fact::Bad) || *offset < committed || *offset >= visible {
-                return Err(format!(
-                    "a reject at {offset} in the tail: the topic has {fact:?}"
-                ));
-            }
-        }
+        self.range(history, lost, (cursor, visible), 0, walk)?;
         Ok(())
     }
 }
@@ -402,12 +523,13 @@ fn read(snapshot: &Snapshot) -> Result<Read, Wrong> {
                 return Err(Wrong::Law(format!("offset {offset} has another timestamp")));
             }
             let text = texts.value(row);
-            if !text.bytes().all(|byte| byte == TEXT.as_bytes()[0]) {
+            let value = values.value(row);
+            if !is_text(value, text) {
                 return Err(Wrong::Law(format!("offset {offset} has another text")));
             }
             rows.push(Row {
                 offset,
-                value: values.value(row),
+                value,
                 text_bytes: text.len() as u32,
             });
         }
@@ -415,15 +537,41 @@ fn read(snapshot: &Snapshot) -> Result<Read, Wrong> {
     let mut rejects = Vec::new();
     for reject in snapshot.rejects() {
         let reject = reject?;
-        if !reject.kind.is_fault() {
-            let lineage = reject.batch.map(|commit| commit.lineage.0);
-            rejects.push((lineage, reject.offset.0));
+        let offset = reject.offset.0;
+        if reject.kind.is_fault() {
+            continue;
         }
+        // What is wrong with each of them is one thing.
+        if reject.kind != RejectKind::Parser || reject.timestamp_ms != timestamp(offset) {
+            return Err(Wrong::Law(format!(
+                "another reject at offset {offset}: {reject:?}"
+            )));
+        }
+        rejects.push(Reject {
+            lineage: reject.batch.map(|commit| commit.lineage.0),
+            offset,
+            message: reject.message,
+        });
     }
+    let block = |part: &Part| Block {
+        first: part.first_offset().0,
+        next: part.next_offset().0,
+        rows: part.rows() as usize,
+    };
+    let of_rows = snapshot.parts().iter().rev();
+    let of_rows = of_rows.take_while(|part| part.is_tail()).map(block);
+    let of_rejects = snapshot.reject_parts().rev();
+    let of_rejects = of_rejects
+        .take_while(Part::is_tail)
+        .map(|part| block(&part));
+    let mut tail: Vec<Block> = of_rows.chain(of_rejects).collect();
+    tail.sort_unstable();
+    tail.dedup();
     Ok(Read {
         commits: snapshot.commits().collect::<Result<_, _>>()?,
         rows,
         rejects,
+        tail,
         visible: snapshot.next_offset().0,
     })
 }

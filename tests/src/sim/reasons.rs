@@ -24,7 +24,7 @@ impl World<'_> {
         let anew = cluster.topics_made != topics_made || cluster.topic_id.is_none();
         let is_cut = anew || tracked.cuts.iter().any(|keep| *keep < cursor);
         if text.starts_with("/data") {
-            self.faulted && !is_of_damage(text)
+            self.disk.met(text, false) && !is_of_damage(text)
         } else if text.starts_with("diverged") {
             is_cut
         } else if text.contains("beyond the log's end") {
@@ -42,8 +42,11 @@ impl World<'_> {
             let mut places = histories.filter_map(|one| one.place(failure.offset));
             self.rules.stop_on_error && cursor == failure.offset && places.any(bad)
         } else {
-            // A record batch that was corrupt twice.
-            cluster.faults > 0 || cluster.spoiled > 1
+            // A record batch that was corrupt twice, or bytes that are no answer.
+            let log = tracked.log as i32;
+            let torn = [FAULTS[14], FAULTS[18]].iter();
+            let torn = torn.map(|fault| self.coverage.count(fault)).sum::<u64>();
+            cluster.corrupted(log) > 1 || torn > 0 && !text.contains("checksum")
         }
     }
 }

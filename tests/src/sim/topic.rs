@@ -1,7 +1,7 @@
 //! What happens to the topic and its brokers while it is loaded.
 
 use super::kafka::cluster::BROKERS;
-use super::kafka::{FAULTS, Log};
+use super::kafka::{CONTENTS, FAULTS, Log};
 use super::tracked::Tracked;
 use super::world::World;
 
@@ -52,7 +52,9 @@ impl World<'_> {
         let (broker, epoch) = self.cluster.leaders[log];
         let other = 1 + broker % BROKERS;
         self.cluster.leaders[log] = (other, epoch + 1);
-        self.cluster.logs[log].cut(keep, epoch + 1);
+        if self.cluster.logs[log].cut(keep, epoch + 1) {
+            self.coverage.hit(CONTENTS[18]);
+        }
         self.say(|| format!("unclean election: partition {log} is cut to {keep}"));
         for tracked in self.tracked.values_mut() {
             if tracked.log == log {
@@ -66,7 +68,9 @@ impl World<'_> {
     pub fn retain(&mut self) {
         let log = self.any_log();
         let random = &mut self.random;
-        self.cluster.logs[log].retain(random);
+        if self.cluster.logs[log].retain(random) {
+            self.coverage.hit(CONTENTS[14]);
+        }
         let start = self.cluster.logs[log].start;
         let overtakes = |one: &Tracked| one.log == log && one.visible < start;
         if self.tracked.values().any(overtakes) {
@@ -78,8 +82,10 @@ impl World<'_> {
     /// Compaction takes records.
     pub fn compact(&mut self) {
         let log = self.any_log();
+        // Where it is skipped with the rest of its batch, nobody could say what was read.
+        let bad = self.rules.skips || self.rules.stop_on_error;
         let random = &mut self.random;
-        if self.cluster.logs[log].compact(random) {
+        if self.cluster.logs[log].compact(random, bad) {
             self.say(|| format!("compaction: partition {log}"));
         }
     }

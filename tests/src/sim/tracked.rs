@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::disk::Damaged;
 use super::law::Seen;
 
 /// Ranges that were given up because retention had taken them.
@@ -44,8 +45,10 @@ pub struct Tracked {
     pub cuts: Vec<i64>,
     /// The lineage began beyond the log's end: somebody's mistake.
     pub beyond: bool,
-    /// Something happened to its files that no crash does; whether it must be named.
-    pub damage: Option<bool>,
+    /// Something happened to its files that no crash does.
+    pub damage: Option<Damaged>,
+    /// A lineage that was left, and from where on its end may be missing: it rotted, and nothing vouched for it yet.
+    pub left_shorter: Option<(u64, i64)>,
 }
 
 impl Tracked {
@@ -70,6 +73,7 @@ impl Tracked {
             cuts: Vec::new(),
             beyond: false,
             damage: None,
+            left_shorter: None,
         }
     }
 
@@ -108,6 +112,12 @@ impl Tracked {
         self.durable = durable;
         self.visible = durable;
         self.shown = Some(self.lineage);
+    }
+
+    /// From where on the end of a lineage that was left may be missing.
+    pub fn shortened(&self, lineage: u64) -> Option<i64> {
+        let (of, from) = self.left_shorter?;
+        (of == lineage).then_some(from)
     }
 
     /// A lineage begins, in the catalog: the one before ends as it was seen.

@@ -480,7 +480,7 @@ impl<'a> World<'a> {
                 .tracked
                 .values_mut()
                 .filter_map(|one| one.damage.as_mut());
-            damaged.for_each(|must_be_named| *must_be_named = false);
+            damaged.for_each(|damage| damage.must_be_named &= damage.stays_named);
         } else {
             self.disk.kill();
             if self.random.chance(300) && self.has(EVICTED) && self.is_undamaged() {
@@ -668,9 +668,6 @@ impl<'a> World<'a> {
                 Ok(None)
             }
             Err(Wrong::Damage(what)) if tracked.damage.is_some() => Ok(Some(what)),
-            // Past what a record says was durable, rot passes for a torn write: a shorter log, which the
-            // group offset names.
-            Err(Wrong::Law(what)) if tracked.damage == Some(false) => Ok(Some(what)),
             Err(Wrong::Damage(what)) => Err(format!(
                 "leaf partition {leaf_partition}: nothing is damaged: {what}"
             )),

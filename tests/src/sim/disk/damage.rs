@@ -24,7 +24,14 @@ pub struct Damaged {
     pub stays_named: bool,
     /// What is left may not tell what it held: the partition may be refused.
     pub may_be_refused: bool,
+    /// Where it is not named, the lineage whose end may be missing, and from which offset on.
+    pub takes: (u64, i64),
+    /// The byte, where it is one of a segment.
+    at: Option<u64>,
 }
+
+/// What takes nothing away.
+const NOTHING: (u64, i64) = (0, i64::MAX);
 
 /// Where a bit is flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +122,21 @@ impl Lying {
     /// Whether it says, as the newest, that all before it was durable.
     fn is_vouching(&self) -> bool {
         self.durable_end() > 0 || self.rewrite > 0
+    }
+
+    /// What is lost where recovery ends the segment at this byte: its lineage, from which offset on.
+    fn takes(&self, at: u64) -> (u64, i64) {
+        let Some(header) = &self.header else {
+            return NOTHING;
+        };
+        let (bytes, header) = (u64::from(header.bytes), &header.header);
+        let whole = self.commits.iter().rev();
+        let mut whole = whole.filter(|(begins, record)| begins + record.message_bytes() <= at);
+        let end = whole.next().map(|(_, record)| record.facts.next_offset);
+        match end {
+            Some(end) if at >= bytes => (header.lineage.0, end.0),
+            _ => (header.lineage.0, header.first_offset.0),
+        }
     }
 
     /// Its bytes.
@@ -321,6 +343,8 @@ impl SimDisk {
                 .header
                 .as_ref()
                 .is_none_or(|header| (at as u64) < u64::from(header.bytes)),
+            takes: of.takes(at as u64),
+            at: Some(at as u64),
         })
     }
 
@@ -357,7 +381,18 @@ impl SimDisk {
             must_be_named: true,
             stays_named: false,
             may_be_refused: true,
+            takes: NOTHING,
+            at: None,
         })
+    }
+
+    /// Whether the damaged byte still has its place in its file.
+    #[must_use]
+    pub fn has(&self, damaged: &Damaged) -> bool {
+        let world = self.world();
+        let inode = world.names.get(&damaged.path);
+        let bytes = inode.map_or(0, |&inode| world.inodes[inode].cache.len() as u64);
+        damaged.at.is_none_or(|at| at < bytes)
     }
 
     fn flip(&self, path: &Path, at: usize, bit: u8) -> bool {
@@ -398,6 +433,8 @@ impl SimDisk {
             must_be_named: true,
             stays_named: false,
             may_be_refused: true,
+            takes: lying[at].takes(0),
+            at: None,
         })
     }
 

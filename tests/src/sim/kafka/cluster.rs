@@ -1,6 +1,7 @@
 //! The simulated brokers, driven at the level of bytes: requests are decoded and responses encoded by
 //! an independent codec, over the record batches of [`super::log`]; then a fault may spoil them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
 use ingest::leaf::Connection;
@@ -116,9 +117,9 @@ pub struct Cluster {
     pub sessions: Sessions,
     /// Record batches that stay corrupt until they are mended: partition and base.
     pub rotten: Vec<(usize, i64)>,
-    /// How often a corrupt one was sent, be it corrupt for good or on its way: the last of them may arrive when nothing
-    /// goes wrong any more.
-    pub spoiled: u64,
+    /// How often a corrupt one of each partition was sent, be it corrupt for good or on its way: the last of them may
+    /// arrive when nothing goes wrong any more.
+    corrupted: RefCell<BTreeMap<i32, u64>>,
 }
 
 /// Brokers in the cluster: 1 and 2.
@@ -151,7 +152,7 @@ impl Cluster {
             room_divisor: [512, 512, 16][random.below(3) as usize],
             sessions: Sessions::default(),
             rotten: Vec::new(),
-            spoiled: 0,
+            corrupted: RefCell::default(),
         }
     }
 
@@ -170,6 +171,18 @@ impl Cluster {
     /// Whether a fault of this kind happens now.
     pub fn happens(&self, fault: usize, random: &mut Random) -> bool {
         random.below(1_000) < self.faults && self.case.has(FAULTS[fault])
+    }
+
+    /// A corrupt record batch of this partition is sent.
+    pub(super) fn corrupts(&self, partition: i32) {
+        *self.corrupted.borrow_mut().entry(partition).or_default() += 1;
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn corrupted(&self, partition: i32) -> u64 {
+        let corrupted = self.corrupted.borrow();
+        corrupted.get(&partition).copied().unwrap_or(0)
     }
 
     /// The topic is deleted.
@@ -339,7 +352,6 @@ impl Cluster {
             Some(_) => spoil::response(self, &mut bytes, random, coverage),
             None => None,
         };
-        self.spoiled = coverage.count(FAULTS[9]) + coverage.count(FAULTS[22]);
         let wire = self.wires.get_mut(&key)?;
         wire.outbox.extend(bytes);
         breaks
@@ -486,6 +498,7 @@ impl Cluster {
                 let at = from + 21 + batch.base as usize % (batch.bytes.len() - 21);
                 records[at] ^= 0x40;
                 coverage.hit(FAULTS[22]);
+                self.corrupts(one.partition);
                 break;
             }
             if random.chance(100) {

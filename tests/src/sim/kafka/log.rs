@@ -25,7 +25,7 @@ pub enum Fact {
 }
 
 /// What a log holds, each kind with its name in the coverage: counted as it is sent.
-pub const CONTENTS: [&str; 14] = [
+pub const CONTENTS: [&str; 19] = [
     "log: gzip",
     "log: Snappy in Java's framing",
     "log: Snappy",
@@ -40,6 +40,11 @@ pub const CONTENTS: [&str; 14] = [
     "log: compaction took records out of a batch that was read before",
     "log: a batch without a record",
     "log: a message that cannot be loaded",
+    "log: its start lies inside a batch",
+    "log: compaction took what was aborted",
+    "log: compaction took a tombstone",
+    "log: compaction took a message that cannot be loaded",
+    "log: a transaction is aborted once more, its marker was cut",
 ];
 
 /// One offset.
@@ -131,14 +136,19 @@ pub struct Log {
     open: BTreeMap<i64, Vec<(i64, i64)>>,
     /// Transactions that were aborted.
     pub aborted: Vec<AbortedSpan>,
+    /// Transactions that are open once more, as an unclean election cut their marker: whether it was an abort's.
+    /// The coordinator knows no other end of them.
+    decided: BTreeMap<i64, bool>,
+    /// Where transactions were committed: the producer, and its marker.
+    committed: Vec<(i64, i64)>,
     /// Where each epoch began.
     pub epochs: Vec<(i32, i64)>,
     /// Counts what was ever appended, so that a log that was cut says other things.
     appended: u64,
 }
 
-/// What the text of every message is made of.
-pub const TEXT: &str = "x";
+/// What texts are made of: nothing that JSON writes otherwise.
+const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 const MESSAGES_MAX: u64 = 24;
 /// Now and then a batch of so many, more than a small block's rows.
 const MANY_MESSAGES: u64 = 300;
@@ -159,6 +169,8 @@ impl Log {
             start: 0,
             open: BTreeMap::new(),
             aborted: Vec::new(),
+            decided: BTreeMap::new(),
+            committed: Vec::new(),
             epochs: vec![(0, 0)],
             appended: 0,
         }
@@ -308,10 +320,10 @@ impl Log {
             };
             let value = match &place.fact {
                 Fact::Row(value, bytes) => {
-                    let text = TEXT.repeat(*bytes as usize);
+                    let text = text(*value, *bytes);
                     Some(format!("{{\"v\":{value},\"s\":\"{text}\"}}"))
                 }
-                Fact::Bad => Some(format!("{{\"v\":{offset}")),
+                Fact::Bad => Some(bad_message(offset, place.epoch)),
                 Fact::Empty => None,
                 Fact::Control | Fact::Gap => continue,
             };
@@ -336,6 +348,7 @@ impl Log {
         let Some(spans) = self.open.remove(&producer) else {
             return;
         };
+        let abort = self.decided.remove(&producer).unwrap_or(abort);
         let base = self.end();
         let head = Head {
             base,
@@ -363,6 +376,7 @@ impl Log {
             contents: vec![CONTENTS[if abort { 5 } else { 6 }]],
         });
         if !abort {
+            self.committed.push((producer, base));
             return;
         }
         let first = spans.first().map_or(base, |span| span.0);
@@ -378,8 +392,9 @@ impl Log {
         });
     }
 
-    /// Retention deletes whole batches from the front.
-    pub fn retain(&mut self, random: &mut Random) {
+    /// Retention deletes whole batches from the front; a person (DeleteRecords) at any offset. Whether that was inside
+    /// a batch.
+    pub fn retain(&mut self, random: &mut Random) -> bool {
         let last = self.batches.len().saturating_sub(1);
         let take = random.below(last as u64 + 1) as usize;
         // No open transaction loses its beginning: brokers keep what is not stable.
@@ -389,38 +404,63 @@ impl Log {
             .take_while(|batch| batch.next <= stable)
             .count();
         self.batches.drain(..gone);
-        if let Some(first) = self.batches.first() {
-            self.start = self.start.max(first.base);
+        let Some(first) = self.batches.first() else {
+            return false;
+        };
+        let mut start = first.base;
+        let inside = first.next - first.base - 1;
+        // The batch stays whole as long as one of its offsets does.
+        if inside > 0 && first.next <= stable && random.chance(400) {
+            start += 1 + random.below(inside as u64) as i64;
         }
+        let deleted = start > self.start && start > first.base;
+        self.start = self.start.max(start);
+        deleted
     }
 
     /// Compaction takes messages of batches that lie here already, a whole batch now and then; whether
-    /// it found any. Of a transaction nothing is taken: its markers would go too.
-    pub fn compact(&mut self, random: &mut Random) -> bool {
+    /// it found any. Of a transaction it leaves the markers. `bad`: also messages that cannot be loaded.
+    pub fn compact(&mut self, random: &mut Random, bad: bool) -> bool {
         let stable = self.stable();
-        let plain = |batch: &LogBatch| batch.head.attributes == 0 && batch.next <= stable;
+        let settled =
+            |batch: &LogBatch| batch.head.attributes & CONTROL == 0 && batch.next <= stable;
         let of: Vec<usize> = (0..self.batches.len())
-            .filter(|at| plain(&self.batches[*at]))
+            .filter(|at| settled(&self.batches[*at]))
             .collect();
         if of.is_empty() {
             return false;
         }
         let at = of[random.below(of.len() as u64) as usize];
-        let (base, next) = (self.batches[at].base, self.batches[at].next);
+        let (base, next_offset) = (self.batches[at].base, self.batches[at].next);
         let most = [300, 800, 1_000][random.below(3) as usize];
-        for place in &mut self.places()[base as usize..next as usize] {
-            let row = matches!(place.fact, Fact::Row(..));
-            place.compacted |= random.chance(most) && row;
+        let mut contents = vec![CONTENTS[11]];
+        for place in &mut self.places()[base as usize..next_offset as usize] {
+            let (goes, kind) = match place.fact {
+                Fact::Row(..) if place.aborted => (true, Some(CONTENTS[15])),
+                Fact::Row(..) => (true, None),
+                Fact::Empty => (true, Some(CONTENTS[16])),
+                Fact::Bad => (bad, Some(CONTENTS[17])),
+                Fact::Control | Fact::Gap => (false, None),
+            };
+            if random.chance(most) && goes {
+                place.compacted = true;
+                contents.extend(kind);
+            }
         }
         let mut batch = self.batches[at].clone();
-        if !batch.contents.contains(&CONTENTS[11]) {
-            batch.contents.push(CONTENTS[11]);
+        for what in contents {
+            if !batch.contents.contains(&what) {
+                batch.contents.push(what);
+            }
         }
         let left = self.write(&mut batch);
         if left == 0 && at + 1 < self.batches.len() && random.chance(500) {
             let next = &mut self.batches[at + 1].contents;
             next.push(CONTENTS[10]);
             self.batches.remove(at);
+            // What it was whole, its gaps too, is the log's gap now.
+            let places = &mut self.places()[base as usize..next_offset as usize];
+            places.iter_mut().for_each(|place| place.compacted = true);
         } else {
             self.batches[at] = batch;
         }
@@ -433,20 +473,16 @@ impl Log {
         self.epochs.push((epoch, end));
     }
 
-    /// Where an unclean election may cut the log: at the end of a batch below `end`, `back` before the last
-    /// such, behind every aborted transaction (a marker that is cut would make what was aborted stable data:
-    /// another topic, and not this law).
+    /// Where an unclean election may cut the log: at the end of a batch below `end`, `back` before the last such.
     #[must_use]
     pub fn place_to_cut(&self, end: i64, back: usize) -> Option<i64> {
         let mut below = self.batches.iter().rev().filter(|batch| batch.next < end);
-        let keep = below.nth(back)?.next;
-        let whole = self.aborted.iter().all(|span| span.last < keep);
-        whole.then_some(keep)
+        Some(below.nth(back)?.next)
     }
 
-    /// An unclean election: the new leader lacks what lies from `keep` on.
-    pub fn cut(&mut self, keep: i64, epoch: i32) {
-        debug_assert!(self.aborted.iter().all(|span| span.last < keep));
+    /// An unclean election: the new leader lacks what lies from `keep` on. A transaction whose marker is among that is
+    /// open once more, and ends later as it had ended. Whether that was one that had been aborted.
+    pub fn cut(&mut self, keep: i64, epoch: i32) -> bool {
         self.histories.push(self.present().clone());
         self.batches.retain(|batch| batch.next <= keep);
         self.places().truncate(keep as usize);
@@ -454,8 +490,37 @@ impl Log {
             spans.retain(|span| span.1 <= keep);
             !spans.is_empty()
         });
+        self.decided
+            .retain(|producer, _| self.open.contains_key(producer));
+        let aborted = self.aborted.extract_if(.., |span| span.last >= keep);
+        let aborted: Vec<(i64, i64)> = aborted.map(|span| (span.producer, span.last)).collect();
+        let committed = self.committed.extract_if(.., |(_, last)| *last >= keep);
+        let committed: Vec<(i64, i64)> = committed.collect();
+        let mut reopened = false;
+        for (ended, abort) in [(aborted, true), (committed, false)] {
+            for (producer, _) in ended {
+                reopened |= self.reopen(producer, abort);
+            }
+        }
         self.epochs.retain(|&(_, began)| began < keep || began == 0);
         self.new_epoch(epoch);
+        reopened
+    }
+
+    /// Of a producer whose last marker is gone: what lies behind the one before is open. Whether that is anything that
+    /// had been aborted.
+    fn reopen(&mut self, producer: i64, abort: bool) -> bool {
+        let own = |batch: &&LogBatch| batch.head.producer == producer;
+        let behind = self.batches.iter().rev().filter(own);
+        let behind = behind.take_while(|batch| batch.head.attributes & CONTROL == 0);
+        let mut spans: Vec<(i64, i64)> = behind.map(|batch| (batch.base, batch.next)).collect();
+        if spans.is_empty() || self.open.contains_key(&producer) {
+            return false;
+        }
+        spans.reverse();
+        self.open.insert(producer, spans);
+        self.decided.insert(producer, abort);
+        abort
     }
 
     /// The topic is deleted, and made anew under its name.
@@ -465,6 +530,8 @@ impl Log {
         self.start = 0;
         self.open.clear();
         self.aborted.clear();
+        self.decided.clear();
+        self.committed.clear();
         self.epochs = vec![(0, 0)];
     }
 
@@ -474,4 +541,28 @@ impl Log {
         let next = self.epochs.iter().find(|(other, _)| *other > epoch);
         next.map_or(self.end(), |&(_, began)| began)
     }
+}
+
+/// The text of a message with this number: of no other place, nearly.
+fn text(value: i64, bytes: u32) -> String {
+    let letters = (0..bytes as usize).map(|at| letter(value, at)).collect();
+    String::from_utf8(letters).expect("letters")
+}
+
+/// Whether this is what [`text`] gives.
+#[must_use]
+pub fn is_text(value: i64, text: &str) -> bool {
+    let mut bytes = text.bytes().enumerate();
+    bytes.all(|(at, byte)| byte == letter(value, at))
+}
+
+fn letter(value: i64, at: usize) -> u8 {
+    let (from, step) = (value as usize, (value as usize >> 6) | 1);
+    LETTERS[from.wrapping_add(at.wrapping_mul(step)) % LETTERS.len()]
+}
+
+/// A message that is not JSON: of this offset alone, and of another leader another.
+#[must_use]
+pub fn bad_message(offset: i64, epoch: i32) -> String {
+    format!("{{\"v\":{offset},\"e\":{epoch}")
 }

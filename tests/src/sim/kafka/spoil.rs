@@ -40,6 +40,7 @@ pub fn partition(
         let at = 17 + random.below(size as u64 - 17) as usize;
         records[at] ^= 1 << random.below(8);
         coverage.hit(FAULTS[9]);
+        cluster.corrupts(data.partition_index);
     }
     data.with_records(Some(records.into()))
 }

@@ -11,6 +11,9 @@ use super::user::Change;
 use crate::sim::law::{Rules, Wrong, seen};
 use crate::sim::world::Law;
 
+/// What rotted looks torn: the lineage is shorter, and what is missing is fetched again.
+const SHORTER: &str = "event: rot that looks torn makes a lineage shorter";
+
 impl Drive<'_> {
     fn order(&mut self, order: Order) -> Law {
         self.world.order(NODE, order)
@@ -91,7 +94,7 @@ impl Drive<'_> {
                 lineage, offset, ..
             } => {
                 let known = self.partitions[at].named || self.partitions[at].dropping;
-                let may_be_less = self.may_be_less(at);
+                let quarantined = self.is_quarantined(at);
                 let tracked = self.tracked_mut(at);
                 if lineage != tracked.lineage || known {
                     return Ok(());
@@ -101,7 +104,7 @@ impl Drive<'_> {
                     tracked.durable = offset;
                     return Ok(());
                 }
-                if may_be_less {
+                if quarantined {
                     return self.damage_named(at, "the cursor is below the group offset");
                 }
                 Err(format!("durable went back from {before} to {offset}"))
@@ -191,7 +194,7 @@ impl Drive<'_> {
         if paired.dropping {
             return Ok(());
         }
-        let may_be_less = self.may_be_less(at);
+        let quarantined = self.is_quarantined(at);
         let tracked = self.tracked_mut(at);
         if lineage != tracked.lineage {
             return Err(format!(
@@ -199,27 +202,38 @@ impl Drive<'_> {
                 tracked.lineage
             ));
         }
-        let before = tracked.durable;
-        if durable < before && !may_be_less {
-            return Err(format!(
-                "durable was said to be {before}, recovered at {durable}"
-            ));
-        }
-        if durable < before || self.is_quarantined(at) {
+        if quarantined {
             return self.damage_named(at, "the cursor is below the group offset");
         }
-        self.tracked_mut(at).recovered_at(durable);
+        let before = tracked.durable;
+        if durable < before {
+            // What rotted where nothing vouches for it looks torn: a shorter log, which the group offset names, and
+            // the rest is fetched again.
+            let damage = tracked.damage.as_ref();
+            let shorter = damage.is_some_and(|damage| {
+                !damage.must_be_named && damage.takes.0 == lineage && damage.takes.1 <= durable
+            });
+            if !shorter {
+                return Err(format!(
+                    "durable was said to be {before}, recovered at {durable}, damage {damage:?}"
+                ));
+            }
+            self.world.coverage.hit(SHORTER);
+        }
+        let disk = self.world.disk.clone();
+        let tracked = self.tracked_mut(at);
+        let torn = tracked.damage.as_ref().filter(|one| !one.must_be_named);
+        if let Some(damage) = torn.filter(|one| one.takes.0 < lineage) {
+            tracked.left_shorter = Some(damage.takes);
+        }
+        tracked.damage.take_if(|damage| !disk.has(damage));
+        tracked.recovered_at(durable);
         self.look(at)
     }
 
     /// A recovery that a crash cut short has moved its damaged file away, with its reason beside it.
     fn is_quarantined(&self, at: usize) -> bool {
         self.tracked(at).damage.is_some() && self.world.disk.quarantined()
-    }
-
-    /// Whether its files may have lost what was durable, without any record that says so.
-    fn may_be_less(&self, at: usize) -> bool {
-        self.tracked(at).damage == Some(false) || self.is_quarantined(at)
     }
 
     /// What happened to the files is known: the user drops the table.

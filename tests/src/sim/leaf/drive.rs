@@ -273,7 +273,7 @@ impl<'a> Drive<'a> {
             self.world.coverage.hit(EVENTS[5]);
             self.world.faulted = true;
             self.world.say(|| damaged.what.clone());
-            self.tracked_mut(at).damage = Some(damaged.must_be_named);
+            self.tracked_mut(at).damage = Some(damaged);
         }
     }
 

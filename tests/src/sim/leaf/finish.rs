@@ -39,6 +39,7 @@ impl<'a> Drive<'a> {
                 return Err(format!("nothing is shown of leaf partition {id}"));
             }
             self.look(at)?;
+            self.audit(at)?;
         }
         let first = self.partitions[0].id;
         self.drop_it(0)?;

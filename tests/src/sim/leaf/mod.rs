@@ -8,6 +8,7 @@
 
 mod aggregator;
 mod answers;
+mod audit;
 mod drive;
 mod finish;
 mod reasons;

@@ -3,6 +3,7 @@
 mod holes;
 mod law;
 mod probe;
+mod synced;
 mod words;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::sim::{Coverage, Random, Trace, mix};
 use words::{outcome, words};
 
 /// What a run over many seeds must have met, beside the recovery table and the disk's faults.
-pub(super) const EVENTS: [&str; 29] = [
+pub(super) const EVENTS: [&str; 30] = [
     "event: step",
     "event: crash inside a disk operation",
     "event: crash inside recovery",
@@ -57,6 +58,7 @@ pub(super) const EVENTS: [&str; 29] = [
     "event: a hole rots",
     "event: an older catalog is refused",
     "event: what a power loss now would leave",
+    "event: rot that looks torn makes a lineage shorter",
 ];
 
 /// Of these the faults that a case may do without, beside the disk's.
@@ -133,6 +135,8 @@ struct Process {
     asked: bool,
     /// What a slow query reads: it holds the files of its snapshot.
     held: Option<Snapshot>,
+    /// What it has heard of the files that it writes, oldest first.
+    heard: Vec<synced::Heard>,
 }
 
 /// A disk operation on its way: to be done, or done and to be reported.
@@ -186,6 +190,7 @@ impl Process {
             rewinding: false,
             asked: false,
             held: None,
+            heard: Vec::new(),
         }
     }
 }
@@ -249,14 +254,6 @@ impl<'a> Drive<'a> {
     }
 
     pub fn run(mut self) -> Law {
-        match self.history() {
-            // What rotted where nothing vouches for it yet looks torn: the group offset names it.
-            Err(_) if self.damage.is_some_and(|one| !one.must_be_named) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn history(&mut self) -> Law {
         self.start()?;
         let events = self.random.below(2 * super::EVENTS_MEAN) + 1;
         for event in self.case.events(events) {
@@ -531,6 +528,7 @@ impl<'a> Drive<'a> {
                 self.trace.say(|| format!("submit {}", words(&op)));
                 let slow = self.is_slow(&op);
                 self.about_holes(&op);
+                self.process.submits(&op)?;
                 self.process.pending.push(Pending::Submitted(*op));
                 if !slow && self.random.chance(500) {
                     let last = self.process.pending.len() - 1;
@@ -562,6 +560,7 @@ impl<'a> Drive<'a> {
             }
             StoreEffect::Voided { cursor, why } => {
                 self.hit("event: void");
+                self.process.voids();
                 check(!is_full(&why), || {
                     format!("a full disk is taken for a failed write: {why}")
                 })?;
@@ -600,6 +599,10 @@ impl<'a> Drive<'a> {
 
     /// The store said that this is durable.
     fn promise(&mut self, lineage: Lineage, offset: Offset) -> Law {
+        if !self.process.ready {
+            // A recovery that begins the lineage anew says so before it is done.
+            self.shorter(lineage.0, offset.0)?;
+        }
         let Some(truth) = self.lineages.get_mut(&lineage.0) else {
             return Err(format!(
                 "durable {offset} of lineage {lineage}, which never was"
@@ -711,6 +714,7 @@ impl<'a> Drive<'a> {
             return Ok(());
         };
         self.trace.say(|| format!("report {}", outcome(&done)));
+        self.process.hears(&done);
         if done.is_sync() {
             self.process.gate.end();
         }

@@ -110,21 +110,41 @@ impl Topic {
                 }
                 true
             }
-            Class::Rejected => tail
-                .reject(&Reject {
-                    offset: Offset(offset),
-                    timestamp_ms: offset * 10,
-                    unix_ms: 0,
-                    code: 1_064,
-                    kind: RejectKind::Parser,
-                    line: 1,
-                    column: None,
-                    text: "not JSON",
-                    key: None,
-                    message: &self.hash(offset, 3).to_le_bytes(),
-                })
-                .is_ok(),
+            Class::Rejected => {
+                let (key, message) = self.rejected(offset);
+                let reject = self.reject(offset, key.as_deref(), &message);
+                tail.reject(&reject).is_ok()
+            }
             Class::Nothing(_) => true,
+        }
+    }
+
+    /// The key and the message of a reject.
+    fn rejected(self, offset: i64) -> (Option<Vec<u8>>, Vec<u8>) {
+        let hash = self.hash(offset, 3);
+        let bytes = hash.to_le_bytes();
+        let key = (!hash.is_multiple_of(3)).then(|| bytes[..(hash % 8) as usize].to_vec());
+        (key, bytes.repeat((hash >> 8) as usize % 5))
+    }
+
+    /// A reject, whole: what is wrong and why is of its offset too.
+    fn reject<'a>(self, offset: i64, key: Option<&'a [u8]>, message: &'a [u8]) -> Reject<'a> {
+        let hash = self.hash(offset, 4);
+        let parser = hash.is_multiple_of(2);
+        Reject {
+            offset: Offset(offset),
+            timestamp_ms: offset * 10,
+            unix_ms: offset * 11,
+            code: 1_000 + (hash >> 8) as u16 % 500,
+            kind: match parser {
+                true => RejectKind::Parser,
+                false => RejectKind::Constraint,
+            },
+            line: (hash >> 16) as u32 % 9,
+            column: (!parser).then_some((hash >> 24) as u16 % 2),
+            text: ["not JSON", "too long", ""][(hash >> 32) as usize % 3],
+            key,
+            message,
         }
     }
 
@@ -420,6 +440,23 @@ impl Expected<'_> {
                     "a reject of {} where {wanted:?} must be",
                     reject.offset
                 ));
+            }
+            let read = Reject {
+                offset: reject.offset,
+                timestamp_ms: reject.timestamp_ms,
+                unix_ms: reject.unix_ms,
+                code: reject.code,
+                kind: reject.kind,
+                line: reject.line,
+                column: reject.column,
+                text: &reject.text,
+                key: reject.key.as_deref(),
+                message: &reject.message,
+            };
+            let (key, message) = self.topic.rejected(reject.offset.0);
+            let whole = self.topic.reject(reject.offset.0, key.as_deref(), &message);
+            if read != whole {
+                return law(format!("{read:?} where {whole:?} must be"));
             }
         }
         match expected.next() {

@@ -11,7 +11,7 @@ use storage::recovery::{KnownHole, Note};
 
 use super::super::truth::Missing;
 use super::{Change, DIRECTORY, Drive, Law, TrueHole, check};
-use crate::sim::disk::{FUSE, Rot};
+use crate::sim::disk::{Damaged, FUSE, Rot};
 
 impl Drive<'_> {
     /// What no crash does, now and then.
@@ -91,6 +91,103 @@ impl Drive<'_> {
         ];
         let cut = |note: &Note| rows.contains(&note.row) && note.path == damage.path;
         damage.must_be_named &= !notes.iter().any(cut);
+    }
+
+    /// What rotted where nothing vouches for it looks torn: recovery ends the lineage there, and what is fetched again
+    /// follows. The group offset names what is missing; nothing else may be.
+    pub(super) fn shorter(&mut self, lineage: u64, cursor: i64) -> Law {
+        let holes = self.process.store.holes().iter();
+        let told = holes.filter(|known| known.told && known.hole.lineage.0 == lineage);
+        let told = told.map(|known| (known.hole.first_offset.0, known.hole.next_offset.0));
+        let told: Vec<(i64, i64)> = told.collect();
+        let truth = &self.lineages[&lineage];
+        let (before, owed) = (truth.durable, truth.owed);
+        let said = told.iter().any(|(_, to)| *to >= owed);
+        let Some(damage) = self.damage.clone() else {
+            return Ok(());
+        };
+        let of = damage.takes.0;
+        if cursor < owed && !said {
+            check(!damage.must_be_named, || {
+                format!(
+                    "damage below a durable end went unnamed: cursor {cursor}, durable was {before}"
+                )
+            })?;
+            // Behind a hole nothing is kept where it is what is loaded again that rotted.
+            let mut kept = cursor;
+            while let Some(&(_, to)) = told.iter().find(|(from, to)| *from <= kept && kept < *to) {
+                kept = to;
+            }
+            check(of == lineage && damage.takes.1 <= kept, || {
+                format!("the cursor is {cursor}, durable was {before}, and {damage:?}")
+            })?;
+            self.ends_at(lineage, cursor, false);
+        }
+        if damage.must_be_named {
+            return Ok(());
+        }
+        if of < lineage {
+            self.left_shorter(&damage);
+        } else if of == lineage {
+            // No file may say any more that the lineage has begun.
+            self.begun = cursor > self.catalog.start_offset.0;
+            // What closed a hole in a recovery that nobody heard of may be what rotted.
+            let known = self.process.store.holes();
+            for hole in &mut self.holes {
+                let one = known.iter().find(|one| one.hole.moved_to == hole.moved_to);
+                let ended = hole.lineage == lineage && cursor < hole.to;
+                hole.closed |= ended && one.is_none_or(|one| !one.told);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a lineage that was left: its successor was not on the disk yet, or is in quarantine and its header,
+    /// torn too, does not say any more what stood before it: such a hole vouches for nothing. Where it is the header
+    /// behind a void that rots, what was given up stands again: nothing else said that it was.
+    fn left_shorter(&mut self, damage: &Damaged) {
+        let (lineage, from) = damage.takes;
+        let snapshot = self.process.store.view().snapshot();
+        let Some(truth) = self.lineages.get(&lineage) else {
+            return;
+        };
+        let records = snapshot.records().filter(|one| one.lineage.0 == lineage);
+        let end = records.map(|one| one.next_offset.0).max();
+        let mut end = end.unwrap_or(truth.start);
+        let leads_on = |end: i64| {
+            let mut told = snapshot.holes().iter().map(|known| &known.hole);
+            told.find(|hole| {
+                let here = (hole.lineage.0, hole.first_offset.0) == (lineage, end);
+                here && hole.next_offset.0 > end
+            })
+        };
+        while let Some(hole) = leads_on(end) {
+            end = hole.next_offset.0;
+        }
+        let ended = truth.end.unwrap_or(truth.start);
+        let live = lineage >= self.catalog.live_lineage.0;
+        let shorter = (from..ended).contains(&end);
+        let stands_again = damage.may_be_refused && from <= ended && ended < end;
+        if live && (shorter || stands_again) {
+            self.ends_at(lineage, end, true);
+        }
+    }
+
+    fn ends_at(&mut self, lineage: u64, end: i64, left: bool) {
+        let truth = self.lineages.get_mut(&lineage).expect("it was looked at");
+        (truth.durable, truth.owed) = (end, end);
+        if left {
+            truth.end = Some(end);
+        }
+        self.trace
+            .say(|| format!("rot makes lineage {lineage} end at {end}"));
+        self.hit("event: rot that looks torn makes a lineage shorter");
+    }
+
+    /// What is damaged may be there no more: it was cut, or merged without it.
+    pub(super) fn forget_damage(&mut self) {
+        let disk = &self.disk;
+        self.damage.take_if(|damage| !disk.has(damage));
     }
 
     /// A crash comes now and then while a segment goes to quarantine or holes are closed.
@@ -233,7 +330,14 @@ impl Drive<'_> {
                     // What a segment that was put back holds is seen, or `compare` says so.
                     let mut known = self.process.store.holes().iter();
                     let back = known.find(same).is_none();
-                    check(again || !live || back, || {
+                    // What it was closed with is in quarantine too, and that is told.
+                    let another = told.iter().any(|known| {
+                        let (of, other) = (known.hole.lineage.0, &known.hole);
+                        let covers =
+                            other.first_offset.0 <= hole.from && hole.to <= other.next_offset.0;
+                        of == hole.lineage && covers
+                    });
+                    check(again || !live || back || another, || {
                         format!("{hole:?} is not told, durable is {durable} in lineage {current}")
                     })?;
                     self.holes[at].closed = true;
@@ -249,7 +353,7 @@ impl Drive<'_> {
         let said = told
             .iter()
             .any(|known| known.hole.lineage.0 == current && known.hole.next_offset.0 >= owed);
-        check(durable >= owed || said || self.damage.is_some(), || {
+        check(durable >= owed || said, || {
             format!("durable is {durable} in lineage {current}, it was {owed}, and nobody is told")
         })
     }

@@ -119,29 +119,9 @@ impl Drive<'_> {
         })?;
         // Without a commit it may stand in no file yet.
         self.begun |= report.cursor > self.catalog.start_offset;
-        let truth = self
-            .lineages
-            .get_mut(&report.lineage.0)
-            .expect("the current lineage");
-        let (before, owed) = (truth.durable, truth.owed);
-        let told = self.process.store.holes().iter().any(|known| {
-            let hole = &known.hole;
-            known.told && hole.lineage == report.lineage && hole.next_offset.0 >= owed
-        });
-        if let Some(damage) = self.damage.as_ref().filter(|_| !told)
-            && report.cursor.0 < before
-        {
-            check(!damage.must_be_named, || {
-                format!(
-                    "damage below a durable end went unnamed: cursor {}, durable was {before}",
-                    report.cursor
-                )
-            })?;
-            // The group offset names it.
-            self.ended = true;
-            return Ok(());
-        }
+        self.shorter(report.lineage.0, report.cursor.0)?;
         self.learn_holes()?;
+        self.forget_damage();
         self.promise(report.lineage, report.cursor)?;
         self.look()?;
         if self.random.chance(100) {
@@ -153,6 +133,7 @@ impl Drive<'_> {
     pub(super) fn failed(&mut self, failure: &Failure) -> Law {
         self.trace.say(|| format!("FAILED: {failure}"));
         self.process.ready = false;
+        self.process.voids();
         self.on_drained = None;
         if self.restored {
             // The right one is put back, and nothing is lost.
