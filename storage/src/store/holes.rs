@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::chain::Link;
+use super::chain::{Footer, Link};
 use super::machine::{Again, Phase, Rewinding, Store};
 use super::{FaultRecord, StoreEffects};
 use crate::disk::{CloseHoles, DiskError, DiskOp, Failure};
@@ -76,7 +76,10 @@ impl Store {
         let alarm = self.view.alarm();
         let links = &self.chain.links;
         let found = alarm.damage().and_then(|first| {
-            let of = |link: &Link| link.segment.path() == first.0;
+            // Behind the end of what was cut nothing is shown any more.
+            let shown =
+                |link: &Link| link.footer != Footer::None || first.1.bytes.start < link.end.bytes;
+            let of = |link: &Link| link.segment.path() == first.0 && shown(link);
             Some((links.iter().position(of)?, first))
         });
         let Some((at, first)) = found else {

@@ -14,10 +14,15 @@ use crate::recovery::segment_path;
 
 impl Store {
     /// A write or sync failed.
+    ///
+    /// Also where damage was met and its file has not gone yet: what a failed sync left may be what was met, as the
+    /// kernel drops its pages when it likes, and what stands before it is sound. Behind the void it is looked at again.
     pub(super) fn void(&mut self, now_ms: u64, error: DiskError, out: &mut StoreEffects) {
-        if !matches!(self.phase, Phase::Running | Phase::Voiding) {
+        let is_due = Phase::Quarantining { started: false };
+        if !matches!(self.phase, Phase::Running | Phase::Voiding) && self.phase != is_due {
             return;
         }
+        self.alarm_seen = false;
         let recent = |last: u64| now_ms.saturating_sub(last) < VOID_WINDOW_MS;
         if self.last_void_ms.is_some_and(recent) {
             return self.fail(Failure::Again(error), Again::Continue, out);

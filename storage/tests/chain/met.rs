@@ -10,7 +10,7 @@ use storage::limits::FAULTS_WAITING_MAX;
 use storage::recovery::hole_path;
 use storage::store::{StoreEffect, StoreEvent, StoreSettings};
 
-use crate::damage::{flip, places, plain, segments};
+use crate::damage::{commits_of, flip, places, plain, segments, text_of};
 use crate::rig::Rig;
 
 /// A query meets it, and the store is not told yet.
@@ -92,6 +92,38 @@ fn a_hole_says_when_it_was_found_and_whether_another_segment_follows() {
         );
         let known: Vec<bool> = rig.store.holes().iter().map(|one| one.bridged).collect();
         assert_eq!(known, [bridged], "{number}");
+    }
+}
+
+/// A commit is being synced behind one that is durable, and the sync fails. The kernel drops the pages when it likes,
+/// and a query meets what the disk has there: before the store hears of the failure, or, by what it was shown before,
+/// behind that. What is durable stays.
+#[test]
+fn what_a_failed_sync_lost_takes_nothing_durable_with_it() {
+    for met_first in [true, false] {
+        let mut rig = Rig::new("met-dropped", 1, StoreSettings::default());
+        rig.commit(2, "some text");
+        rig.load(1, "more");
+        rig.pass_but(rig.settings.flush_age_ms, |op| !op.is_sync());
+        rig.pass_but(rig.settings.sync_age_ms, |op| !op.is_sync());
+        assert_eq!(rig.store.cursors().durable, Offset(2));
+        let shown = rig.store.view().snapshot();
+        let path = rig.segments()[0].clone();
+        if !met_first {
+            rig.fail(DiskOp::is_sync, libc::EIO);
+        }
+        flip(&path, text_of(&commits_of(&path)[1]));
+        let mut parts = shown.parts().iter().map(|part| part.read(&[0, 1, 2]));
+        assert!(parts.any(|read| read.is_err()), "damaged");
+        rig.on(StoreEvent::Tick);
+        if met_first {
+            rig.fail(DiskOp::is_sync, libc::EIO);
+        }
+        rig.settle();
+        assert_eq!((rig.failed(), rig.store.holes().len()), (None, 0));
+        assert_eq!(rig.store.cursors().visible, Offset(2));
+        rig.commit(1, "more");
+        assert_eq!((rig.read().unwrap(), rig.rows()), (3, 3), "{met_first}");
     }
 }
 
