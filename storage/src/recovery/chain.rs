@@ -267,7 +267,10 @@ impl Walk<'_> {
         let (row, action) = decide::header(HeaderFacts {
             whole: header.is_some(),
             durable_record: beyond.durable_end > 0,
-            vouched: reach.vouched || merged || hole.is_some(),
+            vouched: reach.vouched
+                || merged
+                || hole.is_some()
+                || self.holes.vouch_for((sequence, rewrite)),
         });
         self.note(row, path.clone(), 0);
         let header = match (action, header) {

@@ -5,6 +5,7 @@
 //! still needs becomes a bridge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::decide::{self, HoleAction, HoleFacts, Row};
@@ -182,6 +183,13 @@ impl Holes {
         let known = |found: &Found| !found.off && found.hole.before != Before::Unknown;
         let found = self.found.iter().rev().find(|(_, found)| known(found));
         found.map(|(key, _)| *key)
+    }
+
+    /// Whether a newer one that does not tell what stood before it says that all of that was durable.
+    pub fn vouch_for(&self, older: Key) -> bool {
+        let newer = (Bound::Excluded(older), Bound::Unbounded);
+        let mut found = self.found.range(newer).map(|(_, found)| found);
+        found.any(|Found { hole, off, .. }| !off && hole.vouches && hole.before == Before::Unknown)
     }
 
     /// What hangs on nothing is nobody's predecessor.

@@ -318,6 +318,31 @@ fn what_stood_before_a_torn_header_is_no_empty_segment() {
     assert_eq!((rig.told(), rig.rows()), (vec![], 3));
 }
 
+/// The second one's hole does not tell what stood before it, but says that it was durable; of the first no record
+/// says so. It was unlinked as one whose header never was.
+#[test]
+fn what_loses_its_header_below_a_hole_that_knows_nothing_of_it_is_not_taken_for_torn() {
+    let mut rig = Rig::new("hole-below-unknown", 1, StoreSettings::default());
+    rig.commit(3, "a");
+    rig.rewind(3, false);
+    rig.commit(1, "b");
+    rig.commit(1, "b");
+    let segments = rig.segments();
+    assert_eq!(segments.len(), 2, "{segments:?}");
+    flip(&segments[1], 40);
+    rig.again();
+    let hole = rig.corrupt();
+    assert_eq!((hole.before, hole.vouches), (Before::Unknown, true));
+    flip(&segments[0], 40);
+    rig.again();
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
+    for _ in 0..2 {
+        rig.again();
+        assert_eq!(rig.failed(), None);
+        assert_eq!(rig.told(), ["offsets 0 to 2", "offsets 3 to 4"]);
+    }
+}
+
 /// Three durable rows, and two behind them that are in the file and were taken back: their sync failed.
 pub fn taken_back(name: &str) -> Rig {
     let settings = StoreSettings {

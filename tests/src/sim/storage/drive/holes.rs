@@ -142,9 +142,8 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// The same of a lineage that was left: its successor was not on the disk yet, or is in quarantine and its header,
-    /// torn too, does not say any more what stood before it: such a hole vouches for nothing. Where it is the header
-    /// behind a void that rots, what was given up stands again: nothing else said that it was.
+    /// The same of a lineage that was left: its successor was not on the disk yet. Where it is the header behind a void
+    /// that rots, what was given up stands again: nothing else said that it was.
     fn left_shorter(&mut self, damage: &Damaged) {
         let (lineage, from) = damage.takes;
         let snapshot = self.process.store.view().snapshot();
