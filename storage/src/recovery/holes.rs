@@ -248,6 +248,14 @@ impl Holes {
         }
     }
 
+    /// The newest stays until a segment follows, also where it has no place in the chain: it alone keeps its numbers
+    /// from coming twice. `segment`: the newest one.
+    pub fn keep_newest(&mut self, segment: Option<Sequence>) {
+        let newest = self.found.keys().next_back();
+        let newest = newest.filter(|key| segment.is_none_or(|segment| key.0 > segment));
+        self.over.extend(newest);
+    }
+
     /// A segment of the chain ends here.
     pub fn ends(&mut self, sequence: Sequence, end: (Offset, u64)) {
         self.ends.insert(sequence, end);

@@ -128,7 +128,6 @@ impl<'a> Walk<'a> {
                         vouched,
                     });
                 }
-                // The newest stays too, until a segment follows: it alone keeps its numbers from coming twice.
                 Member::Hole(sequence, rewrite) => {
                     self.holes.lead_over((sequence, rewrite), segment);
                 }
@@ -136,6 +135,8 @@ impl<'a> Walk<'a> {
             newest = false;
             vouched |= vouches;
         }
+        let newest = links.first().map(|link| link.scan.opened.id.sequence);
+        self.holes.keep_newest(newest);
         links.reverse();
         links
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use storage::disk::DiskOp;
+use storage::format::Before;
 use storage::store::{StoreEvent, StoreSettings};
 
 use crate::damage::{commits_of, flip, places, segments, text_of};
@@ -117,6 +118,39 @@ fn the_newest_hole_stays_until_a_segment_follows_it() {
         rig.names()
     );
     // Then it goes.
+    rig.again();
+    let names = rig.names();
+    assert!(
+        names.iter().all(|name| name.ends_with(".arrow")),
+        "{names:?}"
+    );
+}
+
+/// The same of one that does not tell what stood before it, and has no place in a chain.
+#[test]
+fn the_newest_hole_stays_also_where_it_knows_nothing_of_what_stood_before_it() {
+    let mut rig = Rig::new("newest-unknown", 1, StoreSettings::default());
+    rig.commit(3, "a");
+    rig.rewind(3, false);
+    rig.commit(1, "b");
+    rig.commit(1, "b");
+    flip(&rig.segments()[1].clone(), 40);
+    rig.again();
+    assert_eq!(rig.corrupt().before, Before::Unknown);
+    rig.start.lineage.0 += 1;
+    rig.start.start_offset.0 = 5;
+    // Recovered, and no more.
+    for _ in 0..2 {
+        rig.kill();
+        rig.on(StoreEvent::Open(rig.start));
+        assert!(rig.finish(|op| matches!(op, DiskOp::Recover(_))));
+    }
+    rig.kill();
+    rig.open();
+    assert_eq!((rig.failed(), rig.rows(), rig.told()), (None, 3, vec![]));
+    rig.commit(2, "c");
+    let numbers: Vec<u64> = rig.history().iter().map(|one| one.commit_number).collect();
+    assert_eq!(numbers, [1, 4]);
     rig.again();
     let names = rig.names();
     assert!(

@@ -137,6 +137,8 @@ impl Drive<'_> {
                 let one = known.iter().find(|one| one.hole.moved_to == hole.moved_to);
                 let ended = hole.lineage == lineage && cursor < hole.to;
                 hole.closed |= ended && one.is_none_or(|one| !one.told);
+                // What a later lineage had loaded of it is gone, and it was not unlinked yet.
+                hole.closed &= !(cursor < hole.to && one.is_some_and(|one| one.told));
             }
         }
         Ok(())
