@@ -270,7 +270,7 @@ impl Walk<'_> {
             vouched: reach.vouched
                 || merged
                 || hole.is_some()
-                || self.holes.vouch_for((sequence, rewrite)),
+                || (beyond.last.is_some() && self.holes.vouch_for((sequence, rewrite))),
         });
         self.note(row, path.clone(), 0);
         let header = match (action, header) {
