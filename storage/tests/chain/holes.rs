@@ -343,6 +343,33 @@ fn what_loses_its_header_below_a_hole_that_knows_nothing_of_it_is_not_taken_for_
     }
 }
 
+/// A void gave up a segment that held nothing, and a power loss took its unlinking back: it is torn, and the one behind
+/// it loses its header.
+#[test]
+fn what_holds_nothing_is_torn_also_below_a_hole_that_knows_nothing_of_it() {
+    let mut rig = Rig::new("hole-above-torn", 1, StoreSettings::default());
+    rig.load(3, "a");
+    rig.now_ms += rig.settings.flush_age_ms;
+    rig.on(StoreEvent::Tick);
+    assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
+    let leftover = rig.segments()[0].clone();
+    let mut bytes = std::fs::read(&leftover).expect("made");
+    rig.fail(|op| matches!(op, DiskOp::Write(_)), libc::EIO);
+    rig.settle();
+    rig.commit(3, "a");
+    rig.commit(1, "b");
+    assert!(!leftover.exists());
+    bytes.truncate(bytes.len() / 2);
+    std::fs::write(&leftover, bytes).expect("put back");
+    flip(&rig.segments()[1].clone(), 40);
+    rig.again();
+    assert_eq!(rig.corrupt().before, Before::Unknown);
+    rig.again();
+    assert_eq!((rig.failed(), rig.rows()), (None, 0));
+    assert_eq!(rig.told(), ["offsets 0 to 3"]);
+    assert!(!leftover.exists());
+}
+
 /// Three durable rows, and two behind them that are in the file and were taken back: their sync failed.
 pub fn taken_back(name: &str) -> Rig {
     let settings = StoreSettings {
