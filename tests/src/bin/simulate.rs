@@ -204,7 +204,7 @@ fn run(suite: &Suite, wanted: &Wanted) -> (Coverage, Vec<Violation>) {
 fn repeats(suite: &Suite, case: &Case) -> Result<(), Box<Violation>> {
     let run = || {
         let (mut coverage, mut trace) = (Coverage::default(), Trace::of_hashes());
-        let ran = (suite.run)(case, &mut coverage, &mut trace);
+        let ran = suite.attempt(case, &mut coverage, &mut trace);
         (ran, coverage, trace)
     };
     let (first, second) = (run(), run());
@@ -218,7 +218,8 @@ fn repeats(suite: &Suite, case: &Case) -> Result<(), Box<Violation>> {
         case: case.clone(),
         what: format!(
             "the simulation is not deterministic: it passes once, then {:?} and {:?}; {same} of {ends} events are the same",
-            first.0, second.0
+            first.0.err(),
+            second.0.err()
         ),
         events: Vec::new(),
     }))

@@ -4,6 +4,7 @@
 //! both (`world`), `control` the aggregator and the catalog with leaves. What a seed does is decided by its random numbers alone, so a seed that fails is run again with a
 //! trace, tells its last events, and is shrunk (`shrink`) to a `case` that can be run again.
 
+mod audit;
 pub mod case;
 pub mod control;
 pub mod disk;

@@ -40,7 +40,8 @@ pub struct Violation {
 }
 
 /// A violation that nobody has told yet.
-struct Broken {
+#[derive(Debug)]
+pub struct Broken {
     what: String,
     /// The event that showed it.
     event: u32,
@@ -87,7 +88,11 @@ impl Suite {
     }
 
     /// A panic is a violation like any other.
-    fn attempt(
+    /// Runs one history; a panic breaks the law too.
+    ///
+    /// # Errors
+    /// What breaks it.
+    pub fn attempt(
         &self,
         case: &Case,
         coverage: &mut Coverage,

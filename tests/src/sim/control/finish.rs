@@ -7,7 +7,7 @@ use storage::ids::LeafPartitionId;
 
 use super::drive::Drive;
 use super::statement::Kind;
-use super::verify::Audited;
+use crate::sim::audit::Audited;
 use crate::sim::disk::{DiskFaultKind, FULL};
 use crate::sim::world::Law;
 
@@ -331,9 +331,7 @@ impl<'a> Drive<'a> {
                 }
                 _ => records(&subject, shown.snapshot(), &mut audited),
             };
-            if let Some(what) = audited.wrong {
-                return Err(format!("leaf partition {id}: the audit says: {what}"));
-            }
+            audited.found(id)?;
         }
         Ok(())
     }

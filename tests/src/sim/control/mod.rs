@@ -17,7 +17,7 @@
 //! 8. The catalog comes back as the last process knew it; of a COMMIT that was cut short, whole or not at all.
 //!
 //! Once nothing fails any more it lives: everything that is wanted runs to the log's end, and is audited, in half of
-//! the seeds beside the log (`verify`).
+//! the seeds beside the log ([`super::audit`]).
 
 mod brokers;
 mod drive;
@@ -31,7 +31,6 @@ mod reports;
 mod sqlite;
 mod statement;
 mod user;
-mod verify;
 mod watch;
 
 use super::case::Case;

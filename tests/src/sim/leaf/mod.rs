@@ -8,7 +8,6 @@
 
 mod aggregator;
 mod answers;
-mod audit;
 mod drive;
 mod finish;
 mod reasons;

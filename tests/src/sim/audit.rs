@@ -1,21 +1,23 @@
-//! Somebody who had no part in it reads every byte again beside the broker's own log: AUDIT PIPELINE ... VERIFY.
+//! Somebody who had no part in it reads all that was recorded again, as AUDIT PIPELINE does, and with VERIFY every byte
+//! beside the broker's own log.
 
 use std::io;
 use std::path::Path;
 
 use ingest::audit::{LogSays, Range, Response, Rows, Stopped, World};
 use storage::disk::{Disk as _, DiskError};
-use storage::ids::Offset;
+use storage::ids::{LeafPartitionId, Offset};
 use storage::inspect::SegmentBytes;
 
-use crate::sim::disk::SimDisk;
-use crate::sim::kafka::Log;
-use crate::sim::kafka::reading::{CORRELATION_ID, VERSION, read};
+use super::disk::SimDisk;
+use super::kafka::Log;
+use super::kafka::reading::{CORRELATION_ID, VERSION, read};
+use super::world::Law;
 
 /// What an audit finds, and what it reads.
-pub(super) struct Audited<'a> {
+pub struct Audited<'a> {
     /// What is wrong.
-    pub wrong: Option<String>,
+    wrong: Option<String>,
     disk: &'a SimDisk,
     log: &'a Log,
     partition: i32,
@@ -26,6 +28,7 @@ pub(super) struct Audited<'a> {
 
 impl<'a> Audited<'a> {
     /// Of this Kafka partition.
+    #[must_use]
     pub fn new(disk: &'a SimDisk, log: &'a Log, partition: i32, read_committed: bool) -> Self {
         Audited {
             wrong: None,
@@ -34,6 +37,19 @@ impl<'a> Audited<'a> {
             partition,
             read_committed,
             says: Vec::new(),
+        }
+    }
+
+    /// What it has found of a leaf partition.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn found(self, leaf_partition: LeafPartitionId) -> Law {
+        match self.wrong {
+            Some(what) => Err(format!(
+                "leaf partition {leaf_partition}: the audit says: {what}"
+            )),
+            None => Ok(()),
         }
     }
 }
