@@ -22,6 +22,8 @@ pub const NAME_CHARS_MAX: usize = 64;
 pub const COMMENT_CHARS_MAX: usize = 2_048;
 /// What is kept of the disk for the catalog's WAL: twice as much as it grows to while it can be checkpointed.
 pub const CATALOG_ROOM_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of the catalog's WAL that a start writes again at a time.
+pub const CATALOG_WAL_PIECE_BYTES: usize = 256 * 1024;
 /// Free pages that are made in the catalog's own file: what makes something more leaves half of them. One that stops or
 /// drops adds a row to the list of changes, some 20 of a few partitions to a page, or two pages of a thousand.
 pub const CATALOG_FREE_PAGES: u64 = 512;

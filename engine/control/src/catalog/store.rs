@@ -1,8 +1,8 @@
 //! The catalog's file: one SQLite connection, one transaction a statement, read whole at start.
 //!
 //! WAL with `synchronous=FULL`: a committed statement survives a power loss, and so does one that a process found
-//! committed at its start (`store/again.rs`). The file is this process's alone (exclusive lock, mode 0600). What cannot be read is one error that names the file;
-//! nothing is repaired or left out silently.
+//! committed at its start (`store/again.rs`). The file is this process's alone (exclusive lock, mode 0600). What
+//! cannot be read is one error that names the file; nothing is repaired or left out silently.
 //!
 //! Room is kept on the disk for statements (`store/room.rs`). A COMMIT that finds none changed nothing.
 //!
@@ -91,7 +91,8 @@ impl Store {
             doing: "open",
             what: error.to_string(),
         })?;
-        let real = fs::canonicalize(path).unwrap_or(path.to_owned());
+        // Where the file is a link SQLite has the WAL beside what it leads to.
+        let real = fs::canonicalize(path).map_err(disk("open"))?;
         let wal = match RealDisk.open(&wal_path(&real)) {
             Err(error) if error.fault == DiskFault::Missing => None,
             opened => Some(opened.map_err(|error| CatalogError::Disk {

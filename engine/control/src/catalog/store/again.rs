@@ -11,10 +11,8 @@ use std::path::Path;
 use storage::disk::{DiskError, DiskFile};
 
 use crate::catalog::error::CatalogError;
+use crate::limits::CATALOG_WAL_PIECE_BYTES;
 use crate::planted::{Rule, out};
-
-/// Bytes that are written again at a time.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// Writes all of the WAL again, and syncs it. One that a disk without room refuses, as file systems may that write
 /// elsewhere what is written again, is synced alone: START and STOP must go on there, and what a failed sync left is
@@ -43,7 +41,7 @@ pub(super) fn write_again(path: &Path, wal: &dyn DiskFile) -> Result<(), Catalog
 }
 
 fn pieces(wal: &dyn DiskFile) -> Result<(), DiskError> {
-    let mut piece = vec![0; PIECE_BYTES];
+    let mut piece = vec![0; CATALOG_WAL_PIECE_BYTES];
     let mut at_byte = 0;
     loop {
         let bytes = wal.read_at(&mut piece, at_byte)?;
@@ -54,3 +52,6 @@ fn pieces(wal: &dyn DiskFile) -> Result<(), DiskError> {
         at_byte += bytes as u64;
     }
 }
+
+#[cfg(test)]
+mod tests;
