@@ -461,21 +461,14 @@ impl Running {
         let stale = self
             .published_ms
             .is_none_or(|published_ms| now_ms >= published_ms + GROUP_OFFSET_REFRESH_MS);
-        let durable: Vec<_> = self
-            .durable()
+        let mut durable = self.durable();
+        if out(Rule::PublishedIsDurable) {
+            for (id, _, _, cursor, _) in &mut durable {
+                *cursor = self.loaded_at_most(*id).max(*cursor);
+            }
+        }
+        let durable: Vec<_> = durable
             .into_iter()
-            .map(
-                |(id, index, lineage, cursor, epoch)| match out(Rule::PublishedIsDurable) {
-                    true => (
-                        id,
-                        index,
-                        lineage,
-                        self.loaded_at_most(id).max(cursor),
-                        epoch,
-                    ),
-                    false => (id, index, lineage, cursor, epoch),
-                },
-            )
             // What was not compared yet would cover the damage that it shows.
             .filter(|(id, ..)| self.compared.contains(id))
             .filter(|(_, index, lineage, cursor, _)| {
