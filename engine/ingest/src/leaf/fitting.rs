@@ -72,6 +72,7 @@ fn lacking(columns: impl Iterator<Item = Physical>, need: &BlockNeed) -> Vec<Blo
         .filter(|(_, physical)| *physical == Physical::Utf8);
     let mut full: Vec<BlockFull> = strings
         .zip(&need.string_bytes)
+        .filter(|(_, needed)| **needed > 0)
         .map(|((index, _), &needed)| BlockFull {
             region: BlockRegion::Strings(u32::try_from(index).unwrap_or(u32::MAX)),
             needed: bytes(needed),
