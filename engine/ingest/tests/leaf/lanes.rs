@@ -1,7 +1,7 @@
 //! Which lane a partition is on: one of its own where it must be, and nothing is lost where it moves.
 
 use ingest::kafka::ErrorCode;
-use ingest::leaf::order::{FailureKind, Goal};
+use ingest::leaf::order::Goal;
 use ingest::limits;
 
 use crate::rig::{Rig, Said, Setup, rows};
@@ -66,18 +66,4 @@ fn who_moves_to_another_lane_asks_anew_for_what_waits_on_the_one_it_leaves() {
     rig.pass(200);
     let counts = rig.counts();
     assert_eq!((rig.visible(), counts.loaded, counts.gap), (9, 9, 0));
-}
-
-/// Refused for a connection, it failed at no offset.
-#[test]
-fn a_refusal_for_want_of_a_connection_names_no_offset() {
-    let mut setup = Setup::new("lanes-refused");
-    let all = limits::LANES_MAX as u64 + 1;
-    (setup.partitions, setup.brokers) = (all, all);
-    let mut rig = Rig::new(setup);
-    rig.run(Goal::Run);
-    rig.goal_of(all, Goal::Stop);
-    rig.goal_of(all, Goal::Foreground { batches_max: None });
-    let failure = rig.failed().expect("it is refused");
-    assert_eq!((failure.kind, failure.offset), (FailureKind::Extract, -1));
 }

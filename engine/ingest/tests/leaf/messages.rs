@@ -33,11 +33,18 @@ fn a_message_of_many_rows_that_memory_holds_is_loaded() {
     let mut rig = Rig::new(setup);
     rig.run(Goal::Run);
     let message = "{\"v\":1}".repeat(65_536);
+    rig.hold_turns = true;
     rig.answer(&Said::records(3, &[rows(0, 2), batch(2, &[&message])]));
-    rig.pass(1_000);
-    rig.pass(1_000);
+    let shown = |rig: &Rig| rig.attached().view.snapshot().rows();
+    let mut seen = vec![shown(&rig)];
+    for _ in 0..20 {
+        rig.turn();
+        seen.push(shown(&rig));
+        rig.pass(100);
+    }
+    seen.dedup();
+    assert_eq!(seen, [0, 2, 2 + 65_536], "all or none");
     assert_eq!((rig.visible(), rig.failed()), (3, None));
-    assert_eq!(rig.attached().view.snapshot().rows(), 2 + 65_536);
 }
 
 #[test]
@@ -74,10 +81,7 @@ fn a_poison_message_larger_than_memory_is_kept_by_its_text_and_a_stop_ends() {
 
 #[test]
 fn parse_errors_count_for_the_commit_that_they_go_into() {
-    let mut setup = Setup::new("threshold");
-    setup.settings.skip_errors = SkipErrors::Parser;
-    setup.settings.parse_errors_threshold = 3;
-    let mut rig = Rig::new(setup);
+    let mut rig = Rig::new(Setup::skipping("threshold", 3));
     rig.run(Goal::Run);
     rig.hold_disk = true;
     rig.answer(&Said::records(20, &[batch(0, &["{", "{", "{}"])]));
@@ -99,21 +103,12 @@ fn parse_errors_count_for_the_commit_that_they_go_into() {
 
 #[test]
 fn parse_errors_of_a_commit_that_is_void_do_not_count() {
-    let mut setup = Setup::new("threshold-void");
-    setup.settings.skip_errors = SkipErrors::Parser;
-    setup.settings.parse_errors_threshold = 2;
-    let mut rig = Rig::new(setup);
+    let mut rig = Rig::new(Setup::skipping("threshold-void", 2));
     rig.run(Goal::Run);
     rig.hold_disk = true;
     let two = Said::records(20, &[batch(0, &["{", "{", "{}"])]);
     rig.answer(&two);
-    rig.pass(200);
-    while rig.finish_disk_if(|op| !op.is_sync()) {}
-    rig.pass(200);
-    rig.fail_sync();
-    rig.hold_disk = false;
-    rig.settle();
-    rig.pass(200);
+    rig.void();
     assert_eq!((rig.visible(), rig.failed()), (0, None), "it is void");
     // The fetch that was on its way is void too.
     rig.answer(&Said::nothing(20));

@@ -170,6 +170,16 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// The same, but so many messages of a commit that are not JSON become rejects.
+    pub fn skipping(name: &'static str, threshold: u64) -> Setup {
+        let mut setup = Setup::new(name);
+        setup.settings.skip_errors = SkipErrors::Parser;
+        setup.settings.parse_errors_threshold = threshold;
+        setup
+    }
+}
+
 /// See the module.
 pub struct Rig {
     pub leaf: Leaf,
@@ -507,6 +517,17 @@ impl Rig {
             result: Err(storage::disk::Failure::File(error)),
         };
         self.on(Event::Disk(slot, done));
+    }
+
+    /// The disk was held: what is visible is written, and its sync fails in the device. From then on it is not held.
+    pub fn void(&mut self) {
+        self.pass(200);
+        while self.finish_disk_if(|op| !op.is_sync()) {}
+        self.pass(200);
+        self.fail_sync();
+        self.hold_disk = false;
+        self.settle();
+        self.pass(200);
     }
 
     /// Time passes.

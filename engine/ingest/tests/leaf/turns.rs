@@ -124,10 +124,7 @@ fn a_turn_takes_every_record_batch_that_it_has_room_for() {
 /// Parse errors of one commit are spread over the record batches of one turn.
 #[test]
 fn a_threshold_counts_over_the_record_batches_of_a_turn() {
-    let mut setup = Setup::new("turn-threshold");
-    setup.settings.skip_errors = SkipErrors::Parser;
-    setup.settings.parse_errors_threshold = 2;
-    let mut rig = Rig::new(setup);
+    let mut rig = Rig::new(Setup::skipping("turn-threshold", 2));
     rig.run(Goal::Run);
     let each = |base| batch(base, &["{}", "{"]);
     rig.answer(&Said::records(6, &[each(0), each(2), each(4)]));
@@ -170,13 +167,7 @@ fn a_corrupt_record_batch_counts_anew_behind_one_that_was_whole() {
     assert_eq!(rig.leaf.rows().of(Row::CorruptFirst), 1);
     rig.answer(&whole);
     assert_eq!((rig.visible(), rig.failed()), (4, None));
-    rig.pass(200);
-    while rig.finish_disk_if(|op| !op.is_sync()) {}
-    rig.pass(200);
-    rig.fail_sync();
-    rig.hold_disk = false;
-    rig.settle();
-    rig.pass(200);
+    rig.void();
     assert_eq!(rig.visible(), 0, "it is void");
     rig.answer(&Said::nothing(4));
     rig.answer(&bent);

@@ -328,11 +328,15 @@ fn who_finds_no_connection_left_waits_for_one_that_closes_and_foreground_is_refu
     assert!(!rig.words_of(all).contains("no connection"));
     assert_eq!(rig.words_of(1), "Stopped");
     rig.goal_of(1, Goal::Foreground { batches_max: None });
-    let failed = rig.failed().expect("it is refused").text.clone();
+    let failed = rig.failed().expect("it is refused").clone();
     assert!(
-        failed.contains("has its 256 to brokers already: start it in the background"),
-        "{failed}"
+        failed
+            .text
+            .contains("has its 256 to brokers already: start it in the background"),
+        "{}",
+        failed.text
     );
+    assert_eq!(failed.offset, -1, "at no offset");
     rig.goal_of(2, Goal::Stop);
     rig.goal_of(1, Goal::Foreground { batches_max: None });
     assert!(!rig.words_of(1).starts_with("Failed"));
