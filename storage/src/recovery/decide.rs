@@ -30,8 +30,8 @@
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, is a merge's, or begins
 //! a lineage, which says that all before it was durable when it was written; or the segment's own hole is there,
 //! which a crash left before its file went; or, where its header is torn and a record is left, a newer
-//! one's that was durable and does not tell what stood before it. A record that is cut says so for the last time: the bodies that it
-//! alone vouched for are checked before it goes.
+//! one's that was durable and does not tell what stood before it. A record that is cut says so for the last
+//! time: the bodies that it alone vouched for are checked before it goes.
 
 use crate::planted::{Rule, out};
 

@@ -289,15 +289,21 @@ fn what_stood_before_a_torn_header_is_asked_again_where_the_disk_refuses_a_read(
     assert_eq!(rig.told(), ["offsets 9 to 11"]);
 }
 
-/// A segment that was synced before its first commit failed holds nothing: what stood before it, here nothing,
-/// stood before the next one too.
-#[test]
-fn what_stood_before_a_torn_header_is_no_empty_segment() {
-    let mut rig = Rig::new("hole-empty", 1, StoreSettings::default());
+/// A segment was made, and its first commit is on its way.
+fn made(name: &str) -> Rig {
+    let mut rig = Rig::new(name, 1, StoreSettings::default());
     rig.load(3, "a");
     rig.now_ms += rig.settings.flush_age_ms;
     rig.on(StoreEvent::Tick);
     assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
+    rig
+}
+
+/// A segment that was synced before its first commit failed holds nothing: what stood before it, here nothing,
+/// stood before the next one too.
+#[test]
+fn what_stood_before_a_torn_header_is_no_empty_segment() {
+    let mut rig = made("hole-empty");
     rig.now_ms += rig.settings.sync_age_ms;
     rig.sync();
     assert!(rig.finish(|op| matches!(op, DiskOp::Sync { .. })));
@@ -347,11 +353,7 @@ fn what_loses_its_header_below_a_hole_that_knows_nothing_of_it_is_not_taken_for_
 /// it loses its header.
 #[test]
 fn what_holds_nothing_is_torn_also_below_a_hole_that_knows_nothing_of_it() {
-    let mut rig = Rig::new("hole-above-torn", 1, StoreSettings::default());
-    rig.load(3, "a");
-    rig.now_ms += rig.settings.flush_age_ms;
-    rig.on(StoreEvent::Tick);
-    assert!(rig.finish(|op| matches!(op, DiskOp::Create(_))));
+    let mut rig = made("hole-above-torn");
     let leftover = rig.segments()[0].clone();
     let mut bytes = std::fs::read(&leftover).expect("made");
     rig.fail(|op| matches!(op, DiskOp::Write(_)), libc::EIO);

@@ -100,30 +100,40 @@ fn the_newest_hole_stays_until_a_segment_follows_it() {
     rig.corrupt();
     rig.again();
     assert_eq!(rig.told(), ["offsets 9 to 11"]);
-    rig.start.lineage.0 += 1;
-    rig.start.start_offset.0 = 12;
-    // Recovered, and no more.
-    rig.kill();
-    rig.on(StoreEvent::Open(rig.start));
-    assert!(rig.finish(|op| matches!(op, DiskOp::Recover(_))));
-    rig.kill();
-    rig.open();
+    given_up(&mut rig, 12);
     assert_eq!((rig.failed(), rig.rows(), rig.told()), (None, 9, vec![]));
-    rig.commit(2, "b");
-    let numbers: Vec<u64> = rig.history().iter().map(|one| one.commit_number).collect();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 9]);
+    assert_eq!(numbers_behind(&mut rig), [1, 2, 3, 4, 5, 6, 9]);
     assert!(
         rig.names().contains(&"5.0.arrow".to_owned()),
         "{:?}",
         rig.names()
     );
-    // Then it goes.
+}
+
+/// The catalog has the next lineage, from here on; two processes recover, and no more, before one goes on.
+fn given_up(rig: &mut Rig, start_offset: i64) {
+    rig.start.lineage.0 += 1;
+    rig.start.start_offset.0 = start_offset;
+    for _ in 0..2 {
+        rig.kill();
+        rig.on(StoreEvent::Open(rig.start));
+        assert!(rig.finish(|op| matches!(op, DiskOp::Recover(_))));
+    }
+    rig.kill();
+    rig.open();
+}
+
+/// The numbers of all commits, once another one is there; then every hole has gone.
+fn numbers_behind(rig: &mut Rig) -> Vec<u64> {
+    rig.commit(2, "behind");
+    let numbers = rig.history().iter().map(|one| one.commit_number).collect();
     rig.again();
     let names = rig.names();
     assert!(
         names.iter().all(|name| name.ends_with(".arrow")),
         "{names:?}"
     );
+    numbers
 }
 
 /// The same of one that does not tell what stood before it, and has no place in a chain.
@@ -137,26 +147,9 @@ fn the_newest_hole_stays_also_where_it_knows_nothing_of_what_stood_before_it() {
     flip(&rig.segments()[1].clone(), 40);
     rig.again();
     assert_eq!(rig.corrupt().before, Before::Unknown);
-    rig.start.lineage.0 += 1;
-    rig.start.start_offset.0 = 5;
-    // Recovered, and no more.
-    for _ in 0..2 {
-        rig.kill();
-        rig.on(StoreEvent::Open(rig.start));
-        assert!(rig.finish(|op| matches!(op, DiskOp::Recover(_))));
-    }
-    rig.kill();
-    rig.open();
+    given_up(&mut rig, 5);
     assert_eq!((rig.failed(), rig.rows(), rig.told()), (None, 3, vec![]));
-    rig.commit(2, "c");
-    let numbers: Vec<u64> = rig.history().iter().map(|one| one.commit_number).collect();
-    assert_eq!(numbers, [1, 4]);
-    rig.again();
-    let names = rig.names();
-    assert!(
-        names.iter().all(|name| name.ends_with(".arrow")),
-        "{names:?}"
-    );
+    assert_eq!(numbers_behind(&mut rig), [1, 4]);
 }
 
 /// A merged segment got its name, and a kill came before that was synced. Its inputs go only once it is: a power
