@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// What a cluster with the timeouts below may take to give each partition a leader, and a node to follow.
 const GOES_ON: Duration = Duration::from_secs(45);
 /// A broker that says nothing for so long is taken for dead.
-const SESSION: [(&str, &str); 2] = [
+pub const SESSION: [(&str, &str); 2] = [
     ("broker.session.timeout.ms", "3000"),
     ("broker.heartbeat.interval.ms", "500"),
 ];
@@ -24,7 +24,6 @@ const EVENTS: u64 = 3_000;
 /// Offsets that are deleted before they are loaded.
 const DELETED: i64 = 200;
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-const ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
 const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
 const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 
@@ -51,19 +50,9 @@ fn leaders(node: &Node) -> Vec<String> {
 
 /// Has the first replica of each partition lead it, as soon as that one is in sync; until the node knows.
 fn elect(kafka: &KafkaServer, node: &Node, expected: &[String]) {
-    let bootstrap = kafka.bootstrap();
     node.wait_for("the leaders are as expected", TIMEOUT, |node| {
         // Refused while a replica is not in sync.
-        let _ = kafka.tool(
-            ELECTION,
-            &[
-                "--bootstrap-server",
-                &bootstrap,
-                "--election-type",
-                "preferred",
-                "--all-topic-partitions",
-            ],
-        );
+        let _ = kafka.elect("preferred", &["--all-topic-partitions"]);
         leaders(node) == expected
     });
 }

@@ -6,30 +6,21 @@ use std::time::Duration;
 use devbroker::orders::CREATE_TABLE;
 use tests::kafka_server::KafkaServer;
 
+use crate::cluster::SESSION;
+use crate::feed::wait_for_rows;
 use crate::load::Load;
 use crate::node::Node;
 use crate::rows::{Rows, order};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 const EVENTS: u64 = 2_000;
+const ROWS: usize = EVENTS as usize;
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-const ELECTION: &str = "org.apache.kafka.tools.LeaderElectionCommand";
-/// A broker that says nothing for so long is taken for dead.
-const SESSION: [(&str, &str); 2] = [
-    ("broker.session.timeout.ms", "3000"),
-    ("broker.heartbeat.interval.ms", "500"),
-];
 
 fn produce(kafka: &KafkaServer, first: u64) {
     let mut load = Load::new(&kafka.bootstrap(), "orders", 1, first, &[]);
     load.send(EVENTS);
     load.flush();
-}
-
-fn wait_for_rows(node: &Node, rows: u64) {
-    node.wait_for("every row is visible", TIMEOUT, |node| {
-        node.cell("SELECT COUNT(*) FROM shop.orders") == rows.to_string()
-    });
 }
 
 /// The partition's replicas are on brokers 2 and 3; broker 1 has the controller alone.
@@ -64,31 +55,19 @@ fn kafka_an_unclean_election_stops_the_partition_by_name_and_no_row_is_taken_for
     let mut node = Node::new(&home.path().join("node"), "");
     begin(&kafka, &mut node);
     produce(&kafka, 0);
-    wait_for_rows(&node, EVENTS);
+    wait_for_rows(&node, "orders", ROWS);
 
     // What broker 3 never had is acknowledged, loaded, and gone with broker 2.
     kafka.kill_broker(3);
     produce(&kafka, 1 << 40);
-    wait_for_rows(&node, 2 * EVENTS);
+    wait_for_rows(&node, "orders", 2 * ROWS);
     let before = Rows::of_kafka(&kafka.bootstrap(), "orders", 1, order);
     kafka.kill_broker(2);
     kafka.restart_broker(3).unwrap();
     let bootstrap = kafka.bootstrap();
     node.wait_for("the pipeline is in Error", TIMEOUT, |node| {
         // Until the controller has noticed that broker 2 is dead it refuses.
-        let _ = kafka.tool(
-            ELECTION,
-            &[
-                "--bootstrap-server",
-                &bootstrap,
-                "--election-type",
-                "unclean",
-                "--topic",
-                "orders",
-                "--partition",
-                "0",
-            ],
-        );
+        let _ = kafka.elect("unclean", &["--topic", "orders", "--partition", "0"]);
         node.sql("SHOW PIPELINES FROM shop")[0][1] == "Error"
     });
     let said = node.cell(
@@ -107,7 +86,7 @@ fn kafka_an_unclean_election_stops_the_partition_by_name_and_no_row_is_taken_for
         "ALTER PIPELINE shop.orders SET OFFSETS '{{\"0\": {EVENTS}}}'"
     ));
     node.sql("START PIPELINE shop.orders");
-    wait_for_rows(&node, 3 * EVENTS);
+    wait_for_rows(&node, "orders", 3 * ROWS);
     let kept = 0..i64::try_from(EVENTS).unwrap();
     let after = Rows::of_kafka(&bootstrap, "orders", 1, order).without(0, kept);
     let model = before.and(after);

@@ -245,6 +245,18 @@ impl KafkaServer {
         self.wait_until(|metadata| metadata.leaders_of(name) == Some(partitions))
     }
 
+    /// Asks the controller for an election, `preferred` or `unclean`, of what the arguments name.
+    ///
+    /// # Errors
+    /// [`KafkaServerError`], also where it is refused: a preferred one while that replica is not in sync, an unclean one
+    /// while there is a leader.
+    pub fn elect(&self, kind: &str, of: &[&str]) -> Result<(), KafkaServerError> {
+        let bootstrap = self.bootstrap();
+        let asked = ["--bootstrap-server", &bootstrap, "--election-type", kind];
+        let class = "org.apache.kafka.tools.LeaderElectionCommand";
+        self.tool(class, &[&asked[..], of].concat()).map(drop)
+    }
+
     /// Runs one of Kafka's own tools to its end.
     ///
     /// # Errors
