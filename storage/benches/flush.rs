@@ -114,6 +114,7 @@ fn header() -> ParsedHeader {
         first_commit_number: 1,
         created_unix_ms: 0,
         prev: None,
+        behind_durable: false,
         schema: schema(),
     };
     encode_header(&header).0

@@ -38,6 +38,8 @@ pub enum Rule {
     VoidNamesDurableChain,
     /// A void's cursor stays in its lineage.
     VoidCursorInLineage,
+    /// A segment that is made when all before it is durable says so.
+    SegmentSaysAllBeforeDurable,
     /// A drain syncs an empty open segment too.
     EmptySegmentSynced,
     /// Recovery knows the live lineage.
@@ -104,7 +106,7 @@ impl Rule {
         Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
     }
 
-    const BESIDE_ROWS: [Rule; 43] = [
+    const BESIDE_ROWS: [Rule; 44] = [
         Rule::HeaderRead,
         Rule::MessageKept,
         Rule::EndOfFileIsTheEnd,
@@ -119,6 +121,7 @@ impl Rule {
         Rule::NeverTwoSyncs,
         Rule::VoidNamesDurableChain,
         Rule::VoidCursorInLineage,
+        Rule::SegmentSaysAllBeforeDurable,
         Rule::EmptySegmentSynced,
         Rule::LiveLineage,
         Rule::MergeDurableInputs,

@@ -77,6 +77,7 @@ fn committed(table: &TableDef, path: PathBuf) -> Attached {
         first_commit_number: 1,
         created_unix_ms: NOW_UNIX_MS,
         prev: None,
+        behind_durable: false,
         schema: Arc::clone(&table.schema),
     });
     let facts = CommitFacts {

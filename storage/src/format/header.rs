@@ -34,6 +34,9 @@ pub struct SegmentHeader {
     pub created_unix_ms: i64,
     /// The segment before it; none for the first, or where none is durable.
     pub prev: Option<Predecessor>,
+    /// Whether all before it, if anything is, was durable when it was made: then that it is there says so, as a
+    /// record with a durable end does.
+    pub behind_durable: bool,
     /// The columns.
     pub schema: Arc<Schema>,
 }
@@ -69,7 +72,8 @@ pub const HEADER_PREFIX_BYTES: usize = 16;
 const MAGIC: [u8; 8] = *b"ARROW1\0\0";
 const RECORD_MAGIC: [u8; 8] = *b"PLHEADER";
 /// The version of the whole format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u16 = 1;
+const BEHIND_DURABLE: u16 = 1;
 
 /// The header's bytes, from byte 0 of the file to its first commit (a multiple of 64), with what a
 /// reader makes of them.
@@ -81,6 +85,12 @@ pub fn encode_header(header: &SegmentHeader) -> (ParsedHeader, Vec<u8>) {
     let mut record = Vec::with_capacity(512);
     record.put(RECORD_MAGIC);
     record.put(FORMAT_VERSION.to_le_bytes());
+    let flags = if header.behind_durable {
+        BEHIND_DURABLE
+    } else {
+        0
+    };
+    record.put(flags.to_le_bytes());
     record.put(header.kafka_partition.to_le_bytes());
     record.put(header.table.0.to_le_bytes());
     record.put(header.id.leaf_partition.0.to_le_bytes());
@@ -155,9 +165,13 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
     if fields.array()? != RECORD_MAGIC {
         return Err(Damage::at(start as u64, Corruption::RecordMagic));
     }
-    let version = fields.u32()?;
+    let version = fields.u16()?;
     if version != FORMAT_VERSION {
-        return Err(fields.damage(Corruption::Version(version)));
+        return Err(fields.damage(Corruption::Version(version.into())));
+    }
+    let flags = fields.u16()?;
+    if flags & !BEHIND_DURABLE != 0 {
+        return Err(fields.damage(Corruption::Field("flag")));
     }
     let kafka_partition = fields.i32()?;
     let table = TableId(fields.u64()?);
@@ -190,6 +204,7 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
         first_commit_number,
         created_unix_ms,
         prev,
+        behind_durable: flags & BEHIND_DURABLE != 0,
         schema: Arc::new(Schema {
             version: schema_version,
             columns,

@@ -134,7 +134,7 @@ pub fn encode_hole(hole: &Hole) -> Vec<u8> {
     };
     let mut bytes = Vec::with_capacity(HOLE_BYTES_MAX);
     bytes.put(MAGIC);
-    bytes.put(FORMAT_VERSION.to_le_bytes());
+    bytes.put(u32::from(FORMAT_VERSION).to_le_bytes());
     bytes.put([u8::from(hole.vouches), unknown, 0, 0]);
     bytes.put(hole.table.0.to_le_bytes());
     bytes.put(hole.id.leaf_partition.0.to_le_bytes());
@@ -176,7 +176,7 @@ pub fn parse_hole(bytes: &[u8]) -> Result<Hole, Damage> {
         return Err(Damage::at(0, Corruption::RecordMagic));
     }
     let version = fields.u32()?;
-    if version != FORMAT_VERSION {
+    if version != u32::from(FORMAT_VERSION) {
         return Err(fields.damage(Corruption::Version(version)));
     }
     let [vouches, unknown, _, _] = fields.array()?;

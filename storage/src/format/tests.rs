@@ -33,6 +33,7 @@ pub(crate) fn header(schema: &Arc<Schema>) -> (ParsedHeader, Vec<u8>) {
         first_commit_number: 1,
         created_unix_ms: 0,
         prev: None,
+        behind_durable: false,
         schema: Arc::clone(schema),
     })
 }

@@ -107,6 +107,7 @@ impl Writing {
             first_commit_number: number,
             created_unix_ms: 0,
             prev: None,
+            behind_durable: false,
             schema: pair(),
         };
         let (header, bytes) = encode_header(&header);

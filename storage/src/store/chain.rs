@@ -366,6 +366,12 @@ impl Chain {
         self.settled = self.settled.saturating_sub(count);
     }
 
+    /// Whether all that the links hold is durable.
+    pub fn is_durable(&self) -> bool {
+        let last = self.links.last().is_none_or(Link::content_durable);
+        last && self.whole + 1 >= self.links.len()
+    }
+
     /// What a record written into the last link may say is synced.
     pub fn durable_end(&self) -> u64 {
         let Some(last) = self.links.last() else {

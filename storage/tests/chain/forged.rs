@@ -53,6 +53,7 @@ pub fn header(sequence: u64, first: (i64, u64), prev: Option<Predecessor>) -> Se
         first_commit_number: first.1,
         created_unix_ms: 1_700_000_000_000,
         prev,
+        behind_durable: false,
         schema: Arc::new(Schema {
             version: 1,
             columns: Arc::new([text]),

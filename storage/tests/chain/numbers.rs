@@ -136,6 +136,7 @@ fn forged(rig: &Rig, number: u64) -> Vec<u8> {
         first_commit_number: number,
         created_unix_ms: 1_700_000_000_000,
         prev: None,
+        behind_durable: false,
         schema: Arc::clone(&schema),
     });
     let layout = BlockLayout {
@@ -199,6 +200,7 @@ fn numbered(rig: &Rig, rewrite: u32, numbers: &[u64]) -> Vec<u8> {
         first_commit_number: numbers[0],
         created_unix_ms: 1_700_000_000_000,
         prev: None,
+        behind_durable: false,
         schema: Arc::clone(&schema),
     });
     for (first, number) in (0..).zip(numbers) {

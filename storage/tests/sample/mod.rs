@@ -219,6 +219,7 @@ fn empty(prev: Option<Predecessor>) -> Sample {
         first_commit_number: 11,
         created_unix_ms: 1_700_000_000_000,
         prev,
+        behind_durable: false,
         schema: schema(),
     };
     let (header, header_bytes) = encode_header(&header);

@@ -13,7 +13,7 @@ use storage::format::CommitFacts;
 use storage::format::rejects::RejectKind;
 use storage::published::{Part, Snapshot};
 
-use super::kafka::log::{bad_message, is_text};
+use super::kafka::log::{bad_message, is_text, rows_of};
 use super::kafka::{Fact, History, Log, timestamp};
 use super::mix;
 use super::tracked::{Lost, Tracked};
@@ -417,18 +417,20 @@ impl Judge<'_> {
                     counts.aborted += 1;
                     holds.aborted_or_gap += u64::from(place.compacted);
                 }
-                Fact::Row(..) if place.compacted && there.is_none() => counts.gap += 1,
-                Fact::Row(value, text_bytes) => {
-                    let wanted = Row {
-                        offset,
-                        value: *value,
-                        text_bytes: *text_bytes,
-                    };
-                    if there != Some(&wanted) {
+                Fact::Rows(..) if place.compacted && there.is_none() => counts.gap += 1,
+                &Fact::Rows(value, text_bytes, rows) => {
+                    for (value, text_bytes) in rows_of(value, text_bytes, rows) {
+                        let wanted = Row {
+                            offset,
+                            value,
+                            text_bytes,
+                        };
                         let read = self.read.rows.get(walk.rows);
-                        return Err(format!("read {read:?}, the topic has {wanted:?}"));
+                        if read != Some(&wanted) || walk.rows == end {
+                            return Err(format!("read {read:?}, the topic has {wanted:?}"));
+                        }
+                        walk.rows += 1;
                     }
-                    walk.rows += 1;
                     holds.epoch = place.epoch;
                     counts.loaded += 1;
                 }

@@ -141,6 +141,7 @@ mod tests {
             first_commit_number: 0,
             created_unix_ms: 0,
             prev: None,
+            behind_durable: false,
             schema: Arc::new(Schema {
                 version: 1,
                 columns: Arc::from([]),

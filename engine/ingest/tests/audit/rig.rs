@@ -301,6 +301,7 @@ impl Plan {
             first_commit_number: number,
             created_unix_ms: STARTED_MS,
             prev,
+            behind_durable: false,
             schema: schema(),
         };
         let prev = |sequence, lineage, next, number| {

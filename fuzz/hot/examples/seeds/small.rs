@@ -88,6 +88,7 @@ impl Small {
             first_commit_number: prev.map_or(1, |prev| prev.next_commit_number),
             created_unix_ms: 0,
             prev,
+            behind_durable: false,
             schema: Arc::new(Schema {
                 version: 1,
                 columns: Arc::new([

@@ -12,9 +12,9 @@ use crate::sim::{Random, mix};
 /// What an offset is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A message that becomes a row: its number, and how long its text is.
-    Row(i64, u32),
-    /// A message that is not JSON.
+    /// A message that becomes rows: the first one's number, how long its text is, and how many rows.
+    Rows(i64, u32, u32),
+    /// A message that is not JSON, also where whole objects come first.
     Bad,
     /// A tombstone.
     Empty,
@@ -25,7 +25,7 @@ pub enum Fact {
 }
 
 /// What a log holds, each kind with its name in the coverage: counted as it is sent.
-pub const CONTENTS: [&str; 19] = [
+pub const CONTENTS: [&str; 22] = [
     "log: gzip",
     "log: Snappy in Java's framing",
     "log: Snappy",
@@ -45,6 +45,9 @@ pub const CONTENTS: [&str; 19] = [
     "log: compaction took a tombstone",
     "log: compaction took a message that cannot be loaded",
     "log: a transaction is aborted once more, its marker was cut",
+    "log: a message of several rows",
+    "log: a message of more rows than a small block has room for",
+    "log: what cannot be loaded of a message follows what can",
 ];
 
 /// One offset.
@@ -154,6 +157,8 @@ const MESSAGES_MAX: u64 = 24;
 const MANY_MESSAGES: u64 = 300;
 const TEXT_BYTES_MAX: u64 = 60;
 const LARGE_TEXT_BYTES: u64 = 40_000;
+/// Now and then a message has so many rows, more than a small block's.
+const MANY_ROWS: u32 = 300;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 
@@ -265,7 +270,12 @@ impl Log {
                         7 => LARGE_TEXT_BYTES,
                         _ => (hash >> 8) % TEXT_BYTES_MAX,
                     };
-                    Fact::Row((hash >> 12) as i64, bytes as u32)
+                    let rows = match mix(hash) >> 8 & 0xfff {
+                        0..=7 => MANY_ROWS,
+                        8..=400 => 2 + (hash >> 20) as u32 % 3,
+                        _ => 1,
+                    };
+                    Fact::Rows((hash >> 12) as i64, bytes as u32, rows)
                 }
             };
             self.places().push(Place {
@@ -319,16 +329,25 @@ impl Log {
                 continue;
             };
             let value = match &place.fact {
-                Fact::Row(value, bytes) => {
-                    let text = text(*value, *bytes);
-                    Some(format!("{{\"v\":{value},\"s\":\"{text}\"}}"))
+                &Fact::Rows(value, bytes, rows) => {
+                    let rows = rows_of(value, bytes, rows);
+                    Some(rows.map(|(value, bytes)| object(value, bytes)).collect())
                 }
                 Fact::Bad => Some(bad_message(offset, place.epoch)),
                 Fact::Empty => None,
                 Fact::Control | Fact::Gap => continue,
             };
-            if place.fact == Fact::Bad && !batch.contents.contains(&CONTENTS[13]) {
-                batch.contents.push(CONTENTS[13]);
+            let contents: &[usize] = match place.fact {
+                Fact::Bad if good_before(offset) > 0 => &[13, 21],
+                Fact::Bad => &[13],
+                Fact::Rows(.., MANY_ROWS) => &[19, 20],
+                Fact::Rows(.., 2..) => &[19],
+                _ => &[],
+            };
+            for what in contents.iter().map(|at| CONTENTS[*at]) {
+                if !batch.contents.contains(&what) {
+                    batch.contents.push(what);
+                }
             }
             records += 1;
             values.push((offset - batch.base, value));
@@ -436,8 +455,8 @@ impl Log {
         let mut contents = vec![CONTENTS[11]];
         for place in &mut self.places()[base as usize..next_offset as usize] {
             let (goes, kind) = match place.fact {
-                Fact::Row(..) if place.aborted => (true, Some(CONTENTS[15])),
-                Fact::Row(..) => (true, None),
+                Fact::Rows(..) if place.aborted => (true, Some(CONTENTS[15])),
+                Fact::Rows(..) => (true, None),
                 Fact::Empty => (true, Some(CONTENTS[16])),
                 Fact::Bad => (bad, Some(CONTENTS[17])),
                 Fact::Control | Fact::Gap => (false, None),
@@ -561,8 +580,26 @@ fn letter(value: i64, at: usize) -> u8 {
     LETTERS[from.wrapping_add(at.wrapping_mul(step)) % LETTERS.len()]
 }
 
+/// The rows of a message: the number of each, and how long its text is. Behind the first they are short.
+pub fn rows_of(value: i64, bytes: u32, rows: u32) -> impl Iterator<Item = (i64, u32)> {
+    let bytes_of = move |at: u32| if at == 0 { bytes } else { at % 7 };
+    (0..rows).map(move |at| (value.wrapping_add(at.into()), bytes_of(at)))
+}
+
+fn object(value: i64, bytes: u32) -> String {
+    let text = text(value, bytes);
+    format!("{{\"v\":{value},\"s\":\"{text}\"}}")
+}
+
 /// A message that is not JSON: of this offset alone, and of another leader another.
 #[must_use]
 pub fn bad_message(offset: i64, epoch: i32) -> String {
-    format!("{{\"v\":{offset},\"e\":{epoch}")
+    let good = rows_of(offset, 3, good_before(offset));
+    let good: String = good.map(|(value, bytes)| object(value, bytes)).collect();
+    format!("{good}{{\"v\":{offset},\"e\":{epoch}")
+}
+
+/// How many whole objects a bad message begins with.
+fn good_before(offset: i64) -> u32 {
+    (offset % 3) as u32
 }
