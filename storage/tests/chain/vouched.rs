@@ -186,3 +186,29 @@ fn the_names_that_a_start_finds_are_durable_before_anything_goes_by_them() {
     assert!(gone.is_some() && synced < gone, "{said:?}");
     assert!(synced.is_some(), "{said:?}");
 }
+
+/// A void, and what follows it holds no commit yet: that it is there says all the same that what stands before it was
+/// durable, and a header that rots there is not taken for torn.
+#[test]
+fn what_follows_a_void_says_that_what_stands_before_it_was_durable() {
+    let settings = StoreSettings {
+        segment_commits_max: 1,
+        ..plain()
+    };
+    let mut rig = Rig::new("void-vouches", 1, settings);
+    rig.commit(3, "a");
+    let first = rig.directory().join("1.0.arrow");
+    let records = commits_of(&first);
+    assert!(records.iter().all(|(_, record)| record.durable_end == 0));
+    rig.load(2, "b");
+    let is_create = |op: &DiskOp| matches!(op, DiskOp::Create(_));
+    rig.pass_but(rig.settings.flush_age_ms, |op| {
+        !matches!(op, DiskOp::Create(_))
+    });
+    rig.fail(is_create, libc::EIO);
+    rig.settle();
+    assert_eq!((rig.rows(), rig.names().len()), (3, 2), "{:?}", rig.names());
+    flip(&first, 40);
+    rig.again();
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
+}

@@ -121,7 +121,9 @@ impl Lying {
 
     /// Whether it says, as the newest, that all before it was durable.
     fn is_vouching(&self) -> bool {
-        self.durable_end() > 0 || self.rewrite > 0
+        let header = self.header.as_ref();
+        let says = header.is_some_and(|header| header.header.behind_durable);
+        self.durable_end() > 0 || self.rewrite > 0 || says
     }
 
     /// What is lost where recovery ends the segment at this byte: its lineage, from which offset on.

@@ -129,6 +129,8 @@ struct Process {
     ready: bool,
     recovering: bool,
     failed: bool,
+    /// And nobody has opened it since.
+    stands_still: bool,
     /// A lineage of the catalog is being begun.
     rewinding: bool,
     /// The last drain was asked for.
@@ -187,6 +189,7 @@ impl Process {
             ready: false,
             recovering: true,
             failed: false,
+            stands_still: false,
             rewinding: false,
             asked: false,
             held: None,

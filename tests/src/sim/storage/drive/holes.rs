@@ -155,15 +155,14 @@ impl Drive<'_> {
         let records = snapshot.records().filter(|one| one.lineage.0 == lineage);
         let end = records.map(|one| one.next_offset.0).max();
         let mut end = end.unwrap_or(truth.start);
+        // Also over one that was given up since.
+        let missing = self.may_be_missing(&snapshot);
         let leads_on = |end: i64| {
-            let mut told = snapshot.holes().iter().map(|known| &known.hole);
-            told.find(|hole| {
-                let here = (hole.lineage.0, hole.first_offset.0) == (lineage, end);
-                here && hole.next_offset.0 > end
-            })
+            let mut missing = missing.iter();
+            missing.find(|hole| (hole.lineage, hole.from) == (lineage, end) && hole.to > end)
         };
         while let Some(hole) = leads_on(end) {
-            end = hole.next_offset.0;
+            end = hole.to;
         }
         let ended = truth.end.unwrap_or(truth.start);
         let live = lineage >= self.catalog.live_lineage.0;
@@ -373,8 +372,12 @@ impl Drive<'_> {
     /// Whether what is damaged may not tell any more what it held.
     pub(super) fn may_be_refused(&self) -> bool {
         let damage = self.damage.as_ref();
-        damage.is_some_and(|damage| damage.may_be_refused || self.footer_rots)
-            || self.holes.iter().any(|hole| hole.unknown && !hole.closed)
+        damage.is_some_and(|damage| damage.may_be_refused || self.footer_rots) || self.knows_less()
+    }
+
+    /// Whether a hole is told that does not tell what stood before it.
+    pub(super) fn knows_less(&self) -> bool {
+        self.holes.iter().any(|hole| hole.unknown && !hole.closed)
     }
 
     /// Whether a hole is left that loading closes.

@@ -143,7 +143,9 @@ impl Drive<'_> {
             return self.crash(false);
         }
         match failure {
-            Failure::Corrupt { hole, .. } if self.damage.is_some() => {
+            // Behind a hole that does not tell what stood before it, what a void gave up goes with it: no file says
+            // that it was.
+            Failure::Corrupt { hole, .. } if self.damage.is_some() || self.knows_less() => {
                 if let Some(hole) = hole {
                     self.quarantined(hole)?;
                 }
@@ -158,11 +160,12 @@ impl Drive<'_> {
             Failure::Directory(_) => self.hit("event: failed directory"),
             Failure::Again(_) | Failure::File(_) => self.hit("event: failed disk"),
         }
-        self.process.failed = true;
+        (self.process.failed, self.process.stands_still) = (true, true);
         self.process.asked = false;
         self.look()?;
         if self.random.chance(500) && !matches!(failure, Failure::Mismatch { .. }) {
             self.trace.say(|| "START again".to_owned());
+            self.process.stands_still = false;
             return self.send(StoreEvent::Open(self.catalog));
         }
         self.crash(false)
@@ -172,7 +175,8 @@ impl Drive<'_> {
 
     /// Compares what is visible and what is durable with the truth.
     pub(super) fn look(&mut self) -> Law {
-        if !self.process.ready && !self.process.failed {
+        // What a recovery publishes is looked at once it says that it is done.
+        if !self.process.ready && !self.process.stands_still {
             return Ok(());
         }
         let store = &self.process.store;
