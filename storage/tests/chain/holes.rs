@@ -7,7 +7,7 @@ use storage::format::{Before, Hole, parse_hole};
 use storage::ids::Sequence;
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::{flip, places, plain, segments};
+use crate::damage::{commits_of, flip, places, plain, segments};
 use crate::rig::Rig;
 use crate::watched::Watched;
 
@@ -444,7 +444,7 @@ fn what_was_taken_back_says_what_before_it_was_durable() {
     rig.commit(3, "again");
     let segments = rig.segments();
     assert_eq!(segments.len(), 2, "{segments:?}");
-    flip(&segments[0], places(&segments[0]).1);
+    flip(&segments[0], commits_of(&segments[0])[0].0 + 20);
     rig.again();
     assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     rig.again();
@@ -486,6 +486,7 @@ fn what_hangs_on_what_was_taken_back_does_not_hang_on_its_hole() {
     std::fs::write(&behind, kept).expect("not unlinked");
     flip(first, places(first).1);
     rig.again();
+    rig.read().expect_err("damaged");
     assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
     std::fs::remove_file(void).expect("never durable");
     for _ in 0..2 {

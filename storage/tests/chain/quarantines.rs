@@ -59,9 +59,16 @@ fn a_segment_is_looked_at_before_the_only_record_that_vouches_for_it_is_cut() {
     };
     let torn_and_damaged = |name: &str, damaged: bool| {
         let mut rig = Rig::new(name, 1, settings.clone());
-        for _ in 0..5 {
+        for _ in 0..2 {
             rig.commit(3, "a");
         }
+        // The second segment is made before the first is durable, and says nothing of it by itself.
+        for _ in 0..2 {
+            rig.load(3, "a");
+            rig.pass_but(settings.flush_age_ms, |op| !op.is_sync());
+        }
+        rig.pass(settings.sync_age_ms);
+        rig.commit(3, "a");
         let [first, second] = &rig.segments()[..] else {
             panic!("two segments");
         };

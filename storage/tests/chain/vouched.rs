@@ -6,7 +6,7 @@ use storage::disk::DiskOp;
 use storage::format::Before;
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::{commits_of, flip, places, segments, text_of};
+use crate::damage::{commits_of, flip, places, plain, segments, text_of};
 use crate::rig::Rig;
 use crate::watched::Watched;
 

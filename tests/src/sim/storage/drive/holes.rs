@@ -127,8 +127,13 @@ impl Drive<'_> {
             return Ok(());
         }
         if of < lineage {
-            self.left_shorter(&damage);
+            self.left_shorter(&damage, damage.takes);
         } else if of == lineage {
+            // It may have said where the lineage before it ended.
+            if let Some((&left, truth)) = self.lineages.range(..lineage).next_back() {
+                let ended = truth.end.unwrap_or(truth.start);
+                self.left_shorter(&damage, (left, ended));
+            }
             // No file may say any more that the lineage has begun.
             self.begun = cursor > self.catalog.start_offset.0;
             // What closed a hole in a recovery that nobody heard of may be what rotted.
@@ -146,8 +151,7 @@ impl Drive<'_> {
 
     /// The same of a lineage that was left: its successor was not on the disk yet. Where it is the header behind a void
     /// that rots, what was given up stands again: nothing else said that it was.
-    fn left_shorter(&mut self, damage: &Damaged) {
-        let (lineage, from) = damage.takes;
+    fn left_shorter(&mut self, damage: &Damaged, (lineage, from): (u64, i64)) {
         let snapshot = self.process.store.view().snapshot();
         let Some(truth) = self.lineages.get(&lineage) else {
             return;

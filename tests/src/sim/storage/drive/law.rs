@@ -132,7 +132,7 @@ impl Drive<'_> {
 
     pub(super) fn failed(&mut self, failure: &Failure) -> Law {
         self.trace.say(|| format!("FAILED: {failure}"));
-        self.process.ready = false;
+        let was_ready = std::mem::take(&mut self.process.ready);
         self.process.voids();
         self.on_drained = None;
         if self.restored {
@@ -157,7 +157,14 @@ impl Drive<'_> {
             Failure::Corrupt { .. } => return Err(format!("nothing is corrupt: {failure}")),
             Failure::Mismatch { .. } if self.process.failed => {}
             Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
-            Failure::Directory(_) => self.hit("event: failed directory"),
+            Failure::Directory(_) => {
+                if !was_ready && !self.process.recovering {
+                    // A recovery was done, and what it began was not.
+                    let cursor = self.process.store.cursors().durable;
+                    self.shorter(self.process.store.lineage().0, cursor.0)?;
+                }
+                self.hit("event: failed directory");
+            }
             Failure::Again(_) | Failure::File(_) => self.hit("event: failed disk"),
         }
         (self.process.failed, self.process.stands_still) = (true, true);
