@@ -128,6 +128,8 @@ struct Process {
     /// Recovered, and not failed since.
     ready: bool,
     recovering: bool,
+    /// The last recovery was done.
+    recovered: bool,
     failed: bool,
     /// And nobody has opened it since.
     stands_still: bool,
@@ -188,6 +190,7 @@ impl Process {
             gate: SyncGate::new(),
             ready: false,
             recovering: true,
+            recovered: false,
             failed: false,
             stands_still: false,
             rewinding: false,
@@ -723,6 +726,7 @@ impl<'a> Drive<'a> {
         }
         if let DiskDone::Recovered(result) = &*done {
             self.process.recovering = false;
+            self.process.recovered = result.is_ok();
             let notes = match result {
                 Ok(recovered) => &recovered.notes,
                 Err(failure) => &failure.notes,

@@ -158,7 +158,7 @@ impl Drive<'_> {
             Failure::Mismatch { .. } if self.process.failed => {}
             Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
             Failure::Directory(_) => {
-                if !was_ready && !self.process.recovering {
+                if !was_ready && self.process.recovered {
                     // A recovery was done, and what it began was not.
                     let cursor = self.process.store.cursors().durable;
                     self.shorter(self.process.store.lineage().0, cursor.0)?;
