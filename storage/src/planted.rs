@@ -38,8 +38,6 @@ pub enum Rule {
     VoidNamesDurableChain,
     /// A void's cursor stays in its lineage.
     VoidCursorInLineage,
-    /// A segment that is made when all before it is durable says so.
-    SegmentSaysAllBeforeDurable,
     /// A drain syncs an empty open segment too.
     EmptySegmentSynced,
     /// Recovery knows the live lineage.
@@ -106,7 +104,7 @@ impl Rule {
         Row::ALL.map(Rule::Row).into_iter().chain(Rule::BESIDE_ROWS)
     }
 
-    const BESIDE_ROWS: [Rule; 44] = [
+    const BESIDE_ROWS: [Rule; 43] = [
         Rule::HeaderRead,
         Rule::MessageKept,
         Rule::EndOfFileIsTheEnd,
@@ -121,7 +119,6 @@ impl Rule {
         Rule::NeverTwoSyncs,
         Rule::VoidNamesDurableChain,
         Rule::VoidCursorInLineage,
-        Rule::SegmentSaysAllBeforeDurable,
         Rule::EmptySegmentSynced,
         Rule::LiveLineage,
         Rule::MergeDurableInputs,

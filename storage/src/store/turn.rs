@@ -202,9 +202,7 @@ impl Store {
             first_commit_number: self.next_commit_number,
             created_unix_ms: self.unix_ms(now_ms),
             prev,
-            behind_durable: prev.is_some()
-                && self.chain.is_durable()
-                && !taken_out(Rule::SegmentSaysAllBeforeDurable),
+            behind_durable: prev.is_some() && self.chain.is_durable(),
             schema: Arc::clone(&self.identity.schema),
         };
         self.begin(Writing::Create(sequence));
