@@ -262,8 +262,16 @@ fn write_header(f: &mut fmt::Formatter<'_>, parsed: &ParsedHeader) -> fmt::Resul
         None => writeln!(f, "  no predecessor")?,
         Some(prev) => writeln!(
             f,
-            "  predecessor: sequence {}, lineage {}, up to offset {}, before commit {}",
-            prev.sequence, prev.lineage, prev.next_offset, prev.next_commit_number
+            "  predecessor: sequence {}, lineage {}, up to offset {}, before commit {}{}",
+            prev.sequence,
+            prev.lineage,
+            prev.next_offset,
+            prev.next_commit_number,
+            if header.behind_durable {
+                ", durable when this was made"
+            } else {
+                ""
+            }
         )?,
     }
     for column in header.schema.columns.iter() {

@@ -34,8 +34,8 @@ pub struct SegmentHeader {
     pub created_unix_ms: i64,
     /// The segment before it; none for the first, or where none is durable.
     pub prev: Option<Predecessor>,
-    /// Whether all before it, if anything is, was durable when it was made: then that it is there says so, as a
-    /// record with a durable end does.
+    /// Whether there is a segment before it, and all of that was durable when it was made. Then that it is there
+    /// says so, as a record with a durable end does; of what follows a void nothing else may.
     pub behind_durable: bool,
     /// The columns.
     pub schema: Arc<Schema>,
@@ -165,13 +165,11 @@ pub fn parse_header(bytes: &[u8]) -> Result<ParsedHeader, Damage> {
     if fields.array()? != RECORD_MAGIC {
         return Err(Damage::at(start as u64, Corruption::RecordMagic));
     }
-    let version = fields.u16()?;
-    if version != FORMAT_VERSION {
-        return Err(fields.damage(Corruption::Version(version.into())));
-    }
-    let flags = fields.u16()?;
-    if flags & !BEHIND_DURABLE != 0 {
-        return Err(fields.damage(Corruption::Field("flag")));
+    let (version, flags) = (fields.u16()?, fields.u16()?);
+    if version != FORMAT_VERSION || flags & !BEHIND_DURABLE != 0 {
+        // The checksum is good: a later version's.
+        let both = u32::from(flags) << 16 | u32::from(version);
+        return Err(fields.damage(Corruption::Version(both)));
     }
     let kafka_partition = fields.i32()?;
     let table = TableId(fields.u64()?);

@@ -6,7 +6,7 @@
 //!    content ends before the commit that its successor's `prev` names; a footer may follow.
 //! 3. Read metadata; check bodies past the last durable end. What is found is decided by the table in
 //!    [`decide`], a pure function of a few facts a message.
-//! 4. In every segment that no later durable end vouches for, what is kept past its own durable end is
+//! 4. In every segment that nothing newer vouches for, what is kept past its own durable end is
 //!    written again, same bytes, same place, and synced: the page cache proves nothing. The bytes are
 //!    checked as they are written; where they are no longer what step 3 saw, all steps begin anew.
 //! 5. What segments in quarantine held is loaded again, given up, or told from now on ([`KnownHole`]).

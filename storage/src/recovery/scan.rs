@@ -91,8 +91,8 @@ impl Scan {
         self.vouches_by_itself() || records.any(|(_, record)| record.durable_end > 0)
     }
 
-    /// Whether that it is there says so: its header does, as that of what follows a void; a merged file was made of
-    /// durable ones, and a lineage begins when all of the one before it is drained, or recovered.
+    /// Whether that it is there says so: its header does; a merged file was made of durable ones, and a lineage begins
+    /// when all of the one before it is drained, or recovered.
     pub fn vouches_by_itself(&self) -> bool {
         let header = &self.header.header;
         let begins = header

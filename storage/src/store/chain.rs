@@ -6,7 +6,8 @@
 //! 3. A link is *whole* when nothing more is written to it and all of its content is durable.
 //!    `whole` counts the unbroken run of such links at the front: the durable chain.
 //! 4. What is summed over the links is kept as they change: a published step asks for it.
-//! 5. A commit's record says a durable end above 0 only where every link before its own is whole.
+//! 5. A commit's record says a durable end above 0 only where every link before its own is whole, and a header
+//!    that all before it is durable only where that was so when it was made.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -368,8 +369,7 @@ impl Chain {
 
     /// Whether all that the links hold is durable.
     pub fn is_durable(&self) -> bool {
-        let last = self.links.last().is_none_or(Link::content_durable);
-        last && self.whole + 1 >= self.links.len()
+        self.links[self.whole..].iter().all(Link::content_durable)
     }
 
     /// What a record written into the last link may say is synced.

@@ -152,11 +152,13 @@ impl Store {
         };
         self.names_taken = 0;
         self.room_found();
-        let current = self.chain.predecessor() == created.header.header.prev
-            && created.header.header.lineage == self.start.lineage;
+        let header = &created.header.header;
+        // What follows a void says that all before it is durable: it may be all that does.
+        let says = self.phase != Phase::Voiding || header.prev.is_none() || header.behind_durable;
+        let current =
+            self.chain.predecessor() == header.prev && header.lineage == self.start.lineage && says;
         if !matches!(self.phase, Phase::Running | Phase::Voiding) || !current {
             // What it was to follow is given up meanwhile.
-            let header = &created.header.header;
             let path = segment_path(&self.identity.directory, sequence, header.id.rewrite);
             self.garbage.push(path);
             return;

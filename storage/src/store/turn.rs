@@ -354,6 +354,7 @@ impl Store {
         header.first_offset = first.header().first_offset;
         header.first_commit_number = first.header().first_commit_number;
         header.prev = first.header().prev;
+        header.behind_durable = header.prev.is_some();
         header.created_unix_ms = self.unix_ms(now_ms);
         let inputs = links.iter().map(|link| MergeInput {
             segment: Arc::clone(&link.segment),

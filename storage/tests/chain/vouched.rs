@@ -201,14 +201,47 @@ fn what_follows_a_void_says_that_what_stands_before_it_was_durable() {
     let records = commits_of(&first);
     assert!(records.iter().all(|(_, record)| record.durable_end == 0));
     rig.load(2, "b");
-    let is_create = |op: &DiskOp| matches!(op, DiskOp::Create(_));
-    rig.pass_but(rig.settings.flush_age_ms, |op| {
-        !matches!(op, DiskOp::Create(_))
-    });
-    rig.fail(is_create, libc::EIO);
+    fn creates(op: &DiskOp) -> bool {
+        matches!(op, DiskOp::Create(_))
+    }
+    rig.pass_but(rig.settings.flush_age_ms, |op| !creates(op));
+    rig.fail(creates, libc::EIO);
     rig.settle();
     assert_eq!((rig.rows(), rig.names().len()), (3, 2), "{:?}", rig.names());
     flip(&first, 40);
+    rig.again();
+    assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
+}
+
+/// The same where the sync of a footer fails while the next segment is being made: that was begun before its
+/// predecessor was durable, and does not say so. It is made anew.
+#[test]
+fn what_was_begun_before_a_void_is_made_anew_behind_it() {
+    let settings = StoreSettings {
+        segment_commits_max: 1,
+        ..plain()
+    };
+    let (flush_age_ms, sync_age_ms) = (settings.flush_age_ms, settings.sync_age_ms);
+    let mut rig = Rig::new("void-begun", 1, settings);
+    rig.load(3, "a");
+    rig.pass_but(flush_age_ms, |op| {
+        matches!(op, DiskOp::Create(_) | DiskOp::Write(_))
+    });
+    rig.now_ms += sync_age_ms;
+    rig.sync();
+    let is_footer = |op: &DiskOp| matches!(op, DiskOp::Seal { .. });
+    assert!(rig.finish(is_footer), "written behind what the sync covers");
+    rig.load(2, "b");
+    rig.pass_but(flush_age_ms, |_| false);
+    assert!(rig.finish(DiskOp::is_sync), "of the content");
+    rig.pass_but(sync_age_ms, |_| false);
+    rig.fail(DiskOp::is_sync, libc::EIO);
+    assert_eq!(rig.names(), ["1.0.arrow"]);
+    rig.settle();
+    rig.pass(sync_age_ms);
+    assert_eq!((rig.failed(), rig.rows()), (None, 3));
+    assert_eq!(rig.names(), ["1.0.arrow", "3.0.arrow"]);
+    flip(&rig.segments()[0].clone(), 40);
     rig.again();
     assert_eq!(rig.corrupt().offsets(), "offsets 0 to 2");
 }

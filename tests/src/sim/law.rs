@@ -417,8 +417,12 @@ impl Judge<'_> {
                     counts.aborted += 1;
                     holds.aborted_or_gap += u64::from(place.compacted);
                 }
-                Fact::Rows(..) if place.compacted && there.is_none() => counts.gap += 1,
-                &Fact::Rows(value, text_bytes, rows) => {
+                Fact::Rows { .. } if place.compacted && there.is_none() => counts.gap += 1,
+                &Fact::Rows {
+                    value,
+                    text_bytes,
+                    rows,
+                } => {
                     for (value, text_bytes) in rows_of(value, text_bytes, rows) {
                         let wanted = Row {
                             offset,

@@ -218,3 +218,29 @@ fn damage_to_one_place_is_one_byte() {
         assert_eq!(damage.bytes, byte..byte + 1);
     }
 }
+
+/// One bit of a header says that all before it was durable. Another one is a later version's: its checksum is good, and
+/// nothing is torn.
+#[test]
+fn a_header_says_that_all_before_it_was_durable_and_what_it_does_not_know_is_a_later_version() {
+    let (mut says, bytes) = header(&schema(vec![column("n", Physical::Int8, true)]));
+    let name = bytes.windows(8).position(|name| name == b"PLHEADER");
+    let flags_at = name.expect("a record") + 10;
+    let with = |flags: u8| {
+        let mut bytes = bytes.clone();
+        bytes[flags_at] = flags;
+        let crc_at = bytes.len() - 4;
+        let crc = crc32fast::hash(&bytes[..crc_at]);
+        bytes[crc_at..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    };
+    assert_eq!(with(0), bytes);
+    says.header.behind_durable = true;
+    let (says, encoded) = encode_header(&says.header);
+    assert_eq!((with(1), parse_header(&encoded)), (encoded, Ok(says)));
+    for flags in [2, 3, 0x80] {
+        let later = Corruption::Version(u32::from(flags) << 16 | 1);
+        let read = parse_header(&with(flags)).map_err(|damage| damage.what);
+        assert_eq!(read, Err(later));
+    }
+}

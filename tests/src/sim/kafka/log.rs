@@ -12,8 +12,15 @@ use crate::sim::{Random, mix};
 /// What an offset is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A message that becomes rows: the first one's number, how long its text is, and how many rows.
-    Rows(i64, u32, u32),
+    /// A message that becomes rows.
+    Rows {
+        /// The first one's number.
+        value: i64,
+        /// How long its text is.
+        text_bytes: u32,
+        /// How many.
+        rows: u32,
+    },
     /// A message that is not JSON, also where whole objects come first.
     Bad,
     /// A tombstone.
@@ -270,12 +277,16 @@ impl Log {
                         7 => LARGE_TEXT_BYTES,
                         _ => (hash >> 8) % TEXT_BYTES_MAX,
                     };
-                    let rows = match mix(hash) >> 8 & 0xfff {
+                    let rows = match (mix(hash) >> 8) & 0xfff {
                         0..=7 => MANY_ROWS,
                         8..=400 => 2 + (hash >> 20) as u32 % 3,
                         _ => 1,
                     };
-                    Fact::Rows((hash >> 12) as i64, bytes as u32, rows)
+                    Fact::Rows {
+                        value: (hash >> 12) as i64,
+                        text_bytes: bytes as u32,
+                        rows,
+                    }
                 }
             };
             self.places().push(Place {
@@ -329,8 +340,12 @@ impl Log {
                 continue;
             };
             let value = match &place.fact {
-                &Fact::Rows(value, bytes, rows) => {
-                    let rows = rows_of(value, bytes, rows);
+                &Fact::Rows {
+                    value,
+                    text_bytes,
+                    rows,
+                } => {
+                    let rows = rows_of(value, text_bytes, rows);
                     Some(rows.map(|(value, bytes)| object(value, bytes)).collect())
                 }
                 Fact::Bad => Some(bad_message(offset, place.epoch)),
@@ -340,8 +355,10 @@ impl Log {
             let contents: &[usize] = match place.fact {
                 Fact::Bad if good_before(offset) > 0 => &[13, 21],
                 Fact::Bad => &[13],
-                Fact::Rows(.., MANY_ROWS) => &[19, 20],
-                Fact::Rows(.., 2..) => &[19],
+                Fact::Rows {
+                    rows: MANY_ROWS, ..
+                } => &[19, 20],
+                Fact::Rows { rows: 2.., .. } => &[19],
                 _ => &[],
             };
             for what in contents.iter().map(|at| CONTENTS[*at]) {
@@ -455,8 +472,8 @@ impl Log {
         let mut contents = vec![CONTENTS[11]];
         for place in &mut self.places()[base as usize..next_offset as usize] {
             let (goes, kind) = match place.fact {
-                Fact::Rows(..) if place.aborted => (true, Some(CONTENTS[15])),
-                Fact::Rows(..) => (true, None),
+                Fact::Rows { .. } if place.aborted => (true, Some(CONTENTS[15])),
+                Fact::Rows { .. } => (true, None),
                 Fact::Empty => (true, Some(CONTENTS[16])),
                 Fact::Bad => (bad, Some(CONTENTS[17])),
                 Fact::Control | Fact::Gap => (false, None),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use storage::disk::{DiskAction, DiskDone, DiskOp, Failure};
 use storage::format::rejects::{FaultKind, RejectKind};
-use storage::ids::{LeafPartitionId, Lineage, Offset, TableId, TopicId};
+use storage::ids::{LeafPartitionId, Lineage, Offset, Sequence, TableId, TopicId};
 use storage::pool::BlockPool;
 use storage::published::Snapshot;
 use storage::store::{
@@ -128,10 +128,10 @@ struct Process {
     /// Recovered, and not failed since.
     ready: bool,
     recovering: bool,
-    /// The last recovery was done.
+    /// A recovery is done, and what it left is not told yet.
     recovered: bool,
     failed: bool,
-    /// And nobody has opened it since.
+    /// It failed, and no recovery has changed since what it shows.
     stands_still: bool,
     /// A lineage of the catalog is being begun.
     rewinding: bool,
@@ -160,6 +160,7 @@ enum Change {
 struct TrueHole {
     /// Its name in quarantine: no two have one.
     moved_to: String,
+    sequence: Sequence,
     lineage: u64,
     from: i64,
     to: i64,
@@ -727,6 +728,7 @@ impl<'a> Drive<'a> {
         if let DiskDone::Recovered(result) = &*done {
             self.process.recovering = false;
             self.process.recovered = result.is_ok();
+            self.process.stands_still = false;
             let notes = match result {
                 Ok(recovered) => &recovered.notes,
                 Err(failure) => &failure.notes,

@@ -127,12 +127,14 @@ impl Drive<'_> {
             return Ok(());
         }
         if of < lineage {
-            self.left_shorter(&damage, damage.takes);
+            self.left_shorter(damage.may_be_refused, damage.takes);
         } else if of == lineage {
-            // It may have said where the lineage before it ended.
-            if let Some((&left, truth)) = self.lineages.range(..lineage).next_back() {
+            // What begins the lineage says where the one before it ended.
+            let begins = damage.takes.1 <= self.catalog.start_offset.0;
+            let before = self.lineages.range(..lineage).next_back();
+            if let Some((&left, truth)) = before.filter(|_| begins) {
                 let ended = truth.end.unwrap_or(truth.start);
-                self.left_shorter(&damage, (left, ended));
+                self.left_shorter(damage.may_be_refused, (left, ended));
             }
             // No file may say any more that the lineage has begun.
             self.begun = cursor > self.catalog.start_offset.0;
@@ -151,7 +153,7 @@ impl Drive<'_> {
 
     /// The same of a lineage that was left: its successor was not on the disk yet. Where it is the header behind a void
     /// that rots, what was given up stands again: nothing else said that it was.
-    fn left_shorter(&mut self, damage: &Damaged, (lineage, from): (u64, i64)) {
+    fn left_shorter(&mut self, of_header: bool, (lineage, from): (u64, i64)) {
         let snapshot = self.process.store.view().snapshot();
         let Some(truth) = self.lineages.get(&lineage) else {
             return;
@@ -159,7 +161,7 @@ impl Drive<'_> {
         let records = snapshot.records().filter(|one| one.lineage.0 == lineage);
         let end = records.map(|one| one.next_offset.0).max();
         let mut end = end.unwrap_or(truth.start);
-        // Also over one that was given up since.
+        // Also over one that was closed or given up since.
         let missing = self.may_be_missing(&snapshot);
         let leads_on = |end: i64| {
             let mut missing = missing.iter();
@@ -171,7 +173,7 @@ impl Drive<'_> {
         let ended = truth.end.unwrap_or(truth.start);
         let live = lineage >= self.catalog.live_lineage.0;
         let shorter = (from..ended).contains(&end);
-        let stands_again = damage.may_be_refused && from <= ended && ended < end;
+        let stands_again = of_header && from <= ended && ended < end;
         if live && (shorter || stands_again) {
             self.ends_at(lineage, end, true);
         }
@@ -237,6 +239,7 @@ impl Drive<'_> {
         })?;
         self.holes.push(TrueHole {
             moved_to: hole.moved_to.clone(),
+            sequence: hole.id.sequence,
             lineage,
             from,
             to,
@@ -257,7 +260,7 @@ impl Drive<'_> {
             if !one.told {
                 self.hit("event: a bridge");
             } else if !self.holes.iter().any(same) {
-                check(self.damage.is_some(), || {
+                check(self.may_be_quarantined(&one.hole), || {
                     format!("{} without damage", one.hole)
                 })?;
                 self.hit("event: a hole that nobody was told of");
@@ -376,12 +379,15 @@ impl Drive<'_> {
     /// Whether what is damaged may not tell any more what it held.
     pub(super) fn may_be_refused(&self) -> bool {
         let damage = self.damage.as_ref();
-        damage.is_some_and(|damage| damage.may_be_refused || self.footer_rots) || self.knows_less()
+        damage.is_some_and(|damage| damage.may_be_refused || self.footer_rots)
+            || self.holes.iter().any(|hole| hole.unknown && !hole.closed)
     }
 
-    /// Whether a hole is told that does not tell what stood before it.
-    pub(super) fn knows_less(&self) -> bool {
-        self.holes.iter().any(|hole| hole.unknown && !hole.closed)
+    /// Whether a segment may go: it is damaged, or stands before a hole that does not tell what stood there. What a
+    /// void gave up goes then as well: no file says that it was.
+    pub(super) fn may_be_quarantined(&self, hole: &Hole) -> bool {
+        let below = |of: &TrueHole| of.unknown && !of.closed && of.sequence > hole.id.sequence;
+        self.damage.is_some() || self.holes.iter().any(below)
     }
 
     /// Whether a hole is left that loading closes.

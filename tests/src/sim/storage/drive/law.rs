@@ -106,6 +106,7 @@ impl Drive<'_> {
 
     pub(super) fn recovered(&mut self, report: &RecoveredReport) -> Law {
         self.process.ready = true;
+        (self.process.recovered, self.process.stands_still) = (false, false);
         self.process.rewinding = false;
         self.footer_rots = false;
         self.disk.set_evicts(false);
@@ -132,7 +133,7 @@ impl Drive<'_> {
 
     pub(super) fn failed(&mut self, failure: &Failure) -> Law {
         self.trace.say(|| format!("FAILED: {failure}"));
-        let was_ready = std::mem::take(&mut self.process.ready);
+        self.process.ready = false;
         self.process.voids();
         self.on_drained = None;
         if self.restored {
@@ -143,13 +144,10 @@ impl Drive<'_> {
             return self.crash(false);
         }
         match failure {
-            // Behind a hole that does not tell what stood before it, what a void gave up goes with it: no file says
-            // that it was.
-            Failure::Corrupt { hole, .. } if self.damage.is_some() || self.knows_less() => {
-                if let Some(hole) = hole {
-                    self.quarantined(hole)?;
-                }
-            }
+            Failure::Corrupt { hole: None, .. } if self.damage.is_some() => {}
+            Failure::Corrupt {
+                hole: Some(hole), ..
+            } if self.may_be_quarantined(hole) => self.quarantined(hole)?,
             Failure::Mismatch { .. } if self.may_be_refused() => {
                 self.ended = true;
                 return Ok(());
@@ -158,8 +156,8 @@ impl Drive<'_> {
             Failure::Mismatch { .. } if self.process.failed => {}
             Failure::Mismatch { .. } => return Err(format!("nothing is missing: {failure}")),
             Failure::Directory(_) => {
-                if !was_ready && self.process.recovered {
-                    // A recovery was done, and what it began was not.
+                if self.process.recovered {
+                    // What recovery left is not told yet, and will not be.
                     let cursor = self.process.store.cursors().durable;
                     self.shorter(self.process.store.lineage().0, cursor.0)?;
                 }
@@ -172,7 +170,6 @@ impl Drive<'_> {
         self.look()?;
         if self.random.chance(500) && !matches!(failure, Failure::Mismatch { .. }) {
             self.trace.say(|| "START again".to_owned());
-            self.process.stands_still = false;
             return self.send(StoreEvent::Open(self.catalog));
         }
         self.crash(false)
@@ -182,7 +179,7 @@ impl Drive<'_> {
 
     /// Compares what is visible and what is durable with the truth.
     pub(super) fn look(&mut self) -> Law {
-        // What a recovery publishes is looked at once it says that it is done.
+        // What a recovery leaves is looked at once it is told.
         if !self.process.ready && !self.process.stands_still {
             return Ok(());
         }

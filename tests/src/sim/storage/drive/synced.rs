@@ -49,6 +49,15 @@ impl Process {
                 let prev = create.header.prev.map(|prev| prev.sequence);
                 self.heard
                     .retain(|one| prev.is_some_and(|prev| one.sequence <= prev));
+                let durable = self.heard.iter().all(|one| one.synced == one.written);
+                let wanted = prev.is_some() && durable;
+                check(create.header.behind_durable == wanted, || {
+                    format!(
+                        "the header of {} says that all before it is durable: {}, it was told {wanted}",
+                        create.path.display(),
+                        !wanted
+                    )
+                })?;
                 let made = Heard::new(&create.path, &create.header, 0);
                 self.heard.push(made);
             }
