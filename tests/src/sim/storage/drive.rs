@@ -488,6 +488,7 @@ impl<'a> Drive<'a> {
             )
         });
         self.process.rewinding = true;
+        self.process.store.set_resting(false);
         self.send(StoreEvent::Rewind(self.catalog))
     }
 
@@ -579,6 +580,8 @@ impl<'a> Drive<'a> {
                 self.hit("event: drain");
                 self.drained = true;
                 self.promise(self.process.store.lineage(), cursor)?;
+                // Somebody chooses: as the leaf does, so that no damage that is met now passes for given up.
+                self.process.store.set_resting(self.on_drained.is_some());
                 if !self.holes.is_empty() {
                     self.look()?;
                 }
