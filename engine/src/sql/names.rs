@@ -74,7 +74,8 @@ impl StatementNames {
                 // Its recovery failed: no waiting brings it.
                 let live = self.engine.parts().aggregator.live();
                 if let Some((_, failure)) = live.failed.get(&id) {
-                    self.missing(table, &format!("leaf partition {id}: {}", failure.text))?;
+                    let what = format!("leaf partition {id}: {}", failure.text);
+                    self.missing(table, &what, "; all of the leaf partition is left out")?;
                     continue;
                 }
                 self.unreadable(table, &format!("leaf partition {id} is not recovered yet"))?;
@@ -83,7 +84,7 @@ impl StatementNames {
             let mut snapshot = view.snapshot();
             for known in snapshot.holes() {
                 let what = holes::missing(known, pairing.kafka_partition);
-                self.missing(table, &format!("leaf partition {id}: {what}"))?;
+                self.missing(table, &format!("leaf partition {id}: {what}"), "")?;
             }
             if self.durable {
                 snapshot = snapshot.durable_prefix();
@@ -108,7 +109,9 @@ impl StatementNames {
     }
 
     /// Rows that a segment in quarantine held: a query that says nothing would give fewer without a word.
-    fn missing(&self, table: &TableDef, what: &str) -> Result<(), SqlError> {
+    ///
+    /// - `left_out`: what a query that reads around them leaves out besides.
+    fn missing(&self, table: &TableDef, what: &str, left_out: &str) -> Result<(), SqlError> {
         let message = format!("Table '{}': {what}", table.name);
         let Some(late) = &self.read_damaged else {
             return Err(SqlError::new(
@@ -116,7 +119,7 @@ impl StatementNames {
                 format!("{message}; SET pinleaf_read_damaged = ON reads around them"),
             ));
         };
-        late.warn(Code::Corrupt, &message);
+        late.warn(Code::Corrupt, &format!("{message}{left_out}"));
         Ok(())
     }
 

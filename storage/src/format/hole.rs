@@ -102,6 +102,8 @@ impl Hole {
     #[must_use]
     pub fn offsets(&self) -> String {
         match self.next_offset.0.saturating_sub(self.first_offset.0) {
+            // Where its header is lost, and no record is left.
+            ..=0 if self.before == Before::Unknown => "offsets that nothing tells".to_owned(),
             ..=0 => "no offsets".to_owned(),
             1 => format!("offset {}", self.first_offset),
             _ => format!(

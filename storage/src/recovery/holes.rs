@@ -383,7 +383,10 @@ impl Holes {
 fn unknown(path: &Path, hole: &Hole) -> Failure {
     Failure::Mismatch {
         path: path.to_owned(),
-        what: format!("{hole}, and where they begin is not known: put the segment back"),
+        what: format!(
+            "{hole}, and nothing tells what stood before them: put the segment back from a copy and start \
+             again, or drop the table"
+        ),
     }
 }
 

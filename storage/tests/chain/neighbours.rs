@@ -387,7 +387,10 @@ fn a_torn_merge_of_which_nothing_tells_where_it_began_is_refused() {
     fs::write(&input, &bytes).expect("writable");
     rig.again();
     let failed = rig.failed().map(ToString::to_string).unwrap_or_default();
-    assert!(failed.contains("where they begin is not known"), "{failed}");
+    assert!(
+        failed.contains("nothing tells what stood before them"),
+        "{failed}"
+    );
 }
 
 /// Commits of three rows each, up to the maximum together.

@@ -21,7 +21,9 @@ pub fn missing(known: &KnownHole, kafka_partition: i32) -> String {
 fn next_step(hole: &Hole, bridged: bool, kafka_partition: i32) -> String {
     let (first, next) = (hole.first_offset, hole.next_offset);
     if hole.before == Before::Unknown {
-        return "put the segment back from a copy, or DROP TABLE".to_owned();
+        return "START PIPELINE loads them again where what is left tells what stood before them; otherwise put the \
+                segment back from a copy, then START, or DROP TABLE"
+            .to_owned();
     }
     if bridged {
         return format!(
@@ -107,7 +109,10 @@ mod tests {
             before: Before::Unknown,
             ..hole()
         };
-        assert!(failed(Some(unknown)).ends_with("put the segment back from a copy, or DROP TABLE"));
+        assert!(
+            failed(Some(unknown))
+                .ends_with("put the segment back from a copy, then START, or DROP TABLE")
+        );
         assert!(failed(None).ends_with("; make room or mend the disk, then START PIPELINE"));
         let path = PathBuf::from("1.0.arrow");
         let disk = Failure::File(DiskError::new(&path, DiskAction::Write, 5));

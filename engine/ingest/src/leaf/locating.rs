@@ -237,7 +237,7 @@ impl Leaf {
             self.count(Row::OutOfRangeFailed);
             let text = format!(
                 "the cursor {} lies beyond the log's end {log_end_offset}: the topic was cut or made \
-                 anew; ALTER PIPELINE ... SET OFFSETS to go on",
+                 anew, or the offset was set so; ALTER PIPELINE ... SET OFFSETS to go on",
                 cursor.0
             );
             let failure = failure(FailureKind::Extract, cursor.0, text, true);
