@@ -11,7 +11,7 @@ use storage::recovery::{KnownHole, Note};
 
 use super::super::truth::Missing;
 use super::{Change, DIRECTORY, Drive, Law, TrueHole, check};
-use crate::sim::disk::{Damaged, FUSE, Rot};
+use crate::sim::disk::{FUSE, Rot};
 
 impl Drive<'_> {
     /// What no crash does, now and then.
