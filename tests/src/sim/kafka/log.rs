@@ -529,14 +529,15 @@ impl Log {
         self.decided
             .retain(|producer, _| self.open.contains_key(producer));
         let aborted = self.aborted.extract_if(.., |span| span.last >= keep);
-        let aborted: Vec<(i64, i64)> = aborted.map(|span| (span.producer, span.last)).collect();
+        let aborted = aborted.map(|span| (span.last, span.producer, true));
         let committed = self.committed.extract_if(.., |(_, last)| *last >= keep);
-        let committed: Vec<(i64, i64)> = committed.collect();
+        let committed = committed.map(|(producer, last)| (last, producer, false));
+        let mut ended: Vec<(i64, i64, bool)> = aborted.chain(committed).collect();
+        // Of a producer's the first one: what it wrote behind that marker is gone.
+        ended.sort_unstable();
         let mut reopened = false;
-        for (ended, abort) in [(aborted, true), (committed, false)] {
-            for (producer, _) in ended {
-                reopened |= self.reopen(producer, abort);
-            }
+        for (_, producer, abort) in ended {
+            reopened |= self.reopen(producer, abort);
         }
         self.epochs.retain(|&(_, began)| began < keep || began == 0);
         self.new_epoch(epoch);
