@@ -18,6 +18,14 @@ pub fn plain() -> StoreSettings {
     }
 }
 
+/// Segments of a commit each, left as they are.
+pub fn single() -> StoreSettings {
+    StoreSettings {
+        segment_commits_max: 1,
+        ..plain()
+    }
+}
+
 /// So many segments of two rows and one each, all of it durable. The second commit of each says that the first was.
 pub fn segments(name: &str, segments: usize) -> Rig {
     let mut rig = Rig::new(name, 1, plain());

@@ -8,20 +8,11 @@ use storage::format::parse_seal;
 use storage::recovery::RecoveredPartition;
 use storage::store::StoreSettings;
 
-use crate::damage::flip;
+use crate::damage::{flip, single};
 use crate::forged::Place;
 use crate::neighbours::with_hole;
 use crate::rig::Rig;
 use crate::watched::Watched;
-
-/// Segments of a commit each, left as they are.
-fn single() -> StoreSettings {
-    StoreSettings {
-        segment_commits_max: 1,
-        merge_rows_mean_min: 0,
-        ..StoreSettings::default()
-    }
-}
 
 /// Recovers what a rig left in its lineage 1, which begins at 0.
 fn recovered(disk: &dyn Disk, directory: &Path, mapped: bool) -> RecoveredPartition {

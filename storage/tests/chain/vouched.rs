@@ -6,7 +6,7 @@ use storage::disk::DiskOp;
 use storage::format::Before;
 use storage::store::{StoreEvent, StoreSettings};
 
-use crate::damage::{commits_of, flip, places, plain, segments, text_of};
+use crate::damage::{commits_of, flip, places, segments, single, text_of};
 use crate::rig::Rig;
 use crate::watched::Watched;
 
@@ -191,11 +191,7 @@ fn the_names_that_a_start_finds_are_durable_before_anything_goes_by_them() {
 /// durable, and a header that rots there is not taken for torn.
 #[test]
 fn what_follows_a_void_says_that_what_stands_before_it_was_durable() {
-    let settings = StoreSettings {
-        segment_commits_max: 1,
-        ..plain()
-    };
-    let mut rig = Rig::new("void-vouches", 1, settings);
+    let mut rig = Rig::new("void-vouches", 1, single());
     rig.commit(3, "a");
     let first = rig.directory().join("1.0.arrow");
     let records = commits_of(&first);
@@ -217,10 +213,7 @@ fn what_follows_a_void_says_that_what_stands_before_it_was_durable() {
 /// predecessor was durable, and does not say so. It is made anew.
 #[test]
 fn what_was_begun_before_a_void_is_made_anew_behind_it() {
-    let settings = StoreSettings {
-        segment_commits_max: 1,
-        ..plain()
-    };
+    let settings = single();
     let (flush_age_ms, sync_age_ms) = (settings.flush_age_ms, settings.sync_age_ms);
     let mut rig = Rig::new("void-begun", 1, settings);
     rig.load(3, "a");
