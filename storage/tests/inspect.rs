@@ -40,6 +40,15 @@ fn a_sealed_segment_is_described() {
 }
 
 #[test]
+fn a_header_is_said_to_vouch_for_what_stands_before_it() {
+    let mut header = sample().header.header;
+    header.behind_durable = true;
+    let text = said("vouches.arrow", &encode_header(&header).1);
+    let vouches = "up to offset 1000, before commit 11, durable when this was made\n";
+    assert!(text.contains(vouches), "{text}");
+}
+
+#[test]
 fn an_open_segment_may_end_in_zeros_and_in_nothing_else() {
     let open = sample().open();
     let sound = "4 commits, 91 rows, open\nsound";

@@ -373,5 +373,12 @@ mod tests {
             (until(101), until(100)),
             ("offset 100".to_owned(), "no offsets".to_owned())
         );
+        // Its header is lost, and no record is left.
+        let lost = Hole {
+            next_offset: Offset(100),
+            before: Before::Unknown,
+            ..hole()
+        };
+        assert_eq!(lost.offsets(), "offsets that nothing tells");
     }
 }
