@@ -24,7 +24,8 @@
 //! The header record:
 //!
 //! ```text
-//! "PLHEADER"  format version 2  flags 2 (1: all before it was durable)  kafka partition 4  table 8  leaf partition 8  sequence 8  rewrite 4
+//! "PLHEADER"  format version 2  flags 2 (1: something stands before it, all of that was durable)
+//! kafka partition 4  table 8  leaf partition 8  sequence 8  rewrite 4
 //! schema version 4  topic id 16  lineage 8  first offset 8  first commit number 8  created ms 8
 //! prev { sequence 8 (0: none), lineage 8, next offset 8, next commit number 8 }
 //! columns 4, each: type 3  nullable 1  name (2 + n)  annotation (2 + n)

@@ -29,10 +29,9 @@
 //!
 //! *Vouched for*: a newer segment of the chain has a record with a durable end above 0, was made when all before it
 //! was durable (its header says so, and that of each that follows a void does), is a merge's, or begins a lineage,
-//! which says the same; or the segment's own hole is there,
-//! which a crash left before its file went; or, where its header is torn and a record is left, a newer
-//! one's that was durable and does not tell what stood before it. A record that is cut says so for the last
-//! time: the bodies that it alone vouched for are checked before it goes.
+//! which says the same; or the segment's own hole is there, which a crash left before its file went; or, where its
+//! header is torn and a record is left, a newer one's that was durable and does not tell what stood before it. A
+//! record that is cut says so for the last time: the bodies that it alone vouched for are checked before it goes.
 
 use crate::planted::{Rule, out};
 
