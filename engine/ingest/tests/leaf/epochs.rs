@@ -173,3 +173,19 @@ fn a_segment_without_a_commit_goes_on_in_the_epoch_of_the_one_before() {
     let failure = rig.failed().expect("it diverged");
     assert!(failure.text.contains("offsets 4 to 9"), "{}", failure.text);
 }
+
+/// SET OFFSETS went beyond the log: what the failure says may have led there, that among it.
+#[test]
+fn a_cursor_beyond_the_logs_end_is_named_with_what_may_have_set_it_there() {
+    let mut setup = Setup::new("beyond-end");
+    setup.start_offset = 99;
+    let mut rig = Rig::new(setup);
+    rig.run(Goal::Run);
+    let nothing = Said::nothing(60);
+    rig.answer_with(0, &[(0, ErrorCode::OffsetOutOfRange, &nothing)]);
+    log_range(&mut rig, 0, 60);
+    let failure = rig.failed().expect("it stands still");
+    let said = "the cursor 99 lies beyond the log's end 60: the topic was cut or made anew, or the offset was set so; \
+                ALTER PIPELINE ... SET OFFSETS to go on";
+    assert!(failure.text.ends_with(said), "{}", failure.text);
+}

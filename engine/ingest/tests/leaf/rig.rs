@@ -168,9 +168,7 @@ impl Setup {
             fetch_version: FETCH_VERSION,
         }
     }
-}
 
-impl Setup {
     /// The same, but so many messages of a commit that are not JSON become rejects.
     pub fn skipping(name: &'static str, threshold: u64) -> Setup {
         let mut setup = Setup::new(name);
