@@ -185,6 +185,13 @@ fn kafka_preload_a_segment_that_cannot_be_made_or_opened_stops_its_leaf_partitio
         refused.contains("ERROR 1712") && refused.contains(&why),
         "{refused}"
     );
+    let around =
+        "SET pinleaf_read_damaged = ON; SELECT COUNT(*) > 0 FROM shop.orders; SHOW WARNINGS";
+    let said = shop.node.sql(around);
+    let warned = said.iter().flatten().any(|cell| {
+        cell.contains(&why) && cell.ends_with("; all of the leaf partition is left out")
+    });
+    assert!(said[0] == ["1"] && warned, "{said:?}");
     shop.faults.mend(Fault::Open);
     shop.node.sql("START PIPELINE shop.orders");
     shop.holds();
