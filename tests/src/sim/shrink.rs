@@ -87,7 +87,6 @@ impl Suite {
         }
     }
 
-    /// A panic is a violation like any other.
     /// Runs one history; a panic breaks the law too.
     ///
     /// # Errors
